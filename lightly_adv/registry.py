@@ -1,0 +1,140 @@
+"""One registry class for everything that other packages can add by name."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where the object behind a name comes from."""
+
+    name: str
+    source: str
+    load: Callable[[], Callable[..., Any]]
+
+
+class Registry(Generic[T]):
+    """Names that stand for factories; installed plug-ins are found but not loaded.
+
+    A plug-in is a distribution that declares an entry point in `group`. It is imported
+    only when its name is asked for, so a broken plug-in fails only its own name.
+
+    Args:
+        kind: What the entries are, for messages ("attack").
+        group: Entry-point group to look in ("lightly_adv.attacks").
+
+    Examples:
+        >>> registry = Registry[int]("number", "an_example.numbers")
+        >>> @registry.register("one")
+        ... def one() -> int:
+        ...     return 1
+        >>> registry.create("one"), registry.list(), registry.is_registered("two")
+        (1, ['one'], False)
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._entries: dict[str, Entry] = {}
+
+    def register(
+        self, name: str, *, override: bool = False
+    ) -> Callable[[Factory], Factory]:
+        """Return a decorator that registers a factory under a name.
+
+        Args:
+            name: The name to register.
+            override: Replace what the name stands for now.
+
+        Raises:
+            ValueError: If the name is taken and `override` is False.
+        """
+        taken = self._all().get(name)
+        if taken is not None and not override:
+            raise ValueError(
+                f"{self.kind} {name!r} is already registered by {taken.source}; "
+                "choose another name, or pass override=True to replace it."
+            )
+
+        def decorator(factory: Factory) -> Factory:
+            source = f"{factory.__module__}.{getattr(factory, '__qualname__', name)}"
+            self._entries[name] = Entry(name, source, lambda: factory)
+            return factory
+
+        return decorator
+
+    def create(self, name: str, /, **kwargs: Any) -> T:
+        """Load the factory behind a name and call it.
+
+        Raises:
+            ValueError: If the name is unknown, with the near ones.
+            ImportError: If the plug-in that provides the name fails to import.
+        """
+        created: T = self._load(name)(**kwargs)
+        return created
+
+    def list(self, pattern: str = "*") -> list[str]:
+        """Names that match a shell pattern, sorted. Loads nothing."""
+        return sorted(fnmatch.filter(self._all(), pattern))
+
+    def is_registered(self, name: str) -> bool:
+        """Whether a name is known. Loads nothing."""
+        return name in self._all()
+
+    def _load(self, name: str) -> Callable[..., Any]:
+        entries = self._all()
+        if name not in entries:
+            raise ValueError(self._unknown(name, entries))
+        entry = entries[name]
+        try:
+            return entry.load()
+        except Exception as error:
+            raise ImportError(
+                f"{self.kind} {name!r}, provided by {entry.source}, failed to load: "
+                f"{type(error).__name__}: {error}. Repair or uninstall that package."
+            ) from error
+
+    def _unknown(self, name: str, entries: Mapping[str, Entry]) -> str:
+        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        known = ", ".join(sorted(entries)) or "none"
+        return f"Unknown {self.kind} {name!r}. {hint}Known: {known}."
+
+    def _all(self) -> dict[str, Entry]:
+        return {**self._installed(), **self._entries}
+
+    def _installed(self) -> dict[str, Entry]:
+        found: dict[str, Entry] = {}
+        for point in entry_points(group=self.group):
+            entry = Entry(point.name, _describe(point), point.load)
+            other = found.get(point.name)
+            found[point.name] = _clash(self.kind, other, entry) if other else entry
+        return found
+
+
+def _describe(point: EntryPoint) -> str:
+    distribution = point.dist.name if point.dist else "an unknown distribution"
+    return f"{distribution} ({point.value})"
+
+
+def _clash(kind: str, first: Entry, second: Entry) -> Entry:
+    """Return an entry that raises when it is loaded, unless both are the same."""
+    if first.source == second.source:
+        return first
+
+    def refuse() -> Callable[..., Any]:
+        raise ValueError(
+            f"two packages provide the {kind} {first.name!r}: {first.source} and "
+            f"{second.source}; uninstall one of them"
+        )
+
+    return Entry(first.name, f"{first.source} and {second.source}", refuse)

@@ -1,0 +1,24 @@
+"""The shapes of things: what a view, an objective and a normalisation are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, TypedDict
+
+from torch import Tensor
+
+Norm: TypeAlias = Literal["Linf", "L2", "L1"]
+"""The norm that measures a perturbation, over all dimensions but the first."""
+
+Views: TypeAlias = Sequence[Tensor]
+"""Views of one batch, each of shape (B, ..., C, H, W) and a floating dtype."""
+
+Objective: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
+"""From views to the loss that an attack raises: a scalar, or one value per sample."""
+
+
+class Normalize(TypedDict):
+    """Per-channel mean and standard deviation, in Lightly's own format."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
