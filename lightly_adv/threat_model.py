@@ -43,7 +43,7 @@ class ThreatModel:
     Examples:
         >>> threat_model = ThreatModel(norm="Linf", eps=8 / 255)
         >>> views = torch.rand(4, 3, 32, 32)
-        >>> delta = threat_model.random_start(views)
+        >>> delta = threat_model.random_start(threat_model.room(views))
         >>> bool(delta.abs().max() <= 8 / 255)
         True
     """
@@ -106,15 +106,16 @@ class ThreatModel:
         upper = (high - position).clamp_(min=0)
         return Room(lower, upper, std)
 
-    def random_start(
-        self, view: Tensor, *, generator: Generator | None = None
-    ) -> Tensor:
+    def random_start(self, room: Room, *, generator: Generator | None = None) -> Tensor:
         """Draw a pixel perturbation uniformly from the ball, then clip it to bounds.
 
+        Args:
+            room: What `room(view)` returned.
+            generator: Source of randomness, on any device.
+
         Returns:
-            Tensor of the shape of `view`, in float32 or wider.
+            Tensor of the shape of the view, in float32 or wider.
         """
-        room = self.room(view)
         point = norms.random_point(
             room.lower, norm=self.norm, radius=self.eps, generator=generator
         )

@@ -33,9 +33,7 @@ def norm(delta: Tensor, *, norm: Norm) -> Tensor:
         tensor([5.])
     """
     flat = delta.flatten(1)
-    if norm == "Linf":
-        return flat.abs().amax(dim=1)
-    return flat.norm(p=2 if norm == "L2" else 1, dim=1)
+    return torch.linalg.vector_norm(flat, ord=_ORDER[norm], dim=1)
 
 
 def random_point(
@@ -59,7 +57,7 @@ def random_point(
     """
     if norm == "Linf":
         return _uniform(like, generator=generator).mul_(2 * radius).sub_(radius)
-    direction, length = _SIMPLEX[norm](like, generator)
+    direction, length = _DIRECTION[norm](like, generator)
     # A uniform point of an n-ball has a radius distributed as u ** (1 / n).
     shrink = _uniform(length, generator=generator).pow(1 / like[0].numel())
     return direction * (radius * shrink / length)
@@ -109,9 +107,7 @@ def project(delta: Tensor, *, norm: Norm, radius: float) -> Tensor:
 
 def _uniform(like: Tensor, *, generator: Generator | None) -> Tensor:
     device = generator.device if generator is not None else like.device
-    drawn = torch.rand(
-        like.shape, dtype=like.dtype, device=device, generator=generator
-    )
+    drawn = torch.rand(like.shape, dtype=like.dtype, device=device, generator=generator)
     return drawn.to(like.device)
 
 
@@ -194,9 +190,11 @@ def _project_l1(delta: Tensor, radius: float) -> Tensor:
     return delta.sign() * shrunk
 
 
-_SIMPLEX: dict[
-    str, Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]]
-] = {"L2": _gaussian_direction, "L1": _laplace_direction}
+_ORDER = {"Linf": float("inf"), "L2": 2.0, "L1": 1.0}
+_DIRECTION: dict[str, Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]]] = {
+    "L2": _gaussian_direction,
+    "L1": _laplace_direction,
+}
 _ASCENT: dict[str, Callable[[Tensor, float], Tensor]] = {
     "Linf": _ascent_linf,
     "L2": _ascent_l2,

@@ -1,0 +1,14 @@
+"""Attacks: from an objective and views to views that raise the objective."""
+
+from lightly_adv.attacks.attack import Attack as Attack
+from lightly_adv.attacks.pgd import FGSM as FGSM
+from lightly_adv.attacks.pgd import PGD as PGD
+from lightly_adv.attacks.schedule import AttackSchedule as AttackSchedule
+from lightly_adv.registry import Registry
+
+_REGISTRY = Registry[Attack]("attack", "lightly_adv.attacks")
+
+create_attack = _REGISTRY.create
+list_attacks = _REGISTRY.list
+register_attack = _REGISTRY.register
+is_attack = _REGISTRY.is_registered

@@ -1,0 +1,264 @@
+"""The one loop that every attack runs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from lightly_adv.attacks.gradients import evaluate, gradients
+from lightly_adv.isolation import rng
+from lightly_adv.threat_model import Room, ThreatModel
+from lightly_adv.types import Objective, Views
+
+
+@dataclass
+class _Track:
+    """One view on its way through the loop."""
+
+    view: Tensor
+    room: Room
+    delta: Tensor
+    used: bool = True
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Projected gradient ascent on an objective, inside a threat model.
+
+    An attack is plain data: it holds no model, device or random state. Subclasses
+    choose other defaults, or another `update`.
+
+    - [0] Towards Deep Learning Models Resistant to Adversarial Attacks, 2017,
+      https://arxiv.org/abs/1706.06083
+
+    Args:
+        threat_model: What may be done to a view.
+        steps: Number of gradient steps.
+        step_size: Length of a step in pixels, measured in the norm of the threat
+            model. None stands for eps / 4.
+        random_start: Start at a random point of the ball, not at the view itself.
+        restarts: Number of independent runs, of which the worst result is kept: per
+            sample where the objective returns one value per sample, else per batch.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is not finite, negative or too small.
+
+    Examples:
+        >>> attack = Attack(ThreatModel(eps=8 / 255), steps=3)
+        >>> views = [torch.rand(4, 3, 8, 8)]
+        >>> adversarial = attack(lambda views: views[0].square().sum(), views)
+        >>> bool((adversarial[0] - views[0]).abs().max() <= 8 / 255 + 1e-6)
+        True
+    """
+
+    threat_model: ThreatModel
+    steps: int = 10
+    step_size: float | None = None
+    random_start: bool = True
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not isinstance(self.threat_model, ThreatModel):
+            raise TypeError(
+                f"threat_model is a {type(self.threat_model).__name__}; expected a "
+                "ThreatModel, such as ThreatModel(norm='Linf', eps=8 / 255)."
+            )
+        for name in ("steps", "restarts"):
+            _check_count(name, getattr(self, name))
+        _check_step_size(self.step_size, self.threat_model.norm)
+
+    @property
+    def step_length(self) -> float:
+        """Length of one step in pixels: `step_size`, or the default for this eps."""
+        return self.threat_model.eps / 4 if self.step_size is None else self.step_size
+
+    @property
+    def evaluations(self) -> int:
+        """How often the objective is evaluated to perturb one batch."""
+        return self.restarts * (self.steps + (self.restarts > 1))
+
+    def at(self, progress: float) -> Attack:
+        """Return the attack to run at a point of training, given in [0, 1]."""
+        del progress
+        return self
+
+    def update(
+        self, delta: Tensor, grad: Tensor, room: Room, memory: dict[str, Any]
+    ) -> Tensor:
+        """Return the next perturbation of one view; what a subclass overrides.
+
+        Args:
+            delta: Perturbation in pixels, of shape (B, ..., C, H, W).
+            grad: Gradient of the objective with respect to the perturbed view.
+            room: Box that the perturbation stays in, from `ThreatModel.room`.
+            memory: Empty at the first step of a run, kept for the later ones.
+        """
+        del memory
+        return self.threat_model.ascend(delta, grad, room, step_size=self.step_length)
+
+    def __call__(
+        self,
+        objective: Objective,
+        views: Views,
+        *,
+        generator: Generator | None = None,
+    ) -> list[Tensor]:
+        """Perturb views so that the objective rises.
+
+        Gradients are taken with respect to the views only; neither the views nor any
+        `.grad` is touched. A view that the objective does not depend on comes back as
+        it is, with a warning. The global random state is never drawn from: without a
+        generator, noise is seeded from that state and from the views.
+
+        Args:
+            objective: Maps the list of views to a scalar or to shape (B,).
+            views: Tensors of shape (B, ..., C, H, W), normalised as the threat model
+                says.
+            generator: Source of the noise of random starts.
+
+        Returns:
+            Perturbed views, detached, in the order, shape and dtype of `views`.
+
+        Raises:
+            TypeError: If `views` is not a sequence of floating tensors, or if the
+                objective does not return a tensor.
+            ValueError: If a view leaves the range of pixels, or if the objective is
+                NaN, has another shape, or depends on none of the views.
+        """
+        _check_views(views)
+        generator = generator or rng.private_generator(views)
+        with torch.inference_mode(False), torch.enable_grad():
+            clean = [view.clone() if view.is_inference() else view for view in views]
+            rooms = [self.threat_model.room(view.detach()) for view in clean]
+            tracks = [
+                _Track(view.detach(), room, torch.zeros_like(room.lower))
+                for view, room in zip(clean, rooms, strict=True)
+            ]
+            found = self._restarted(objective, tracks, generator)
+            for track, perturbed in zip(tracks, found, strict=True):
+                self.threat_model.check(track.view, perturbed)
+        return found
+
+    def _restarted(
+        self, objective: Objective, tracks: list[_Track], generator: Generator
+    ) -> list[Tensor]:
+        """Run as often as asked; keep what raised the objective the most."""
+        best = self._run(objective, tracks, generator)
+        if self.restarts == 1:
+            return best
+        highest = _loss(objective, best)
+        for _ in range(self.restarts - 1):
+            found = self._run(objective, tracks, generator)
+            loss = _loss(objective, found)
+            better = loss > highest
+            highest = torch.where(better, loss, highest)
+            best = [
+                torch.where(better.view(-1, *[1] * (new.dim() - 1)), new, old)
+                for new, old in zip(found, best, strict=True)
+            ]
+        return best
+
+    def _run(
+        self, objective: Objective, tracks: list[_Track], generator: Generator
+    ) -> list[Tensor]:
+        for track in tracks:
+            self._start(track, generator)
+        for _ in range(self.steps):
+            grads = self._gradients(objective, tracks)
+            for track, grad in zip(tracks, grads, strict=True):
+                if grad is not None:
+                    track.delta = self.update(
+                        track.delta, grad, track.room, track.memory
+                    )
+        return self._perturbed(tracks)
+
+    def _start(self, track: _Track, generator: Generator) -> None:
+        track.memory = {}
+        track.delta = torch.zeros_like(track.room.lower)
+        if self.random_start:
+            # Drawn for unused views too, so that the noise of a view does not
+            # depend on what is known of the others.
+            noise = self.threat_model.random_start(track.room, generator=generator)
+            track.delta = noise if track.used else track.delta
+
+    def _gradients(
+        self, objective: Objective, tracks: list[_Track]
+    ) -> list[Tensor | None]:
+        used = [track.used for track in tracks]
+        grads = gradients(objective, self._perturbed(tracks), used)
+        unused = [
+            index
+            for index, grad in enumerate(grads)
+            if grad is None and tracks[index].used
+        ]
+        if not unused:
+            return grads
+        _warn_unused(unused)
+        for index in unused:
+            tracks[index].used = False
+            tracks[index].delta = torch.zeros_like(tracks[index].delta)
+        # Taken while the unused views carried the noise of their start, the gradient
+        # would be that of another problem.
+        return self._gradients(objective, tracks) if self.random_start else grads
+
+    def _perturbed(self, tracks: list[_Track]) -> list[Tensor]:
+        return [
+            self.threat_model.apply(track.view, track.delta, track.room)
+            for track in tracks
+        ]
+
+
+def _loss(objective: Objective, views: list[Tensor]) -> Tensor:
+    with torch.no_grad():
+        return evaluate(objective, views).float().reshape(-1)
+
+
+def _check_views(views: Views) -> None:
+    if not isinstance(views, Sequence):
+        raise TypeError(
+            f"views is a {type(views).__name__}; expected a list of tensors, so pass "
+            "[x] and take the first of what comes back."
+        )
+    if not views:
+        raise ValueError("views is empty; expected at least one tensor to perturb.")
+    for view in views:
+        if not isinstance(view, Tensor):
+            raise TypeError(f"a view is a {type(view).__name__}; expected a tensor.")
+
+
+def _check_count(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r} is not an integer.")
+    if value < 1:
+        raise ValueError(f"{name}={value} is too small; expected at least 1.")
+
+
+def _check_step_size(value: Any, norm: str) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"step_size={value!r} is not a number.")
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"step_size={value} must be finite and not negative.")
+    if norm == "Linf" and value > 1:
+        raise ValueError(
+            f"step_size={value:g} is longer than the whole range of a pixel; it is in "
+            f"pixel units of [0, 1], so did you mean step_size={value:g} / 255?"
+        )
+
+
+def _warn_unused(unused: list[int]) -> None:
+    warnings.warn(
+        f"the objective does not depend on the views {unused}; they are left clean. "
+        "Select the others to be rid of this message.",
+        stacklevel=6,
+    )

@@ -1,0 +1,92 @@
+"""Gradients of an objective with respect to views, checked and safe under fp16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightly_adv.types import Objective
+
+FP16_SCALE = 2.0**12
+"""Loss scale under fp16 autocast, where small input gradients underflow to zero."""
+
+
+def gradients(
+    objective: Objective, views: Sequence[Tensor], used: Sequence[bool]
+) -> list[Tensor | None]:
+    """Differentiate the objective at `views`.
+
+    Args:
+        objective: Maps views to a scalar or to shape (B,).
+        views: Tensors without history.
+        used: Which of them to differentiate with respect to.
+
+    Returns:
+        One gradient per view; None where it is not used or does not matter.
+
+    Raises:
+        ValueError: If no view matters to the objective.
+    """
+    leaves = [
+        view.requires_grad_() for view, use in zip(views, used, strict=True) if use
+    ]
+    loss = evaluate(objective, views).sum()
+    if not loss.requires_grad:
+        raise ValueError(_INDEPENDENT)
+    scale = FP16_SCALE if _fp16(views[0]) else 1.0
+    found = torch.autograd.grad(loss * scale, leaves, allow_unused=True)
+    if all(grad is None for grad in found):
+        raise ValueError(_INDEPENDENT)
+    rest = iter(found)
+    return [_unscale(next(rest), scale) if use else None for use in used]
+
+
+def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
+    """Call the objective and check what it returns.
+
+    Raises:
+        TypeError: If it is not a tensor.
+        ValueError: If it is NaN, or neither a scalar nor of shape (B,).
+    """
+    loss = objective(views)
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"the objective returned a {type(loss).__name__}; expected a tensor, "
+            "a scalar or one value per sample."
+        )
+    batch = len(views[0])
+    if loss.numel() != 1 and loss.shape != (batch,):
+        raise ValueError(
+            f"the objective returned shape {tuple(loss.shape)}; expected a scalar or "
+            f"one value per sample, ({batch},). Reduce it, for instance with .mean()."
+        )
+    if loss.isnan().any():
+        raise ValueError(
+            "the objective is NaN. Look at the loss and its inputs, for instance "
+            "with torch.autograd.set_detect_anomaly(True)."
+        )
+    return loss
+
+
+def _fp16(view: Tensor) -> bool:
+    kind = view.device.type
+    if not torch.is_autocast_enabled(kind):
+        return view.dtype == torch.float16
+    return torch.get_autocast_dtype(kind) == torch.float16
+
+
+def _unscale(grad: Tensor | None, scale: float) -> Tensor | None:
+    if grad is None or scale == 1.0:
+        return grad
+    # Entries that overflowed keep their sign; those that are undefined are skipped.
+    return grad.float().nan_to_num(nan=0.0).div_(scale)
+
+
+_INDEPENDENT = (
+    "the objective does not depend on any of the views: no gradient reaches them. Is "
+    "the backbone run under torch.no_grad() or detached, as in Lightly's "
+    "LinearClassifier, or are the wrong views selected? Use a head that lets the "
+    "gradient through, or other views."
+)

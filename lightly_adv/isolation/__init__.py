@@ -1,0 +1,1 @@
+"""Evaluations of a module that leave no trace in it."""

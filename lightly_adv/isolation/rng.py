@@ -1,0 +1,71 @@
+"""Random numbers that leave the user's random streams alone."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+
+def private_generator(views: Sequence[Tensor]) -> Generator:
+    """Return a CPU generator seeded from the global random state, without drawing.
+
+    The content of the views is mixed in, so that two batches that meet the same
+    global state get different noise.
+    """
+    state = torch.get_rng_state().numpy().tobytes()
+    content = [float(view.double().sum()) for view in views]
+    seed = zlib.crc32(state + struct.pack(f"{len(content)}d", *content))
+    return Generator().manual_seed(seed)
+
+
+def batch_generator(*key: int) -> Generator:
+    """Return a CPU generator for one batch, seeded from non-negative integers.
+
+    Args:
+        *key: What tells this batch from all others: seed, rank, epoch, batch index.
+
+    Examples:
+        >>> first, again = batch_generator(0, 0, 1, 7), batch_generator(0, 0, 1, 7)
+        >>> bool(torch.rand(1, generator=first) == torch.rand(1, generator=again))
+        True
+    """
+    state = np.random.SeedSequence(key).generate_state(1, dtype=np.uint64)[0]
+    # manual_seed takes signed 64-bit values.
+    return Generator().manual_seed(int(state) >> 1)
+
+
+@contextmanager
+def forked(device: torch.device | None = None) -> Iterator[None]:
+    """Restore the random states of torch, Python and NumPy at the end.
+
+    Args:
+        device: Also restore the state of this accelerator.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(**_fork_arguments(device)):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def reseed(seed: int) -> None:
+    """Seed torch, Python and NumPy. Use inside of `forked` only."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def _fork_arguments(device: torch.device | None) -> dict[str, object]:
+    if device is None or device.type == "cpu":
+        return {"devices": []}
+    index = device.index if device.index is not None else 0
+    return {"devices": [index], "device_type": device.type}
