@@ -1,0 +1,135 @@
+"""Backbones by name or as objects: from pictures to one feature vector each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from lightly_adv.models import stems as stems  # registers the *_small names
+
+
+def create_backbone(name_or_module: str | nn.Module, **kwargs: Any) -> nn.Module:
+    """Return a network from pictures (B, 3, H, W) to features (B, D).
+
+    Nothing is downloaded unless `pretrained=True` is given.
+
+    Args:
+        name_or_module: A name that timm knows, among them `resnet18_small` and the
+            others of `lightly_adv.models.stems`; or a module, which is returned as
+            it is.
+        **kwargs: For `timm.create_model`, for names only. `num_classes` is 0 unless
+            given, so that the network ends in pooled features.
+
+    Raises:
+        ValueError: If timm does not know the name, with the near ones; if the name
+            points to a hub without `pretrained=True`; or if a module still ends in
+            the classifier that timm gave it.
+        TypeError: If keyword arguments come with a module.
+
+    Examples:
+        >>> backbone = create_backbone("resnet8_tiny")
+        >>> backbone(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 128])
+    """
+    if isinstance(name_or_module, nn.Module):
+        return _checked_module(name_or_module, kwargs)
+    _check_name(name_or_module, pretrained=bool(kwargs.get("pretrained")))
+    arguments = {"num_classes": 0, "pretrained": False, **kwargs}
+    backbone: nn.Module = timm.create_model(name_or_module, **arguments)
+    return backbone
+
+
+def feature_dim(backbone: nn.Module, *, image_size: int = 32) -> int:
+    """Return D, the number of features that a backbone gives for each picture.
+
+    Read from the attributes that timm sets (`head_hidden_size`, `num_features`).
+    Without them one black picture is passed through the network in eval mode, which
+    leaves modes and running statistics as they were.
+
+    Args:
+        backbone: Network from (B, 3, H, W) to (B, D).
+        image_size: H and W of that picture.
+
+    Raises:
+        ValueError: If what comes out does not have the shape (B, D).
+
+    Examples:
+        >>> feature_dim(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5)),
+        ...             image_size=8)
+        5
+    """
+    for attribute in ("head_hidden_size", "num_features"):
+        value = getattr(backbone, attribute, None)
+        if isinstance(value, int):
+            return value
+    return _probe(backbone, image_size)
+
+
+def _probe(backbone: nn.Module, image_size: int) -> int:
+    like = next(backbone.parameters(), torch.empty(0))
+    picture = like.new_zeros(1, 3, image_size, image_size)
+    with torch.no_grad(), _evaluating(backbone):
+        features = backbone(picture)
+    if features.dim() != 2:
+        raise ValueError(
+            f"{type(backbone).__name__} maps {tuple(picture.shape)} to "
+            f"{tuple(features.shape)}; expected (B, D). End it with pooling and "
+            "torch.nn.Flatten()."
+        )
+    return int(features.shape[1])
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into eval mode, and every submodule back into its own after."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _checked_module(module: nn.Module, kwargs: dict[str, Any]) -> nn.Module:
+    if kwargs:
+        raise TypeError(
+            f"{sorted(kwargs)} came with a {type(module).__name__}; keyword arguments "
+            "go with the name of a backbone, a module is used as it is."
+        )
+    num_classes = getattr(module, "num_classes", 0)
+    if hasattr(module, "reset_classifier") and num_classes:
+        raise ValueError(
+            f"this {type(module).__name__} ends in a classifier of {num_classes} "
+            "classes, but a backbone gives features; call "
+            "backbone.reset_classifier(0) first."
+        )
+    return module
+
+
+def _check_name(name: str, *, pretrained: bool) -> None:
+    source, separator, _ = name.partition(":")
+    if separator:
+        _check_source(name, source, pretrained=pretrained)
+    elif not timm.is_model(name):
+        known = timm.list_models()
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise ValueError(
+            f"Unknown backbone {name!r}. {hint}timm.list_models() shows all "
+            f"{len(known)} names; a torch.nn.Module works too."
+        )
+
+
+def _check_source(name: str, source: str, *, pretrained: bool) -> None:
+    if source != "local-dir" and not pretrained:
+        raise ValueError(
+            f"{name!r} is fetched from a hub, which happens only with "
+            "pretrained=True; pass that, or a name of timm.list_models()."
+        )

@@ -1,0 +1,73 @@
+"""Telling by how much a picture was turned."""
+
+from __future__ import annotations
+
+from torch import Generator, Tensor, nn
+
+from lightly_adv import types
+from lightly_adv.models import backbones
+from lightly_adv.models.modules.heads import RotationPredictionHead
+from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.models.pretext.task import PretextTask
+from lightly_adv.transforms import rotation
+
+
+class RotationTask(PretextTask):
+    """Predict which of four turns each picture was given, equally often in a batch.
+
+    - [0] Unsupervised Representation Learning by Predicting Image Rotations, 2018,
+      https://arxiv.org/abs/1803.07728
+    - [1] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
+            features (B, D).
+        normalize: Mean and std that are applied inside, in front of the backbone;
+            None where the backbone takes plain pixels.
+
+    Raises:
+        ValueError: If the name of the backbone is unknown.
+
+    Examples:
+        >>> import torch
+        >>> task = RotationTask(backbone="resnet8_tiny")
+        >>> inputs, targets = task.draw(torch.rand(8, 3, 32, 32))
+        >>> logits = task(inputs)
+        >>> logits.shape, task.criterion(logits, targets).shape
+        (torch.Size([8, 4]), torch.Size([]))
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18_small",
+        *,
+        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+    ) -> None:
+        super().__init__(backbones.create_backbone(backbone))
+        self.normalize = Normalize(normalize) if normalize else nn.Identity()
+        features = backbones.feature_dim(self.backbone)
+        self.head = RotationPredictionHead(features, rotation.NUM_ROTATIONS)
+
+    def draw(
+        self, images: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Turn each picture by a multiple of 90 degrees that is drawn for it.
+
+        Args:
+            images: Square pictures of shape (B, 3, H, H) with pixels in [0, 1].
+            generator: Where the randomness comes from; torch's global generator if
+                None.
+
+        Returns:
+            The turned pictures, and the turns of shape (B,), from 0 to 3.
+        """
+        targets = rotation.balanced_labels(
+            len(images), generator=generator, device=images.device
+        )
+        return rotation.rotate(images, targets), targets
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the four turns, shape (B, 4)."""
+        logits: Tensor = self.head(self.backbone(self.normalize(inputs)))
+        return logits
