@@ -4,8 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, TypeAlias
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNormMode: TypeAlias = Literal["eval", "batch", "train"]
+"""How an attack sees a module: all in eval mode, all but BatchNorm, or as it is."""
+
+
+def set_attack_mode(module: nn.Module, bn_mode: BatchNormMode) -> None:
+    """Set the flags of every submodule for an attack; `isolated` puts them back.
+
+    Args:
+        module: The module under attack.
+        bn_mode: "eval" puts every submodule in eval mode. "batch" does so too, but
+            BatchNorm layers keep their flag, so that those in train mode normalise
+            with the statistics of the batch. "train" changes nothing.
+    """
+    if bn_mode == "train":
+        return
+    for part in module.modules():
+        if not (bn_mode == "batch" and isinstance(part, _BatchNorm)):
+            part.training = False
 
 
 @contextmanager

@@ -1,0 +1,271 @@
+"""Train any LightningModule against adversarial views."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Literal, TypeAlias
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Generator, Tensor
+
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.callbacks.refusals import check_trainable
+from lightly_adv.isolation import report, rng
+from lightly_adv.isolation.isolated import Isolation
+from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.training import streams, views
+from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
+from lightly_adv.training.views import SelectedViews, ViewPolicy
+
+Mode: TypeAlias = Literal["replace", "dual"]
+
+
+class AdversarialTraining(pl.Callback):
+    """Perturb the views of every training batch so that the module's own loss rises.
+
+    The module, its batches, loggers and checkpoints stay what they are: the callback
+    wraps `training_step` while fitting, and each evaluation of the attack is isolated,
+    so that moving averages, memory banks, statistics, logged metrics and random
+    streams advance exactly as without it.
+
+    - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        attack: The attack, or an `AttackSchedule` that grows it.
+        mode: "replace" trains on the perturbed views. "dual" trains on both, with the
+            loss `(1 - weight) * clean + weight * adversarial`.
+        weight: Weight of the adversarial loss in "dual" mode, in [0, 1].
+        views: Which picture views to perturb: all of them (None), indices such as
+            [0], "global" for the largest ones of a multi-crop batch, or a function
+            from the batch to tensors in it. Views that receive no gradient stay clean.
+        bn_mode: How the attack sees the module: "eval" puts all of it in eval mode,
+            "batch" all but BatchNorm layers, "train" nothing.
+        rng: "same" replays in every evaluation the random numbers that the real step
+            will draw, such as masks; "resample" draws anew each time, which makes the
+            attack one on the expected loss.
+        verify: "first_batch" evaluates the loss of the first batch twice and warns
+            when something leaked out of the isolation, or when the loss is not a
+            function of the views. "off" does not.
+
+    Raises:
+        TypeError: When training starts with a trainer or module of `lightning.pytorch`.
+        ValueError: If an argument is out of range; when training starts with a module
+            or strategy that cannot be attacked.
+
+    Examples:
+        >>> from lightly_adv import PGD, AdversarialTraining, ThreatModel
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=5, step_size=2 / 255)
+        >>> trainer = pl.Trainer(
+        ...     callbacks=[AdversarialTraining(attack)],
+        ...     logger=False, enable_checkpointing=False, accelerator="cpu",
+        ... )
+    """
+
+    def __init__(
+        self,
+        attack: Attack | AttackSchedule,
+        *,
+        mode: Mode = "replace",
+        weight: float = 0.5,
+        views: ViewPolicy = None,
+        bn_mode: BatchNormMode = "eval",
+        rng: Literal["same", "resample"] = "same",
+        verify: Literal["first_batch", "off"] = "first_batch",
+    ) -> None:
+        if not isinstance(attack, Attack | AttackSchedule):
+            raise TypeError(
+                f"attack is a {type(attack).__name__}; expected an attack such as "
+                "PGD(ThreatModel(eps=8 / 255), steps=5)."
+            )
+        _check_choice("mode", mode, ("replace", "dual"))
+        _check_choice("bn_mode", bn_mode, ("eval", "batch", "train"))
+        _check_choice("rng", rng, ("same", "resample"))
+        _check_choice("verify", verify, ("first_batch", "off"))
+        if not 0 <= weight <= 1:
+            raise ValueError(
+                f"weight={weight} must lie in [0, 1]: it is the share of the "
+                "adversarial loss."
+            )
+        self.attack = attack
+        self.mode = mode
+        self.weight = weight
+        self.views = views
+        self.bn_mode = bn_mode
+        self.rng = rng
+        self.verify = verify
+        self._unverified = False
+        self._undo: Callable[[], None] | None = None
+        self._isolation: Isolation | None = None
+        self._batch_idx = 0
+        self._total_steps = float("inf")
+
+    def setup(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
+    ) -> None:
+        """Wrap the training step of the module."""
+        if stage != "fit":
+            return
+        check_trainable(trainer, pl_module)
+        self._unwrap()
+        self._unverified = self.verify == "first_batch"
+        self._isolation = Isolation(pl_module)
+        self._undo = _wrap_training_step(pl_module, self._training_step)
+
+    def on_train_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        """Find out how long training lasts, for schedules."""
+        self._total_steps = trainer.estimated_stepping_batches
+        if isinstance(self.attack, AttackSchedule) and self._total_steps == float(
+            "inf"
+        ):
+            raise ValueError(
+                "an AttackSchedule needs to know how long training lasts; give the "
+                "Trainer max_epochs or max_steps."
+            )
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Remember the index of the batch, which seeds the noise."""
+        self._batch_idx = batch_idx
+
+    def teardown(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
+    ) -> None:
+        """Give the module its own training step back."""
+        self._unwrap()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Give the module its own training step back: teardown is not called."""
+        self._unwrap()
+
+    def _unwrap(self) -> None:
+        if self._undo is not None:
+            self._undo()
+        self._undo = self._isolation = None
+
+    def _training_step(
+        self, module: pl.LightningModule, original: Step, batch: Any
+    ) -> Any:
+        selected = views.select_views(
+            batch, policy=self.views, normalize=self.attack.threat_model.normalize
+        )
+        try:
+            perturbed = self._perturb(module, original, selected)
+        except StepSkippedError:
+            return original(batch)
+        if self.mode == "replace":
+            return streams.replaced(original, selected, perturbed)
+        return streams.dual(
+            original,
+            module,
+            batch=batch,
+            selected=selected,
+            views=perturbed,
+            weight=self.weight,
+        )
+
+    def _perturb(
+        self, module: pl.LightningModule, step: Step, selected: SelectedViews
+    ) -> list[Tensor]:
+        generator = self._generator(module.trainer)
+        isolation = self._isolation or Isolation(module)
+        objective = StepObjective(
+            step=step,
+            module=module,
+            isolation=isolation,
+            selected=selected,
+            bn_mode=self.bn_mode,
+            seeds=None if self.rng == "same" else _seeds(generator),
+        )
+        if self._unverified:
+            self._unverified = False
+            _verify(module, objective, constant=self.rng == "same")
+        progress = module.trainer.global_step / self._total_steps
+        attack = self.attack.at(progress)
+        return attack(objective, selected.views, generator=generator)
+
+    def _generator(self, trainer: pl.Trainer) -> Generator:
+        seed = int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
+        return rng.batch_generator(
+            abs(seed), trainer.global_rank, trainer.current_epoch, self._batch_idx
+        )
+
+
+def _wrap_training_step(
+    module: pl.LightningModule,
+    around: Callable[[pl.LightningModule, Step, Any], Any],
+) -> Callable[[], None]:
+    """Bind a training step to this one instance; return what undoes it."""
+    replaced = module.__dict__.get("training_step")
+    function: Callable[..., Any] = getattr(
+        module.training_step, "__func__", module.training_step
+    )
+    takes_module = hasattr(module.training_step, "__func__")
+
+    @functools.wraps(module.training_step)
+    def training_step(self: pl.LightningModule, batch: Any, *args: Any) -> Any:
+        bound = MethodType(function, self) if takes_module else function
+        return around(self, lambda given: bound(given, *args), batch)
+
+    # Not a subclass and not a hook: this keeps autocast, DDP and checkpoint keys.
+    module.__dict__["training_step"] = MethodType(training_step, module)
+
+    def undo() -> None:
+        del module.__dict__["training_step"]
+        if replaced is not None:
+            module.__dict__["training_step"] = replaced
+
+    return undo
+
+
+def _verify(
+    module: pl.LightningModule, objective: StepObjective, *, constant: bool
+) -> None:
+    """Evaluate twice, warn of what leaked and of a loss that changes by itself."""
+    before = report.snapshot(module)
+    with torch.no_grad():
+        first, second = (objective(objective.selected.views) for _ in range(2))
+    leaked = before.changes(report.snapshot(module))
+    if leaked:
+        rank_zero_warn(
+            "the attack changes state of the module that cannot be set aside: "
+            f"{', '.join(leaked[:10])}. It lives in an object that is neither a module "
+            "nor a built-in container; make it a buffer or an attribute of the module. "
+            "Training goes on, but this state advances with every attack step."
+        )
+    if constant and not torch.equal(first, second):
+        rank_zero_warn(
+            f"the loss of the same batch was {first.mean():.6g} and then "
+            f"{second.mean():.6g}: it depends on something besides the views, the "
+            "state of the module and the random streams of torch, random and numpy. "
+            "The attack raises a loss that moves."
+        )
+
+
+def _seeds(generator: Generator) -> Callable[[], int]:
+    def draw() -> int:
+        return int(torch.randint(2**31, (), generator=generator))
+
+    return draw
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is unknown; use one of {choices}.")

@@ -1,0 +1,68 @@
+"""What adversarial training cannot work with, said before it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+
+_SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
+
+
+def check_trainable(trainer: Any, module: Any) -> None:
+    """Refuse trainers and modules whose training step cannot be replayed.
+
+    Raises:
+        TypeError: If the trainer or module is of the `lightning.pytorch` namespace.
+        ValueError: If the module optimises manually or pulls its own batches, or if
+            its parameters are sharded over processes.
+    """
+    _check_namespace("trainer", trainer, pl.Trainer)
+    _check_namespace("module", module, pl.LightningModule)
+    name = type(module).__name__
+    if not module.automatic_optimization:
+        raise ValueError(
+            f"{name} uses manual optimisation (automatic_optimization=False): its "
+            "training_step steps the optimiser, so it cannot be evaluated by an "
+            "attack. Return the loss and let Lightning optimise, or call the attack "
+            "yourself in training_step: adv_views = attack(objective, views)."
+        )
+    if is_param_in_hook_signature(
+        module.training_step, "dataloader_iter", explicit=True
+    ):
+        raise ValueError(
+            f"{name}.training_step takes a dataloader_iter and pulls its own batches, "
+            "so there is no batch to perturb; take a batch instead."
+        )
+    _check_parameters(trainer, module)
+
+
+def _check_namespace(kind: str, given: Any, expected: type) -> None:
+    if isinstance(given, expected):
+        return
+    raise TypeError(
+        f"the {kind} is a {type(given).__module__}.{type(given).__qualname__}; "
+        "expected one of pytorch_lightning. Classes of lightning.pytorch and of "
+        "pytorch_lightning do not work together: use `import pytorch_lightning as pl` "
+        "throughout, as Lightly does."
+    )
+
+
+def _check_parameters(trainer: Any, module: Any) -> None:
+    strategy = type(trainer.strategy).__name__
+    config = getattr(trainer.strategy, "config", None) or {}
+    stage = config.get("zero_optimization", {}).get("stage", 0)
+    distributed = [
+        name for name, each in module.named_parameters() if _is_distributed(each)
+    ]
+    if strategy in _SHARDED or stage >= 3 or distributed:
+        raise ValueError(
+            f"the strategy {strategy} shards parameters over processes, so that they "
+            "cannot be set aside while attacking; use strategy='ddp'."
+        )
+
+
+def _is_distributed(parameter: Tensor) -> bool:
+    return type(parameter).__name__ == "DTensor"

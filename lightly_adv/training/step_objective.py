@@ -1,0 +1,80 @@
+"""A training step, seen as a function of its views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from lightly_adv.isolation import modes
+from lightly_adv.isolation.isolated import Isolation
+from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.training.views import SelectedViews
+
+Step: TypeAlias = Callable[[Any], Any]
+"""A training step with all of its arguments given, but for the batch."""
+
+
+class StepSkippedError(Exception):
+    """The training step returned None: it asks to skip the batch."""
+
+
+@dataclass(frozen=True)
+class StepObjective:
+    """The loss of a training step as a function of the selected views.
+
+    Every evaluation is isolated: nothing that the step does to its module stays.
+
+    Args:
+        step: From the batch to what the training step returns.
+        module: The module that the step works on.
+        isolation: Isolates that module.
+        selected: The views, and how to put them into the batch.
+        bn_mode: Train/eval flags while evaluating, see `set_attack_mode`.
+        seeds: One seed per evaluation to draw anew, or None to replay in each the
+            random numbers that the real step will draw.
+    """
+
+    step: Step
+    module: nn.Module
+    isolation: Isolation
+    selected: SelectedViews
+    bn_mode: BatchNormMode
+    seeds: Callable[[], int] | None = None
+
+    def __call__(self, views: Sequence[Tensor]) -> Tensor:
+        """Return the loss at `views`, differentiable with respect to them.
+
+        Raises:
+            StepSkippedError: If the step returns None.
+            TypeError: If it returns no loss.
+        """
+        seed = self.seeds() if self.seeds is not None else None
+        with self.isolation.evaluation(seed=seed):
+            modes.set_attack_mode(self.module, self.bn_mode)
+            return loss_of(self.step(self.selected.replace(views)))
+
+
+def loss_of(output: Any) -> Tensor:
+    """Return the loss in what a training step returned.
+
+    Raises:
+        StepSkippedError: If the output is None.
+        TypeError: If there is no loss in it.
+    """
+    if output is None:
+        raise StepSkippedError
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"training_step returned a {type(output).__name__} without a loss; "
+            "expected a tensor, or a dict with the tensor under 'loss'."
+        )
+    return loss
+
+
+def with_loss(output: Any, loss: Tensor) -> Any:
+    """Return the output of a training step with another loss in it."""
+    return {**output, "loss": loss} if isinstance(output, Mapping) else loss

@@ -1,0 +1,140 @@
+"""Find the pictures in a batch, and put others in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from lightly_adv.types import Normalize
+
+ViewPolicy: TypeAlias = (
+    Literal["global"] | Sequence[int] | Callable[[Any], Sequence[Tensor]] | None
+)
+"""Which picture views to perturb: all (None), the largest, some, or a function."""
+
+
+@dataclass(frozen=True)
+class SelectedViews:
+    """The selected views of one batch, and the way back."""
+
+    views: list[Tensor]
+    _leaves: list[Any]
+    _positions: list[int]
+    _spec: pytree.TreeSpec
+
+    def replace(self, views: Sequence[Tensor]) -> Any:
+        """Return the batch with other views in the selected places."""
+        leaves = list(self._leaves)
+        for position, view in zip(self._positions, views, strict=True):
+            leaves[position] = view
+        return pytree.tree_unflatten(leaves, self._spec)
+
+
+def select_views(
+    batch: Any, *, policy: ViewPolicy, normalize: Normalize | None
+) -> SelectedViews:
+    """Select views in a batch of any nesting of lists, tuples and dicts.
+
+    A picture view is a floating tensor of at least four dimensions whose dimension -3
+    has as many entries as `normalize` has channels, or 1 or 3 without `normalize`.
+    Labels, masks, grids and index lists are not, and stay as they are.
+
+    Args:
+        batch: What the data loader yields.
+        policy: None for every picture view, "global" for the largest ones, indices
+            into the picture views, or a function from the batch to tensors in it.
+        normalize: Mean and std with which the views were normalised, if they were.
+
+    Raises:
+        TypeError: If the pictures are integers, or `policy` is of another kind.
+        ValueError: If there is no such view.
+
+    Examples:
+        >>> batch = ([torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)], torch.arange(2))
+        >>> selected = select_views(batch, policy="global", normalize=None)
+        >>> [view.shape for view in selected.views]
+        [torch.Size([2, 3, 8, 8])]
+        >>> views, labels = selected.replace([torch.zeros(2, 3, 8, 8)])
+        >>> views[0].sum(), labels
+        (tensor(0.), tensor([0, 1]))
+    """
+    leaves, spec = pytree.tree_flatten(batch)
+    if callable(policy):
+        positions = _identified(policy(batch), leaves)
+    else:
+        positions = _chosen(policy, leaves, _pictures(leaves, normalize))
+    return SelectedViews([leaves[at] for at in positions], leaves, positions, spec)
+
+
+def _pictures(leaves: list[Any], normalize: Normalize | None) -> list[int]:
+    channels = (1, 3) if normalize is None else (len(normalize["mean"]),)
+    shaped = [
+        at
+        for at, leaf in enumerate(leaves)
+        if isinstance(leaf, Tensor) and leaf.dim() >= 4 and leaf.shape[-3] in channels
+    ]
+    floating = [at for at in shaped if leaves[at].is_floating_point()]
+    if not floating:
+        raise _no_pictures(leaves, shaped, channels)
+    return floating
+
+
+def _no_pictures(
+    leaves: list[Any], shaped: list[int], channels: tuple[int, ...]
+) -> Exception:
+    if any(leaves[at].dtype == torch.uint8 for at in shaped):
+        return TypeError(
+            "the pictures in the batch have dtype torch.uint8; expected floating "
+            "tensors. Convert them in the transform, for instance with "
+            "v2.ToDtype(torch.float32, scale=True)."
+        )
+    seen = [
+        f"{tuple(leaf.shape)} {leaf.dtype}"
+        for leaf in leaves
+        if isinstance(leaf, Tensor)
+    ]
+    return ValueError(
+        f"no picture view found in the batch; expected a floating tensor of shape "
+        f"(B, ..., C, H, W) with C in {list(channels)}, but its tensors are "
+        f"{seen or 'none'}. Pass views= a function from the batch to the tensors to "
+        "perturb."
+    )
+
+
+def _chosen(policy: Any, leaves: list[Any], pictures: list[int]) -> list[int]:
+    if policy is None:
+        return pictures
+    if policy == "global":
+        areas = [leaves[at].shape[-1] * leaves[at].shape[-2] for at in pictures]
+        return [
+            at for at, area in zip(pictures, areas, strict=True) if area == max(areas)
+        ]
+    if isinstance(policy, str) or not isinstance(policy, Sequence):
+        raise TypeError(
+            f"views={policy!r} is not understood; expected None, 'global', a list of "
+            "indices, or a function from the batch to tensors."
+        )
+    outside = [index for index in policy if not 0 <= index < len(pictures)]
+    if outside or not policy:
+        raise ValueError(
+            f"views={list(policy)} does not fit a batch with {len(pictures)} picture "
+            f"views; expected indices from 0 to {len(pictures) - 1}."
+        )
+    return [pictures[index] for index in policy]
+
+
+def _identified(views: Sequence[Tensor], leaves: list[Any]) -> list[int]:
+    places = {id(leaf): at for at, leaf in enumerate(leaves)}
+    positions = [places.get(id(view)) for view in views]
+    found = [at for at in positions if at is not None]
+    if not found or len(found) < len(positions):
+        raise ValueError(
+            "the function given as views= must return a list of tensors that are in "
+            "the batch itself, not copies or slices of them."
+        )
+    return found
