@@ -1,0 +1,12 @@
+"""Robust accuracy that one can trust, and the pictures that show it."""
+
+from lightly_adv.evaluation import suites
+from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robustness
+from lightly_adv.evaluation.evaluate import robust_curve as robust_curve
+from lightly_adv.evaluation.report import RobustnessReport as RobustnessReport
+from lightly_adv.evaluation.suites import Suite as Suite
+
+create_suite = suites.registry.create
+list_suites = suites.registry.list
+register_suite = suites.registry.register
+is_suite = suites.registry.is_registered

@@ -1,0 +1,169 @@
+"""What an evaluation found, as numbers, as text and as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from torch import Tensor
+
+from lightly_adv.attacks import Attack
+from lightly_adv.evaluation import labels
+from lightly_adv.threat_model import ThreatModel
+
+VERSIONS_OF = ("lightly-adv", "torch", "timm")
+"""Distributions whose versions are written into a report."""
+
+
+@dataclass(frozen=True, eq=False)
+class RobustnessReport:
+    """Clean and robust accuracy of one model under one threat model.
+
+    Args:
+        suite: Label of the suite.
+        threat_model: What the attacks were allowed to do.
+        flags: One bool tensor (N,) per attack, after "clean": whether a picture is
+            still right under this attack and all that ran before it. The last one
+            holds the worst case over the whole suite.
+        attacks: For each attack, the numbers it ran with; see `describe`.
+        seed: Seed of the noise.
+        warnings: What casts doubt on the numbers.
+
+    Examples:
+        >>> import torch
+        >>> report = RobustnessReport(
+        ...     suite="pgd-20",
+        ...     threat_model=ThreatModel(eps=8 / 255),
+        ...     flags={
+        ...         "clean": torch.tensor([True, True, False]),
+        ...         "pgd": torch.tensor([True, False, False]),
+        ...     },
+        ... )
+        >>> print(report)
+        clean 66.7 %, robust 33.3 % (pgd-20, Linf 8/255, 3 pictures)
+    """
+
+    suite: str
+    threat_model: ThreatModel
+    flags: Mapping[str, Tensor]
+    attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def num_samples(self) -> int:
+        """Number of pictures."""
+        return len(self.flags["clean"])
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of pictures that are right without an attack, in percent."""
+        return _percent(self.flags["clean"])
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of pictures that no attack of the suite breaks, in percent."""
+        return _percent(self.flags[list(self.flags)[-1]])
+
+    @property
+    def label(self) -> str:
+        """What has to be said with every number: suite, threat model, pictures."""
+        noun = "picture" if self.num_samples == 1 else "pictures"
+        ball = labels.ball(self.threat_model)
+        return f"{self.suite}, {ball}, {self.num_samples:,} {noun}"
+
+    def __str__(self) -> str:
+        """Return one line, and one more per warning."""
+        numbers = (
+            f"clean {self.clean_accuracy:.1f} %, robust {self.robust_accuracy:.1f} %"
+        )
+        return "\n".join(
+            [f"{numbers} ({self.label})", *(f"warning: {w}" for w in self.warnings)]
+        )
+
+    def to_json(self, *, name: str = "model", indent: int | None = None) -> str:
+        """Write the report as JSON: numbers, flags as 0 and 1, settings, versions.
+
+        Args:
+            name: Name of the row of this model.
+            indent: As for `json.dumps`.
+
+        Returns:
+            A JSON object. Its list `rows` has one row, with `name`, `clean_accuracy`
+            and `robust_accuracy` in percent; to compare models, put their rows
+            together.
+        """
+        threat_model = self.threat_model
+        row = {
+            "name": name,
+            "clean_accuracy": self.clean_accuracy,
+            "robust_accuracy": self.robust_accuracy,
+            "suite": self.suite,
+            "norm": threat_model.norm,
+            "eps": threat_model.eps,
+            "eps_text": labels.fraction(threat_model.eps),
+            "num_samples": self.num_samples,
+        }
+        content = {
+            "rows": [row],
+            "threat_model": _describe_threat_model(threat_model),
+            "attacks": self._attacks_with_results(),
+            "seed": self.seed,
+            "warnings": self.warnings,
+            "versions": versions(),
+            "flags": {name: flag.int().tolist() for name, flag in self.flags.items()},
+        }
+        return json.dumps(content, indent=indent)
+
+    def _attacks_with_results(self) -> dict[str, dict[str, Any]]:
+        return {
+            name: {**numbers, "robust_accuracy": _percent(self.flags[name])}
+            for name, numbers in self.attacks.items()
+        }
+
+
+def describe(attack: Attack) -> dict[str, Any]:
+    """Return the numbers an attack runs with, ready for JSON.
+
+    Examples:
+        >>> from lightly_adv import PGD
+        >>> numbers = describe(PGD(ThreatModel(eps=0.5), steps=20))
+        >>> numbers["type"], numbers["steps"], numbers["step_size"]
+        ('PGD', 20, 0.125)
+    """
+    numbers = {
+        each.name: getattr(attack, each.name)
+        for each in fields(attack)
+        if each.name != "threat_model"
+    }
+    return {"type": type(attack).__name__, **numbers, "step_size": attack.step_length}
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions that a number depends on; None where not installed."""
+    found: dict[str, str | None] = {}
+    for name in VERSIONS_OF:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _percent(flags: Tensor) -> float:
+    return 100 * int(flags.sum()) / len(flags)
+
+
+def _describe_threat_model(threat_model: ThreatModel) -> dict[str, Any]:
+    normalize = threat_model.normalize
+    return {
+        "norm": threat_model.norm,
+        "eps": threat_model.eps,
+        "eps_text": labels.fraction(threat_model.eps),
+        "bounds": list(threat_model.bounds),
+        "normalize": normalize
+        and {key: [float(v) for v in normalize[key]] for key in ("mean", "std")},
+    }

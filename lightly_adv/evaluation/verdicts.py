@@ -1,0 +1,209 @@
+"""Which pictures of one batch a classifier still gets right under attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from lightly_adv.attacks import Attack
+from lightly_adv.isolation import modes, rng
+
+
+class Verdict(NamedTuple):
+    """What became of the pictures of one batch."""
+
+    flags: dict[str, Tensor]
+    """Per attack, after "clean", one bool per picture: right under this attack and
+    under all that came before it."""
+
+    probabilities: bool
+    """Whether the logits look like probabilities."""
+
+
+def unpack(batch: Any) -> tuple[Tensor, Tensor]:
+    """Take pictures and labels from a batch, and leave file names behind.
+
+    Args:
+        batch: (images, labels) or (images, labels, filenames), with images of shape
+            (B, C, H, W) and labels of shape (B,).
+
+    Raises:
+        TypeError: If the batch is anything else.
+        ValueError: If the number of pictures differs from that of labels.
+
+    Examples:
+        >>> images, labels = unpack((torch.rand(2, 3, 4, 4), torch.ones(2).long()))
+        >>> images.shape
+        torch.Size([2, 3, 4, 4])
+    """
+    if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) < 2:
+        raise TypeError(f"a batch is {_describe(batch)}; {_EXPECTED_BATCH}")
+    images, labels = batch[0], batch[1]
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"the images of a batch are {_describe(images)}; expected one tensor of "
+            "shape (B, C, H, W). Evaluate with a transform that makes one view."
+        )
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or _is_real(labels):
+        raise TypeError(
+            f"the labels of a batch are {_describe(labels)}; expected a tensor of "
+            "class numbers of shape (B,)."
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"a batch has {len(images)} images and {len(labels)} labels; expected one "
+            "label per image."
+        )
+    return images, labels
+
+
+@contextmanager
+def undisturbed(model: nn.Module, *, device: torch.device, seed: int) -> Iterator[None]:
+    """Evaluate in float32 and eval mode, and leave no trace.
+
+    Inside, nothing is recorded for autograd (attacks switch it on for themselves),
+    even if inference mode or autocast was on. At the end, the train/eval flags and
+    `requires_grad` of all parts are what they were, and so are the global random
+    states.
+
+    Args:
+        model: The module to evaluate.
+        device: Where it is evaluated.
+        seed: Seed of the global random states inside, for models that draw.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(modes.evaluation_mode(model))
+        stack.enter_context(modes.frozen_parameters(model))
+        stack.enter_context(rng.forked(device))
+        rng.reseed(seed)
+        yield
+
+
+def attack_batch(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attacks: Mapping[str, Attack],
+    *,
+    key: Sequence[int],
+) -> Verdict:
+    """Attack the pictures that the model gets right, one attack after the other.
+
+    To be called inside of `undisturbed`. An attack meets only the pictures that have
+    withstood all attacks before it. One that it returns bit for bit keeps its verdict,
+    so that rounding, which differs with the size of a batch, breaks no picture.
+
+    Args:
+        model: Maps pictures to logits of shape (B, C).
+        images: Pictures of shape (B, C, H, W), on the device of the model.
+        labels: Class numbers of shape (B,), on the same device.
+        attacks: The attacks by name.
+        key: Non-negative integers that seed the noise of the attacks, such as the seed
+            and the index of the batch.
+
+    Raises:
+        TypeError: If the model does not return a tensor.
+        ValueError: If the logits have another shape, are NaN, or have no place for a
+            label; if the pictures leave the bounds of the threat model.
+    """
+    images, labels = _ordinary(images), _ordinary(labels).long()
+    for attack in attacks.values():
+        attack.threat_model.room(images)  # refuses pictures it does not fit
+    logits = _checked(model(images), labels)
+    standing = logits.argmax(dim=1) == labels
+    flags = {"clean": standing}
+    for index, (name, attack) in enumerate(attacks.items()):
+        generator = rng.batch_generator(*key, index)
+        rows = standing.nonzero().flatten()
+        if len(rows):
+            withstood = _withstood(model, images[rows], labels[rows], attack, generator)
+            standing = standing.index_copy(0, rows, withstood)
+        flags[name] = standing
+    return Verdict(flags, _are_probabilities(logits))
+
+
+def _withstood(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    generator: Generator,
+) -> Tensor:
+    """Return which of the pictures, all right so far, the attack does not break."""
+
+    def objective(views: Sequence[Tensor]) -> Tensor:
+        return functional.cross_entropy(model(views[0]), labels, reduction="none")
+
+    (perturbed,) = attack(objective, [images], generator=generator)
+    right = _checked(model(perturbed), labels).argmax(dim=1) == labels
+    return right | (perturbed == images).flatten(1).all(dim=1)
+
+
+def _checked(logits: Any, labels: Tensor) -> Tensor:
+    """Return the output of the model if it is logits that fit the labels."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model returned {_describe(logits)}; expected logits of shape (B, C). "
+            "Wrap it in a module that returns these alone."
+        )
+    if logits.dim() != 2 or len(logits) != len(labels):
+        raise ValueError(
+            f"the model returned shape {tuple(logits.shape)} for {len(labels)} images; "
+            f"expected logits of shape ({len(labels)}, C). Is it a backbone without a "
+            "classification head?"
+        )
+    if logits.isnan().any():
+        raise ValueError(
+            "the logits hold NaN; expected finite numbers. Look at the weights of the "
+            "model: has its training diverged?"
+        )
+    _check_labels(labels, classes=logits.shape[1])
+    return logits
+
+
+def _check_labels(labels: Tensor, *, classes: int) -> None:
+    low, high = (int(value) for value in labels.aminmax())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"label {low if low < 0 else high} does not fit {classes} logits; expected "
+            f"labels from 0 to {classes - 1}. Are there more classes in test than in "
+            "train?"
+        )
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    sums = logits.float().sum(dim=1)
+    return bool((logits >= 0).all() and ((sums - 1).abs() <= 1e-4).all())
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """Autograd refuses to save tensors that were made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _is_real(labels: Tensor) -> bool:
+    return labels.is_floating_point() or labels.dtype == torch.bool
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {list(value)}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+_EXPECTED_BATCH = (
+    "expected (images, labels) or (images, labels, filenames). Give the loader a "
+    "collate_fn that returns one of these."
+)
