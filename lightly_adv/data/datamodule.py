@@ -1,0 +1,196 @@
+"""What all data modules share: splits, labelled subsets, augmentation and loaders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightly_adv.data import splits
+from lightly_adv.data.pictures import (
+    Augmentation,
+    PictureDataset,
+    Pictures,
+    identity,
+)
+
+
+class PictureDataModule(pl.LightningDataModule, ABC):
+    """Batches of pictures (B, 3, H, W), float32 in [0, 1], and labels (B,), int64.
+
+    Training pictures are cropped at random, flipped where that makes sense, and
+    shuffled, all from torch's global generator, so that `seed_everything` repeats
+    them. Validation and test pictures come clean and in order. A subclass says where
+    the pictures are: `load_train`, `load_test`, and `load_val` if it has such a part.
+
+    Args:
+        batch_size: Pictures in a batch. The last, smaller batch of an epoch is
+            dropped in training, unless it is the only one.
+        num_workers: Processes that read batches; 0 reads in the process of the
+            Trainer, which is fastest for sets that are held in memory.
+        seed: Seed of the choice of validation and labelled pictures. Nothing else
+            depends on it.
+        val_fraction: Share of the training pictures, of every class alike, that is
+            kept for validation; 0 for none.
+        labelled_fraction: Share of the remaining training pictures, of every class
+            alike and at least one, that is trained on.
+        num_labelled: The same as a number, with equally many of every class.
+
+    Raises:
+        ValueError: If an argument is out of range, or if both `labelled_fraction` and
+            `num_labelled` are given.
+    """
+
+    padding: int
+    """Pixels around a picture, from which the training crops are taken."""
+
+    flip_probability: float = 0.5
+    """Share of the training pictures that are flipped horizontally."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 128,
+        num_workers: int = 0,
+        seed: int = 0,
+        val_fraction: float = 0.1,
+        labelled_fraction: float = 1.0,
+        num_labelled: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.val_fraction = val_fraction
+        self.labelled_fraction = labelled_fraction
+        self.num_labelled = num_labelled
+        self._check_options()
+        self._train: PictureDataset | None = None
+        self._val: PictureDataset | None = None
+        self._test: PictureDataset | None = None
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Number of classes, known before `setup`."""
+
+    @abstractmethod
+    def load_train(self) -> Pictures:
+        """Return the training pictures, those for validation among them."""
+
+    @abstractmethod
+    def load_test(self) -> Pictures:
+        """Return the test pictures."""
+
+    def load_val(self) -> Pictures | None:
+        """Return validation pictures; None to split them off the training ones."""
+        return None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load what a stage needs; does nothing for what is there already.
+
+        Args:
+            stage: "fit", "validate", "test", "predict", or None for everything.
+        """
+        if stage in ("fit", "validate", None) and self._train is None:
+            self._setup_fit()
+        if stage in ("test", "predict", None) and self._test is None:
+            self._test = _whole(self.load_test())
+
+    @property
+    def train_dataset(self) -> PictureDataset:
+        """The pictures trained on, loaded if need be."""
+        self.setup("fit")
+        assert self._train is not None
+        return self._train
+
+    @property
+    def val_dataset(self) -> PictureDataset | None:
+        """The validation pictures, loaded if need be; None if there are none."""
+        self.setup("validate")
+        return self._val
+
+    @property
+    def test_dataset(self) -> PictureDataset:
+        """The test pictures, loaded if need be."""
+        self.setup("test")
+        assert self._test is not None
+        return self._test
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Shuffled batches of augmented training pictures."""
+        dataset = self.train_dataset
+        drop_last = len(dataset) > self.batch_size
+        return self._loader(dataset, shuffle=True, drop_last=drop_last)
+
+    def val_dataloader(
+        self,
+    ) -> DataLoader[tuple[Tensor, Tensor]] | list[DataLoader[tuple[Tensor, Tensor]]]:
+        """Batches of clean validation pictures, in order; [] if there are none."""
+        dataset = self.val_dataset
+        return [] if dataset is None else self._loader(dataset)
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Batches of clean test pictures, in order."""
+        return self._loader(self.test_dataset)
+
+    def _setup_fit(self) -> None:
+        pictures, held_out = self.load_train(), self.load_val()
+        fraction = self.val_fraction if held_out is None else 0.0
+        train, val = splits.split(pictures.labels, fraction=fraction, seed=self.seed)
+        if held_out is not None:
+            self._val = _whole(held_out)
+        elif len(val):
+            self._val = PictureDataset(pictures, val)
+        train = train[self._pick_labelled(pictures.labels[train])]
+        augmentation = Augmentation(self.padding, self.flip_probability)
+        self._train = PictureDataset(pictures, train, augmentation=augmentation)
+
+    def _pick_labelled(self, labels: Tensor) -> Tensor:
+        if self.num_labelled is not None:
+            count = self.num_labelled
+            return splits.pick_balanced(labels, count=count, seed=self.seed)
+        fraction = self.labelled_fraction
+        return splits.pick_fraction(labels, fraction=fraction, seed=self.seed)
+
+    def _loader(
+        self, dataset: PictureDataset, *, shuffle: bool = False, drop_last: bool = False
+    ) -> DataLoader[tuple[Tensor, Tensor]]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=identity,
+        )
+
+    def _check_options(self) -> None:
+        if self.batch_size < 1 or self.num_workers < 0:
+            raise ValueError(
+                f"batch_size={self.batch_size} and num_workers={self.num_workers}; "
+                "expected at least 1 and 0."
+            )
+        if not 0 <= self.val_fraction < 1:
+            raise ValueError(
+                f"val_fraction={self.val_fraction} must be at least 0 and less than "
+                "1; 0.1 keeps a tenth of the training pictures for validation."
+            )
+        if not 0 < self.labelled_fraction <= 1:
+            raise ValueError(
+                f"labelled_fraction={self.labelled_fraction} must be more than 0 and "
+                "at most 1; for a number of pictures use num_labelled."
+            )
+        if self.num_labelled is not None and self.labelled_fraction != 1:
+            raise ValueError(
+                f"labelled_fraction={self.labelled_fraction} and "
+                f"num_labelled={self.num_labelled} are both given; use one of them."
+            )
+
+
+def _whole(pictures: Pictures) -> PictureDataset:
+    return PictureDataset(pictures, torch.arange(len(pictures.labels)))

@@ -1,0 +1,178 @@
+"""Pictures in one folder per class, the layout of torchvision's `ImageFolder`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
+from torchvision.transforms import functional as pil
+
+from lightly_adv.data.datamodule import PictureDataModule
+from lightly_adv.data.pictures import InMemory, Pictures, Source
+
+_SHOWN = 5
+
+
+class ImageFolderDataModule(PictureDataModule):
+    """Pictures under `root/train/<class>/` and `root/test/<class>/`.
+
+    With `root/val/` beside both, that is the validation set, and `val_fraction` is
+    not used. With `root/val/` but no `root/test/`, as in ImageNet, it is the test
+    set. Pictures of another size are scaled and cropped to squares. A set that fits
+    into `cache_bytes` is decoded once and kept in memory; a larger one is decoded
+    batch by batch, where `num_workers` helps.
+
+    Training pictures are cropped out of a padding of an eighth of their size (4 for
+    32 pixels) and flipped horizontally.
+
+    Args:
+        root: The folder that holds `train` and `test`.
+        image_size: Height and width of the pictures that come out.
+        cache_bytes: Largest size of a decoded set that is kept in memory; each of
+            train, val and test counts for itself.
+        **options: Those of `PictureDataModule`, such as `batch_size`.
+
+    Raises:
+        FileNotFoundError: If a folder is missing, or if it holds no pictures.
+        ValueError: If there are fewer than two classes, if the test set has classes
+            that the training set lacks, or if a picture cannot be read.
+
+    Examples:
+        >>> data = ImageFolderDataModule(root="pictures", image_size=64)
+        >>> data.padding
+        8
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        image_size: int = 32,
+        cache_bytes: int = 2**30,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.root = Path(root)
+        self.image_size = image_size
+        self.cache_bytes = cache_bytes
+        self.padding = image_size // 8
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the folders in `root/train`, sorted; a label is a place here."""
+        classes = _class_folders(self.root / "train")
+        if len(classes) < 2:
+            raise ValueError(
+                f"{self.root / 'train'} holds the single class {classes[0]!r}; "
+                "expected one folder for each of at least two classes."
+            )
+        return classes
+
+    @property
+    def num_classes(self) -> int:
+        """Number of folders in `root/train`."""
+        return len(self.classes)
+
+    def load_train(self) -> Pictures:
+        """Return the pictures in `root/train`."""
+        return self._load("train")
+
+    def load_test(self) -> Pictures:
+        """Return the pictures in `root/test`, or else in `root/val`."""
+        has_test = (self.root / "test").is_dir() or not (self.root / "val").is_dir()
+        return self._load("test" if has_test else "val")
+
+    def load_val(self) -> Pictures | None:
+        """Return the pictures in `root/val`, if `root/test` is there too."""
+        both = all((self.root / part).is_dir() for part in ("val", "test"))
+        return self._load("val") if both else None
+
+    def _load(self, part: str) -> Pictures:
+        folder, classes = self.root / part, self.classes
+        found = _class_folders(folder)
+        strangers = sorted(set(found) - set(classes))
+        if strangers:
+            raise ValueError(
+                f"{folder} has classes that {self.root / 'train'} lacks: "
+                f"{_some(strangers)}. Remove them, or add training pictures."
+            )
+        paths = {name: _pictures(folder / name) for name in found}
+        labels = [classes.index(name) for name in found for _ in paths[name]]
+        source = self._source([path for name in found for path in paths[name]])
+        return Pictures(source, torch.tensor(labels))
+
+    def _source(self, paths: Sequence[Path]) -> Source:
+        on_disk = OnDisk(tuple(map(str, paths)), self.image_size)
+        if len(paths) * 3 * self.image_size**2 > self.cache_bytes:
+            return on_disk
+        return InMemory(on_disk(torch.arange(len(paths))))
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """Pictures that are decoded when they are asked for, as squares of one size."""
+
+    paths: tuple[str, ...]
+    image_size: int
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        """Return the pictures with these indices, (B, 3, image_size, image_size)."""
+        size = self.image_size
+        images = torch.empty(len(indices), 3, size, size, dtype=torch.uint8)
+        for position, index in enumerate(indices.tolist()):
+            images[position] = _decode(self.paths[index], size)
+        return images
+
+
+def _decode(path: str, size: int) -> Tensor:
+    try:
+        picture = default_loader(path)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a picture ({error}); remove or replace it."
+        ) from error
+    if picture.size != (size, size):
+        picture = pil.center_crop(pil.resize(picture, size), size)
+    tensor: Tensor = pil.pil_to_tensor(picture)
+    return tensor
+
+
+def _class_folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder {folder}; expected pictures in "
+            f"{folder}/<class>/, with one folder for each class."
+        )
+    classes = [entry.name for entry in folder.iterdir() if _is_class(entry)]
+    if not classes:
+        raise FileNotFoundError(
+            f"{folder} holds no folders; expected pictures in {folder}/<class>/, with "
+            "one folder for each class."
+        )
+    return sorted(classes)
+
+
+def _is_class(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    pictures = sorted(p for p in paths if p.suffix.lower() in IMG_EXTENSIONS)
+    if not pictures:
+        raise FileNotFoundError(
+            f"the class folder {folder} holds no pictures; expected files that end in "
+            f"{_some(IMG_EXTENSIONS)}. Fill it or remove it."
+        )
+    return pictures
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown + (", ..." if len(names) > _SHOWN else "")

@@ -1,0 +1,100 @@
+"""Which pictures validate and which are labelled: stratified, and fixed by a seed.
+
+All functions take labels of shape (N,) and return sorted indices into them. They draw
+from a generator of their own and leave torch's global one alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def split(labels: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split off a fraction of every class.
+
+    Each class gives at least one picture, unless it has only one or fraction is 0.
+
+    Args:
+        labels: Class of each picture, shape (N,).
+        fraction: Share that is split off, 0 <= fraction < 1.
+        seed: Seed of the choice.
+
+    Returns:
+        Indices of the rest, and of what was split off.
+
+    Examples:
+        >>> rest, held_out = split(torch.arange(20) % 2, fraction=0.2, seed=0)
+        >>> len(rest), (held_out % 2).bincount()
+        (16, tensor([2, 2]))
+    """
+    rest, held_out = [], []
+    for members in _shuffled_classes(labels, seed):
+        count = max(1, round(fraction * len(members))) if fraction > 0 else 0
+        count = min(count, len(members) - 1)
+        held_out.append(members[:count])
+        rest.append(members[count:])
+    return _sorted(rest), _sorted(held_out)
+
+
+def pick_fraction(labels: Tensor, *, fraction: float, seed: int) -> Tensor:
+    """Pick a fraction of every class, at least one picture of each.
+
+    With the same seed a larger fraction contains the smaller one.
+
+    Examples:
+        >>> pick_fraction(torch.arange(20) % 2, fraction=0.01, seed=0).shape
+        torch.Size([2])
+    """
+    picked = [
+        members[: max(1, round(fraction * len(members)))]
+        for members in _shuffled_classes(labels, seed)
+    ]
+    return _sorted(picked)
+
+
+def pick_balanced(labels: Tensor, *, count: int, seed: int) -> Tensor:
+    """Pick `count` pictures, the same number of every class.
+
+    Where the classes do not divide `count`, the first ones give one more. With the
+    same seed a larger count contains the smaller one.
+
+    Raises:
+        ValueError: If `count` is less than the number of classes, or if a class does
+            not have enough pictures.
+
+    Examples:
+        >>> picked = pick_balanced(torch.arange(20) % 2, count=6, seed=0)
+        >>> (picked % 2).bincount()
+        tensor([3, 3])
+    """
+    classes = _shuffled_classes(labels, seed)
+    share, extra = divmod(count, len(classes))
+    if share < 1:
+        raise ValueError(
+            f"num_labelled={count} is less than the {len(classes)} classes; each "
+            "class needs at least one label."
+        )
+    picked = []
+    for position, members in enumerate(classes):
+        wanted = share + (position < extra)
+        if wanted > len(members):
+            raise ValueError(
+                f"num_labelled={count} asks for {wanted} pictures of each class, but "
+                f"class {int(labels[members[0]])} has {len(members)} to train on; use "
+                "fewer, or labelled_fraction."
+            )
+        picked.append(members[:wanted])
+    return _sorted(picked)
+
+
+def _shuffled_classes(labels: Tensor, seed: int) -> list[Tensor]:
+    """Return the indices of each class that occurs, in an order fixed by the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    shuffled = labels[order]
+    return [order[shuffled == label] for label in torch.unique(labels)]
+
+
+def _sorted(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts).sort().values

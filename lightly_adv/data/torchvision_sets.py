@@ -1,0 +1,136 @@
+"""CIFAR-10, CIFAR-100 and STL-10, read through torchvision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from lightly_adv.data.datamodule import PictureDataModule
+from lightly_adv.data.pictures import InMemory, Pictures
+
+SetName: TypeAlias = Literal["CIFAR10", "CIFAR100", "STL10"]
+"""The sets of torchvision that are supported."""
+
+Part: TypeAlias = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    num_classes: int
+    image_size: int
+    parts: Mapping[Part, Mapping[str, Any]]
+
+
+_CIFAR_PARTS: Mapping[Part, Mapping[str, Any]] = {
+    "train": {"train": True},
+    "test": {"train": False},
+}
+_STL_PARTS: Mapping[Part, Mapping[str, Any]] = {
+    "train": {"split": "train"},
+    "test": {"split": "test"},
+}
+_SETS: Mapping[SetName, _Facts] = {
+    "CIFAR10": _Facts(10, 32, _CIFAR_PARTS),
+    "CIFAR100": _Facts(100, 32, _CIFAR_PARTS),
+    "STL10": _Facts(10, 96, _STL_PARTS),
+}
+
+
+class TorchvisionDataModule(PictureDataModule):
+    """One of torchvision's picture sets, held in memory.
+
+    Training pictures are cropped out of a padding of an eighth of their size (4 for
+    32 pixels) and flipped horizontally. Of STL-10 the labelled pictures are used.
+
+    Args:
+        name: "CIFAR10", "CIFAR100" or "STL10".
+        root: The folder that torchvision keeps its sets in.
+        download: Fetch the set in `prepare_data` if it is not there. Nothing is
+            downloaded otherwise.
+        **options: Those of `PictureDataModule`, such as `batch_size`.
+
+    Raises:
+        ValueError: If the name is not one of these.
+        FileNotFoundError: In `setup`, if the set is not in `root`.
+
+    Examples:
+        >>> data = TorchvisionDataModule("CIFAR100", root="datasets", num_labelled=1000)
+        >>> data.num_classes, data.image_size
+        (100, 32)
+    """
+
+    def __init__(
+        self,
+        name: SetName,
+        *,
+        root: str | os.PathLike[str],
+        download: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if name not in _SETS:
+            raise ValueError(
+                f"name={name!r} is unknown; use one of {get_args(SetName)}, or "
+                "ImageFolderDataModule for pictures of your own."
+            )
+        self.name: SetName = name
+        self.root = root
+        self.download = download
+        self.image_size = _SETS[name].image_size
+        self.padding = self.image_size // 8
+
+    @property
+    def num_classes(self) -> int:
+        """10, or 100 for CIFAR-100."""
+        return _SETS[self.name].num_classes
+
+    def prepare_data(self) -> None:
+        """Download the set, if that was asked for. The Trainer calls this once."""
+        if self.download:
+            for part in get_args(Part):
+                self._open(part, download=True)
+
+    def load_train(self) -> Pictures:
+        """Return the training pictures."""
+        return self._load("train")
+
+    def load_test(self) -> Pictures:
+        """Return the test pictures."""
+        return self._load("test")
+
+    def _load(self, part: Part) -> Pictures:
+        try:
+            dataset = self._open(part, download=False)
+        except RuntimeError as error:
+            remedy = (
+                "call prepare_data() first"
+                if self.download
+                else "pass download=True to fetch it, or name the folder that holds it"
+            )
+            raise FileNotFoundError(
+                f"{self.name} was not found in root={os.fspath(self.root)!r}, or is "
+                f"damaged there; {remedy}."
+            ) from error
+        labels = dataset.labels if self.name == "STL10" else dataset.targets
+        return Pictures(
+            InMemory(_channels_first(dataset.data)), torch.as_tensor(labels).long()
+        )
+
+    def _open(self, part: Part, *, download: bool) -> Any:
+        arguments = _SETS[self.name].parts[part]
+        dataset = getattr(datasets, self.name)
+        return dataset(os.fspath(self.root), download=download, **arguments)
+
+
+def _channels_first(data: Any) -> Tensor:
+    """Return (N, 3, H, W) from an array that may have its channels last."""
+    images = torch.as_tensor(data)
+    if images.shape[-1] == 3:
+        images = images.permute(0, 3, 1, 2)
+    return images.contiguous()
