@@ -56,7 +56,6 @@ def test_frozen_parameters_restores_each_after_an_error() -> None:
     module = mixed()
     before = required(module)
     with pytest.raises(RuntimeError, match="boom"), modes.frozen_parameters(module):
-        assert not any(required(module))
         raise RuntimeError("boom")
     assert required(module) == before == [True, False, False, True]
 

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+import torch
+
+from lightly_adv import __version__
+from lightly_adv.attacks import FGSM, PGD
+from lightly_adv.evaluation import RobustnessReport, labels, report
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Normalize
+
+NORMALIZE: Normalize = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+THREAT_MODEL = ThreatModel(eps=8 / 255, normalize=NORMALIZE)
+
+
+def found(count: int = 4) -> RobustnessReport:
+    return RobustnessReport(
+        suite="two",
+        threat_model=THREAT_MODEL,
+        flags={
+            "clean": torch.tensor([True, True, True, False])[:count],
+            "fgsm": torch.tensor([True, True, False, False])[:count],
+            "pgd": torch.tensor([True, False, False, False])[:count],
+        },
+        attacks={
+            "fgsm": report.describe(FGSM(THREAT_MODEL)),
+            "pgd": report.describe(PGD(THREAT_MODEL, steps=20)),
+        },
+        seed=3,
+        warnings=["beware"],
+    )
+
+
+def test_accuracies_are_percentages_and_the_last_attack_holds_the_worst_case() -> None:
+    assert (found().clean_accuracy, found().robust_accuracy) == (75.0, 25.0)
+
+
+def test_every_printed_number_carries_its_label() -> None:
+    numbers, warning = str(found()).splitlines()
+    assert numbers == "clean 75.0 %, robust 25.0 % (two, Linf 8/255, 4 pictures)"
+    assert warning == "warning: beware"
+    assert found(1).label == "two, Linf 8/255, 1 picture"
+
+
+def test_a_thousand_pictures_are_written_with_a_comma() -> None:
+    flags = {"clean": torch.ones(1000).bool(), "pgd": torch.zeros(1000).bool()}
+    many = RobustnessReport(suite="s", threat_model=THREAT_MODEL, flags=flags)
+    assert many.label.endswith("1,000 pictures")
+
+
+def test_json_holds_rows_settings_versions_and_flags() -> None:
+    content = json.loads(found().to_json(name="mine"))
+    (row,) = content["rows"]
+    assert row["name"] == "mine"
+    assert (row["clean_accuracy"], row["robust_accuracy"]) == (75.0, 25.0)
+    assert (row["suite"], row["eps"], row["eps_text"]) == ("two", 8 / 255, "8/255")
+    assert content["threat_model"]["normalize"]["std"] == [0.2, 0.2, 0.2]
+    assert content["attacks"]["fgsm"]["robust_accuracy"] == 50.0
+    assert content["attacks"]["pgd"]["steps"] == 20
+    assert content["seed"] == 3
+    assert content["warnings"] == ["beware"]
+    assert content["versions"]["lightly-adv"] == __version__
+    assert torch.__version__.startswith(content["versions"]["torch"])
+    assert content["flags"]["pgd"] == [1, 0, 0, 0]
+
+
+def test_distances_are_written_as_in_papers() -> None:
+    written = {8 / 255: "8/255", 0.25 / 255: "0.25/255", 0.031: "0.031", 0.0: "0"}
+    assert {value: labels.fraction(value) for value in written} == written
+    assert labels.fraction(12.0) == "12"
+    assert labels.ball(ThreatModel(norm="L2", eps=128 / 255)) == "L2 128/255"
