@@ -19,8 +19,8 @@ class DigitsDataModule(PictureDataModule):
     """The 1,797 digits of scikit-learn, scaled from 8 x 8 to 32 x 32 RGB.
 
     Small enough for a demonstration within a minute on a CPU. The test set is fixed:
-    the last 40 scans of each digit, which other people wrote than most of the first.
-    Training pictures are cropped out of 2 pixels of padding and never flipped.
+    the last 40 scans of each digit. Training pictures are cropped out of 2 pixels of
+    padding and never flipped.
 
     Args:
         **options: Those of `PictureDataModule`, such as `batch_size`.

@@ -1,0 +1,19 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_BESIDE = Path(__file__).parents[1] / ".." / "shared" / "data" / "cifar10"
+
+
+@pytest.fixture(scope="session")
+def cifar10_root() -> Path:
+    """Folder with CIFAR-10 pictures, `train/<class>/` and `test/<class>/`."""
+    root = Path(os.environ.get("LIGHTLY_ADV_CIFAR10", _BESIDE)).resolve()
+    if not (root / "train").is_dir():
+        pytest.skip(f"no pictures at {root}; set LIGHTLY_ADV_CIFAR10 to run this test")
+    return root
