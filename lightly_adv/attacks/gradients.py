@@ -27,7 +27,7 @@ def gradients(
         One gradient per view; None where it is not used or does not matter.
 
     Raises:
-        ValueError: If no view matters to the objective.
+        ValueError: If no view matters to the objective, or if a gradient is NaN.
     """
     leaves = [
         view.requires_grad_() for view, use in zip(views, used, strict=True) if use
@@ -40,7 +40,7 @@ def gradients(
     if all(grad is None for grad in found):
         raise ValueError(_INDEPENDENT)
     rest = iter(found)
-    return [_unscale(next(rest), scale) if use else None for use in used]
+    return [_checked(next(rest), scale) if use else None for use in used]
 
 
 def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
@@ -77,13 +77,23 @@ def _fp16(view: Tensor) -> bool:
     return torch.get_autocast_dtype(kind) == torch.float16
 
 
-def _unscale(grad: Tensor | None, scale: float) -> Tensor | None:
-    if grad is None or scale == 1.0:
+def _checked(grad: Tensor | None, scale: float) -> Tensor | None:
+    if grad is None:
+        return None
+    if scale == 1.0:
+        # The sign of NaN is 0, so that an attack would silently stand still.
+        if grad.isnan().any():
+            raise ValueError(_NAN_GRADIENT)
         return grad
     # Entries that overflowed keep their sign; those that are undefined are skipped.
     return grad.float().nan_to_num(nan=0.0).div_(scale)
 
 
+_NAN_GRADIENT = (
+    "the gradient of the objective is NaN, although the objective is not: look for "
+    "a square root, norm or division at zero, for instance with "
+    "torch.autograd.set_detect_anomaly(True), and add a small constant there."
+)
 _INDEPENDENT = (
     "the objective does not depend on any of the views: no gradient reaches them. Is "
     "the backbone run under torch.no_grad() or detached, as in Lightly's "

@@ -1,0 +1,231 @@
+"""Checks for authors of attacks and of modules under attack; they need no pytest."""
+
+from __future__ import annotations
+
+import math
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from lightly_adv.attacks import Attack
+from lightly_adv.functional import norms
+from lightly_adv.isolation import report
+from lightly_adv.isolation.isolated import isolated
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm, Normalize
+
+EPS: dict[Norm, float] = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
+"""A usual radius for every norm, in pixels."""
+
+NORMALIZE: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+
+
+class AttackTester:
+    """Runs an attack through the table of what every attack must do.
+
+    Args:
+        create: Makes the attack for a threat model, such as `PGD`.
+        norms: The norms that the attack supports.
+
+    Examples:
+        >>> from lightly_adv import PGD
+        >>> tester = AttackTester(PGD)
+        >>> for check in tester.checks():
+        ...     tester.run(check)
+    """
+
+    def __init__(
+        self,
+        create: Callable[[ThreatModel], Attack],
+        *,
+        norms: Sequence[Norm] = ("Linf", "L2", "L1"),
+    ) -> None:
+        self._create = create
+        self._norms = norms
+
+    @classmethod
+    def checks(cls) -> list[str]:
+        """Names of all checks, for instance to parametrise a test with."""
+        return [name for name in vars(cls) if name.startswith("check_")]
+
+    def run(self, check: str) -> None:
+        """Run one check for every norm.
+
+        Raises:
+            AssertionError: If the attack fails it, with the norm and what was seen.
+        """
+        for norm in self._norms:
+            getattr(self, check)(ThreatModel(norm=norm, eps=EPS[norm]))
+
+    def check_ball_and_range(self, threat_model: ThreatModel) -> None:
+        """Perturbed views stay in the ball and in [0, 1], normalised or not."""
+        for normalize in (None, NORMALIZE):
+            each = replace(threat_model, normalize=normalize)
+            view = _pictures()
+            stats = normalize or {"mean": [0.0] * 3, "std": [1.0] * 3}
+            mean, std = (
+                torch.tensor(stats[key])[:, None, None]
+                for key in ("mean", "std")
+            )
+            found = self._attack(each, [(view - mean) / std])[0]
+            moved = found * std + mean
+            size = float(norms.norm(moved - view, norm=each.norm).max())
+            slack = 1e-4 if each.norm == "L1" else 1e-5
+            _require(size <= each.eps + slack, each, f"moved by {size}")
+            low, high = float(moved.min()), float(moved.max())
+            _require(-1e-5 <= low <= high <= 1 + 1e-5, each, f"spans {low} to {high}")
+            _require(size > 0, each, "did not move at all")
+
+    def check_shape_and_dtype(self, threat_model: ThreatModel) -> None:
+        """Shape and dtype of the views are kept."""
+        for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+            view = _pictures().to(dtype)
+            found = self._attack(threat_model, [view])[0]
+            seen = f"{found.dtype} {tuple(found.shape)} for {dtype}"
+            _require(
+                found.dtype == dtype and found.shape == view.shape, threat_model, seen
+            )
+
+    def check_inputs_untouched(self, threat_model: ThreatModel) -> None:
+        """The views, their `.grad`, parameters' `.grad` and random streams stay."""
+        network = _network()
+        view = _pictures()
+        before, state = view.clone(), torch.get_rng_state()
+        python = random.getstate()
+        found = self._attack(threat_model, [view], network=network)[0]
+        _require(torch.equal(view, before), threat_model, "changed its input")
+        _require(
+            view.grad is None and not view.requires_grad, threat_model, "left a grad"
+        )
+        _require(not found.requires_grad, threat_model, "returned part of a graph")
+        grads = [each.grad for each in network.parameters()]
+        _require(grads == [None] * len(grads), threat_model, "left parameter gradients")
+        same = torch.equal(state, torch.get_rng_state()) and python == random.getstate()
+        _require(same, threat_model, "drew from the global random state")
+
+    def check_eps_zero(self, threat_model: ThreatModel) -> None:
+        """With eps = 0 the views come back bit for bit."""
+        for normalize in (None, NORMALIZE):
+            view = _pictures() * 0.1
+            each = replace(threat_model, eps=0.0, normalize=normalize)
+            view = view + 0.3 if normalize else view
+            found = self._attack(each, [view])[0]
+            _require(torch.equal(found, view), each, "moved at eps = 0")
+
+    def check_repeatable(self, threat_model: ThreatModel) -> None:
+        """The same generator state gives the same result."""
+        first, second = (self._attack(threat_model, [_pictures()])[0] for _ in range(2))
+        _require(torch.equal(first, second), threat_model, "differs when run again")
+
+    def check_raises_loss(self, threat_model: ThreatModel) -> None:
+        """The loss of a convex problem does not fall."""
+        target = torch.full((3, 3, 8, 8), 0.2)
+
+        def loss(views: Sequence[Tensor]) -> Tensor:
+            return (views[0] - target).square().flatten(1).sum(1)
+
+        view = _pictures()
+        found = self._create(threat_model)(loss, [view], generator=_generator())
+        rise = loss(found) - loss([view])
+        _require(bool((rise > 0).all()), threat_model, f"raised the loss by {rise}")
+
+    def check_five_dimensions(self, threat_model: ThreatModel) -> None:
+        """Stacks of tiles, (B, T, C, H, W), are perturbed as one sample each."""
+        stack = torch.stack([_pictures(), _pictures()], dim=1)
+        attack = self._create(replace(threat_model, normalize=NORMALIZE))
+        normal = (stack - 0.5) / 4
+        found = attack(lambda views: views[0].square().sum(), [normal])[0]
+        _require(found.shape == stack.shape, threat_model, f"gave {found.shape}")
+
+    def check_unused_view(self, threat_model: ThreatModel) -> None:
+        """A view that the objective does not depend on stays as it is."""
+        first, second = _pictures(), _pictures()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = self._attack(threat_model, [first, second])
+        _require(torch.equal(found[1], second), threat_model, "moved an unused view")
+        _require(not torch.equal(found[0], first), threat_model, "did not move at all")
+
+    def check_inference_mode(self, threat_model: ThreatModel) -> None:
+        """It works inside of `torch.inference_mode`, as in Lightning's validation."""
+        network = _network()
+        outside = self._attack(threat_model, [_pictures()], network=network)[0]
+        with torch.inference_mode():
+            inside = self._attack(threat_model, [_pictures()], network=network)[0]
+        _require(
+            torch.equal(inside, outside), threat_model, "differs in inference mode"
+        )
+
+    def _attack(
+        self,
+        threat_model: ThreatModel,
+        views: list[Tensor],
+        *,
+        network: nn.Module | None = None,
+    ) -> list[Tensor]:
+        network = (network or _network()).to(views[0].dtype)
+        attack = self._create(threat_model)
+        return attack(
+            lambda given: network(given[0]).square().sum(),
+            views,
+            generator=_generator(),
+        )
+
+
+def assert_no_side_effects(
+    module: nn.Module, run: Callable[[], Any], *, evaluations: int = 2
+) -> None:
+    """Assert that `isolated` hides everything that a call does to a module.
+
+    Args:
+        module: The module that `run` works on.
+        run: Evaluates the module, for instance its training step.
+        evaluations: How often to run it.
+
+    Raises:
+        AssertionError: If anything changed, with its name: such state lives where
+            `isolated` cannot reach it.
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> assert_no_side_effects(norm, lambda: norm(torch.rand(4, 2)))
+    """
+    before = report.snapshot(module)
+    for _ in range(evaluations):
+        with isolated(module):
+            run()
+    changes = before.changes(report.snapshot(module))
+    assert not changes, (
+        f"isolated evaluations of {type(module).__name__} changed: {', '.join(changes)}"
+    )
+
+
+def _pictures() -> Tensor:
+    """Pictures with pixels at both ends of the range."""
+    drawn = torch.rand(3, 3, 8, 8, generator=_generator())
+    return (1.5 * drawn - 0.25).clamp(0, 1)
+
+
+def _network() -> nn.Module:
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(192, 16), nn.Tanh(), nn.Linear(16, 4)
+    )
+    generator = _generator()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            scale = 1 / math.sqrt(parameter.shape[-1])
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def _generator() -> Generator:
+    return Generator().manual_seed(0)
+
+
+def _require(holds: bool, threat_model: ThreatModel, seen: str) -> None:
+    assert holds, f"under {threat_model.norm}, the attack {seen}"
