@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from lightly.transforms import utils as lightly_utils
+from torchvision.transforms.v2 import functional as tv
+
+from lightly_adv.models.modules import IMAGENET_NORMALIZE, Normalize
+
+
+def test_equals_torchvision() -> None:
+    pixels = torch.rand(4, 3, 8, 8)
+    mean, std = map(list, (IMAGENET_NORMALIZE["mean"], IMAGENET_NORMALIZE["std"]))
+    expected = tv.normalize(pixels, mean=mean, std=std)
+    assert torch.equal(Normalize(IMAGENET_NORMALIZE)(pixels), expected)
+
+
+def test_constants_are_those_of_lightly() -> None:
+    for key, values in lightly_utils.IMAGENET_NORMALIZE.items():
+        assert list(dict(IMAGENET_NORMALIZE)[key]) == values  # type: ignore[call-overload]
+
+
+def test_stack_of_tiles() -> None:
+    layer, tiles = Normalize(IMAGENET_NORMALIZE), torch.rand(2, 16, 3, 4, 4)
+    assert torch.equal(layer(tiles)[1, 5], layer(tiles[1, 5]))
+
+
+def test_moves_with_the_module_but_stays_out_of_checkpoints() -> None:
+    layer = Normalize(IMAGENET_NORMALIZE)
+    assert layer.state_dict() == {}
+    assert layer.double()(torch.rand(1, 3, 2, 2).double()).dtype == torch.float64
+
+
+def test_is_differentiable() -> None:
+    pixels = torch.rand(1, 3, 2, 2, requires_grad=True)
+    (grad,) = torch.autograd.grad(Normalize(IMAGENET_NORMALIZE)(pixels).sum(), pixels)
+    expected = 1 / torch.tensor(IMAGENET_NORMALIZE["std"])
+    assert torch.allclose(grad[0, :, 0, 0], expected)
+
+
+def test_wrong_channels() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) do not have 3 channels"):
+        Normalize(IMAGENET_NORMALIZE)(torch.rand(2, 1, 4, 4))
+
+
+@pytest.mark.parametrize("std", [[0.5, 0.5], [0.0], [-1.0]])
+def test_wrong_statistics(std: list[float]) -> None:
+    with pytest.raises(ValueError, match="one mean and one positive std per channel"):
+        Normalize({"mean": [0.5], "std": std})
+
+
+def test_repr() -> None:
+    assert repr(Normalize({"mean": [0.5], "std": [0.25]})) == (
+        "Normalize(mean=[0.5], std=[0.25])"
+    )
