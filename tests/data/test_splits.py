@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lightly_adv.data import splits
+
+LABELS = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)[
+    torch.randperm(100, generator=torch.Generator().manual_seed(0))
+]
+
+
+def test_split_is_stratified_and_complete() -> None:
+    rest, held_out = splits.split(LABELS, fraction=0.1, seed=0)
+    assert LABELS[held_out].bincount().tolist() == [5, 3, 2]
+    assert torch.cat([rest, held_out]).sort().values.tolist() == list(range(100))
+
+
+def test_split_nothing() -> None:
+    rest, held_out = splits.split(LABELS, fraction=0.0, seed=0)
+    assert (len(rest), len(held_out)) == (100, 0)
+
+
+def test_split_leaves_something_of_every_class() -> None:
+    labels = torch.tensor([0, 1, 1, 2, 2, 2])
+    rest, held_out = splits.split(labels, fraction=0.9, seed=0)
+    assert labels[rest].tolist() == [0, 1, 2]
+    assert labels[held_out].tolist() == [1, 2, 2]
+
+
+def test_split_takes_something_of_every_class() -> None:
+    _, held_out = splits.split(LABELS, fraction=0.001, seed=0)
+    assert LABELS[held_out].bincount().tolist() == [1, 1, 1]
+
+
+def test_seed_decides_alone() -> None:
+    before = torch.get_rng_state()
+    first, again, other = (
+        splits.split(LABELS, fraction=0.2, seed=seed)[1] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("fraction", "counts"), [(1.0, [50, 30, 20]), (0.1, [5, 3, 2]), (1e-6, [1, 1, 1])]
+)
+def test_fraction_of_every_class(fraction: float, counts: list[int]) -> None:
+    picked = splits.pick_fraction(LABELS, fraction=fraction, seed=0)
+    assert LABELS[picked].bincount().tolist() == counts
+
+
+@pytest.mark.parametrize(("count", "counts"), [(30, [10, 10, 10]), (5, [2, 2, 1])])
+def test_balanced_count(count: int, counts: list[int]) -> None:
+    picked = splits.pick_balanced(LABELS, count=count, seed=0)
+    assert LABELS[picked].bincount().tolist() == counts
+    assert picked.tolist() == sorted(set(picked.tolist()))
+
+
+def test_more_labels_contain_fewer() -> None:
+    few = splits.pick_balanced(LABELS, count=6, seed=4).tolist()
+    more = splits.pick_balanced(LABELS, count=20, seed=4).tolist()
+    assert set(few) < set(more)
+    small = splits.pick_fraction(LABELS, fraction=0.1, seed=4).tolist()
+    large = splits.pick_fraction(LABELS, fraction=0.5, seed=4).tolist()
+    assert set(small) < set(large)
+
+
+def test_too_few_labels_for_the_classes() -> None:
+    with pytest.raises(ValueError, match="num_labelled=2 is less than the 3 classes"):
+        splits.pick_balanced(LABELS, count=2, seed=0)
+
+
+def test_too_many_labels_for_a_class() -> None:
+    with pytest.raises(ValueError, match=r"asks for 21 .* class 2 has 20 to train on"):
+        splits.pick_balanced(LABELS, count=63, seed=0)
