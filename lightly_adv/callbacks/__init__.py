@@ -3,3 +3,5 @@
 from lightly_adv.callbacks.adversarial_training import (
     AdversarialTraining as AdversarialTraining,
 )
+from lightly_adv.callbacks.robust_validation import RobustValidation as RobustValidation
+from lightly_adv.callbacks.throughput import Throughput as Throughput

@@ -24,6 +24,11 @@ class Verdict(NamedTuple):
     probabilities: bool
     """Whether the logits look like probabilities."""
 
+    @property
+    def worst(self) -> Tensor:
+        """Which pictures are right under every attack."""
+        return list(self.flags.values())[-1]
+
 
 def unpack(batch: Any) -> tuple[Tensor, Tensor]:
     """Take pictures and labels from a batch, and leave file names behind.

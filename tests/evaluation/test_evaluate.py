@@ -78,10 +78,11 @@ def worst_margin(
     weight, bias = weights(model)
     slope = (weight[labels] - weight[1 - labels]).view_as(images)
     offset = bias[labels] - bias[1 - labels]
-    margin = (slope * views).flatten(1).sum(1) + offset
+    margin: Tensor = (slope * views).flatten(1).sum(1) + offset
     slope = slope / std  # per pixel
     if threat_model.norm == "L2":
-        return margin - threat_model.eps * slope.flatten(1).norm(dim=1)
+        length: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+        return margin - threat_model.eps * length
     lower = torch.maximum(-images, torch.tensor(-threat_model.eps))
     upper = torch.minimum(1 - images, torch.tensor(threat_model.eps))
     change = torch.where(slope > 0, slope * lower, slope * upper)
