@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Tests run in several processes; threads on top of that only wait for each other.
+torch.set_num_threads(1)
 
 _BESIDE = Path(__file__).parents[1] / ".." / "shared" / "data" / "cifar10"
 

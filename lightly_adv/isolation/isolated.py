@@ -149,4 +149,4 @@ class _Swap:
 
 
 def _is_hooks(name: str, value: Any) -> bool:
-    return isinstance(value, dict) and "_hooks" in name and name.startswith("_")
+    return isinstance(value, dict) and name.startswith("_") and "_hooks" in name

@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
-_OPAQUE = (FunctionType, MethodType, ModuleType, type, torch.device, torch.dtype)
+_OPAQUE = (
+    FunctionType,
+    MethodType,
+    ModuleType,
+    RemovableHandle,
+    type,
+    torch.device,
+    torch.dtype,
+)
 _FOREIGN = ("pytorch_lightning", "lightning", "lightning_fabric", "torch.utils.data")
 
 
@@ -70,6 +79,12 @@ class _Walk:
             yield path, value.copy()
         elif isinstance(value, torch.Generator):
             yield path, value.get_state()
+        elif isinstance(value, np.random.Generator):
+            yield path, str(value.bit_generator.state)
+        elif isinstance(value, np.random.RandomState):
+            yield path, tuple(value.get_state())
+        elif isinstance(value, random.Random):
+            yield path, value.getstate()
         elif not _opaque(value) and id(value) not in self._seen:
             self._seen.add(id(value))
             self._kept.append(value)
@@ -78,8 +93,6 @@ class _Walk:
     def _inside(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, nn.Module):
             yield from self._module(path, value)
-        elif isinstance(value, random.Random):
-            yield path, value.getstate()
         elif isinstance(value, Mapping):
             yield f"{path} (length)", len(value)
             for key, item in value.items():
@@ -98,6 +111,9 @@ class _Walk:
             if name in ("_parameters", "_buffers", "_modules"):
                 for key, inner in item.items():
                     yield from self.value(f"{prefix}{key}", inner)
+            elif name.endswith("_hooks"):
+                # Their keys count all hooks of the process.
+                yield from self.value(f"{prefix}{name}", list(item.values()))
             else:
                 yield from self.value(f"{prefix}{name}", item)
 
@@ -112,16 +128,17 @@ def _opaque(value: Any) -> bool:
 
 
 def _same(first: Any, second: Any) -> bool:
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, Tensor):
         return (
             first.shape == second.shape
             and first.dtype == second.dtype
             and torch.equal(first.nan_to_num(), second.nan_to_num())
         )
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+    if isinstance(first, np.ndarray):
         return bool(np.array_equal(first, second))
-    if isinstance(first, tuple) and isinstance(second, tuple):
+    if isinstance(first, tuple):
         pairs = zip(first, second, strict=False)
         return len(first) == len(second) and all(_same(a, b) for a, b in pairs)
-    equal = first == second or (first != first and second != second)
-    return type(first) is type(second) and bool(equal)
+    return bool(first == second or (first != first and second != second))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightly_adv.isolation import report
+
+
+class Part:
+    def __init__(self) -> None:
+        self.value = 0
+        self.parent: Any = None
+
+
+def test_it_sees_into_plain_objects_and_cycles() -> None:
+    module = nn.Linear(2, 2)
+    part = Part()
+    part.parent = module
+    module.part = part  # type: ignore[assignment]
+    before = report.snapshot(module)
+    part.value = 1
+    assert before.changes(report.snapshot(module)) == ["part.value"]
+
+
+def test_random_streams_are_named() -> None:
+    module = nn.Linear(2, 2)
+    before = report.snapshot(module)
+    torch.rand(1), random.random(), np.random.rand()
+    assert before.changes(report.snapshot(module)) == [
+        "the random state of torch",
+        "the random state of random",
+        "the random state of numpy",
+    ]
+
+
+def test_one_bit_and_one_type_are_changes_and_nan_is_not() -> None:
+    module = nn.Module()
+    module.a = torch.tensor([1.0, float("nan")])
+    module.b = float("nan")  # type: ignore[assignment]
+    module.c = 1  # type: ignore[assignment]
+    before = report.snapshot(module)
+    assert before.changes(report.snapshot(module)) == []
+    module.a[0] = torch.nextafter(module.a[0], torch.tensor(2.0))
+    module.c = True  # type: ignore[assignment]
+    assert before.changes(report.snapshot(module)) == ["a", "c"]
+
+
+def test_what_comes_and_goes_is_named() -> None:
+    module = nn.Module()
+    module.items_ = [1]  # type: ignore[assignment]
+    before = report.snapshot(module)
+    module.items_ = [1, 2]  # type: ignore[assignment]
+    changes = before.changes(report.snapshot(module))
+    assert changes == ["items_ (length)", "items_[1]"]
