@@ -1,0 +1,188 @@
+"""A linear head on a backbone, trained on clean or on perturbed pictures."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, TypeAlias, get_args
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from lightly_adv import types
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.finetuning import stages
+from lightly_adv.models import backbones, checkpoints
+from lightly_adv.models.checkpoints import LoadReport
+from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.training import noise, perturb
+from lightly_adv.training.optimizers import OneCycleSGD
+
+Trainable: TypeAlias = Literal["head", "last_stage", "all"]
+"""What is trained: the linear head, also the last stage, or everything."""
+
+
+class RobustClassifier(pl.LightningModule):
+    """Fine-tune a backbone with a linear head on labelled pictures.
+
+    With an attack it is trained on perturbed pictures only, as in [0]. The usual
+    protocols are SLF (`trainable="head"`), ALF ("head" with an attack) and AFF ("all"
+    with an attack); "last_stage" is the partial fine-tuning of [1]. What is frozen
+    stays in eval mode, takes no gradient and is not in the optimiser.
+
+    Batches are (images, labels, ...) with pixels in [0, 1]. Logged are the losses
+    `train_loss` and `val_loss` and, in percent, `val_top1` and `train_top1`, which is
+    called `train_robust_top1` where the pictures are perturbed. For robust accuracy in
+    validation add `lightly_adv.callbacks.RobustValidation`.
+
+    - [0] Towards Deep Learning Models Resistant to Adversarial Attacks, 2017,
+      https://arxiv.org/abs/1706.06083
+    - [1] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        backbone: A name that timm knows, or a module from pictures (B, 3, H, W) to
+            features (B, D).
+        num_classes: Number of classes.
+        trainable: What is trained: "head", "last_stage" (and the head) or "all".
+        attack: The attack in pixels (`normalize=None` in its threat model), or an
+            `AttackSchedule` that grows it. None trains on clean pictures.
+        checkpoint: A file with the pre-trained backbone, see `models.load_backbone`.
+            What was found in it is kept as `load_report`.
+        normalize: Mean and std that are applied inside, in front of the backbone;
+            None where the backbone takes plain pixels.
+        lr: Highest learning rate of the one cycle.
+        weight_decay: Weight decay of what is trained.
+        warmup: Share of training over which the learning rate rises.
+        channels_last: Keep network and pictures in the channels-last format, which is
+            faster for small networks on a CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        TypeError: If the attack is not one.
+        ValueError: If a number is out of range, a name unknown, or the checkpoint of
+            another architecture.
+
+    Examples:
+        >>> classifier = RobustClassifier("resnet8_tiny", num_classes=5)
+        >>> classifier(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18_small",
+        *,
+        num_classes: int = 10,
+        trainable: Trainable = "all",
+        attack: Attack | AttackSchedule | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+        lr: float = 0.1,
+        weight_decay: float = 5e-4,
+        warmup: float = 0.2,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        perturb.check_attack(attack)
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}; expected at least 2.")
+        self.attack = attack
+        self.optimizer = OneCycleSGD(lr, weight_decay, warmup)
+        self.channels_last = channels_last
+        self.backbone = backbones.create_backbone(backbone)
+        self.normalize = Normalize(normalize) if normalize else nn.Identity()
+        self.head = nn.Linear(backbones.feature_dim(self.backbone), num_classes)
+        self.load_report = self._load(checkpoint)
+        self._trained_parts = self._freeze(trainable)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+        # Lightning keeps the flags that it finds.
+        self.train()
+        objects = [] if isinstance(backbone, str) else ["backbone"]
+        self.save_hyperparameters(ignore=["attack", "checkpoint", *objects])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (B, classes) of pictures (B, 3, H, W) in [0, 1]."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.head(self.backbone(self.normalize(images)))
+        return logits
+
+    def train(self, mode: bool = True) -> RobustClassifier:
+        """Set train or eval mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        self.backbone.eval()
+        for name in self._trained_parts:
+            self.backbone.get_submodule(name).train(mode)
+        return self
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the cross-entropy of one batch, perturbed if there is an attack."""
+        images, labels = batch[0], batch[1]
+        name = "train_top1"
+        if self.attack is not None:
+            name = "train_robust_top1"
+            images = self._perturb(images, labels, batch_idx)
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        self.log("train_loss", loss, batch_size=len(labels))
+        self.log(name, _top1(logits, labels), prog_bar=True, batch_size=len(labels))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log loss and accuracy on clean pictures."""
+        images, labels = batch[0], batch[1]
+        logits = self(images)
+        metrics = {
+            "val_loss": F.cross_entropy(logits, labels),
+            "val_top1": _top1(logits, labels),
+        }
+        self.log_dict(metrics, prog_bar=True, batch_size=len(labels), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """SGD on one cycle of the learning rate."""
+        return self.optimizer.configure(
+            self.parameters(), total_steps=self.trainer.estimated_stepping_batches
+        )
+
+    def _perturb(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:
+        assert self.attack is not None
+        generator = noise.training_generator(
+            rank=self.global_rank, epoch=self.current_epoch, batch_idx=batch_idx
+        )
+        progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
+        return perturb.perturb(
+            self.attack.at(progress),
+            lambda views: F.cross_entropy(self(views), labels, reduction="none"),
+            images,
+            module=self,
+            generator=generator,
+        )
+
+    def _load(self, checkpoint: str | os.PathLike[str] | None) -> LoadReport | None:
+        if checkpoint is None:
+            return None
+        report = checkpoints.load_backbone(self.backbone, checkpoint)
+        rank_zero_info(f"{os.fspath(checkpoint)}: {report}")
+        return report
+
+    def _freeze(self, trainable: Trainable) -> tuple[str, ...]:
+        """Freeze the rest; return the names of the parts of the backbone trained."""
+        if trainable not in get_args(Trainable):
+            raise ValueError(
+                f"trainable={trainable!r} is unknown; use one of {get_args(Trainable)}."
+            )
+        if trainable == "all":
+            return ("",)
+        parts = () if trainable == "head" else stages.last_stage(self.backbone)
+        self.backbone.requires_grad_(False)
+        for name in parts:
+            self.backbone.get_submodule(name).requires_grad_(True)
+        return parts
+
+
+def _top1(logits: Tensor, labels: Tensor) -> Tensor:
+    return 100 * (logits.detach().argmax(dim=1) == labels).float().mean()

@@ -1,0 +1,13 @@
+"""Self-supervised methods as LightningModules, by class or by name."""
+
+import pytorch_lightning as pl
+
+from lightly_adv.methods.pretext_module import PretextModule as PretextModule
+from lightly_adv.registry import Registry
+
+_REGISTRY = Registry[pl.LightningModule]("method", "lightly_adv.methods")
+
+create_method = _REGISTRY.create
+list_methods = _REGISTRY.list
+register_method = _REGISTRY.register
+is_method = _REGISTRY.is_registered

@@ -1,0 +1,209 @@
+"""Pre-training on a pretext task, clean or adversarial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Generator, Tensor, nn
+
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.isolation import rng
+from lightly_adv.models.pretext import PretextTask, create_pretext_task
+from lightly_adv.training import noise, perturb
+from lightly_adv.training.optimizers import OneCycleSGD
+
+VALIDATION_SEED = 0
+"""Seed of questions and noise in validation, the same ones after every epoch."""
+
+
+class PretextModule(pl.LightningModule):
+    """Train a backbone to answer a pretext task, also about perturbed pictures.
+
+    The loss is `(1 - weight) * clean + weight * adversarial`, with the same targets in
+    both terms. Clean and adversarial pictures pass the network one after the other,
+    each with its own batch statistics. The attack sees the network in eval mode.
+
+    Batches are (images, ...) with pixels in [0, 1]. Logged are, in percent,
+    `train_top1` and `train_robust_top1`, `val_top1` and `val_robust_top1`, and the
+    losses `train_loss` and `val_loss`. Validation asks the same questions and starts
+    its attack from the same noise after every epoch.
+
+    - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        task: A pretext task, or the name of one.
+        backbone: For a task by name: the name of a backbone that timm knows, or a
+            module. None stands for the default of the task.
+        attack: The attack in pixels (`normalize=None` in its threat model), or an
+            `AttackSchedule` that grows it. None stands for standard pre-training.
+        weight: Weight of the adversarial loss, in [0, 1]. With 1 there is no clean
+            pass, with 0 no attack.
+        val_attack: The attack of validation; None stands for `attack` as it is at the
+            end of training.
+        lr: Highest learning rate of the one cycle.
+        weight_decay: Weight decay of all parameters.
+        warmup: Share of training over which the learning rate rises.
+        channels_last: Keep network and pictures in the channels-last format, which is
+            faster for small networks on a CPU.
+
+    Raises:
+        TypeError: If an attack is not one, or if a task comes with a backbone.
+        ValueError: If a number is out of range or a name unknown.
+
+    Examples:
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2)
+        >>> module = PretextModule("rotation", backbone="resnet8_tiny", attack=attack)
+        >>> module.backbone(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 128])
+    """
+
+    def __init__(
+        self,
+        task: str | PretextTask = "rotation",
+        *,
+        backbone: str | nn.Module | None = None,
+        attack: Attack | AttackSchedule | None = None,
+        weight: float = 0.5,
+        val_attack: Attack | None = None,
+        lr: float = 0.1,
+        weight_decay: float = 5e-4,
+        warmup: float = 0.2,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        perturb.check_attack(attack)
+        perturb.check_attack(val_attack)
+        if not 0 <= weight <= 1:
+            raise ValueError(
+                f"weight={weight} must lie in [0, 1]: it is the share of the "
+                "adversarial loss."
+            )
+        self.task = _create_task(task, backbone)
+        self.attack = attack
+        self.weight = weight if attack is not None else 0.0
+        self.val_attack = val_attack or attack
+        self.optimizer = OneCycleSGD(lr, weight_decay, warmup)
+        self.channels_last = channels_last
+        if channels_last:
+            self.task.to(memory_format=torch.channels_last)
+        objects = [] if isinstance(task, str) else ["task"]
+        objects += [] if isinstance(backbone, str | None) else ["backbone"]
+        self.save_hyperparameters(ignore=["attack", "val_attack", *objects])
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network that is kept after training."""
+        return self.task.backbone
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of the answers to inputs that `task.draw` returned."""
+        logits: Tensor = self.task(inputs)
+        return logits
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return `(1 - weight) * clean + weight * adversarial` for one batch."""
+        generator = noise.training_generator(
+            rank=self.global_rank, epoch=self.current_epoch, batch_idx=batch_idx
+        )
+        inputs, targets = self._draw(batch, generator)
+        terms = []
+        if self.weight < 1:
+            clean = self._loss(inputs, targets, top1="train_top1")
+            terms.append((1 - self.weight) * clean)
+        if self.attack is not None and self.weight > 0:
+            attack = self.attack.at(self._progress())
+            perturbed = self._perturb(attack, inputs, targets, generator)
+            robust = self._loss(perturbed, targets, top1="train_robust_top1")
+            terms.append(self.weight * robust)
+        loss = torch.stack(terms).sum()
+        self.log("train_loss", loss, batch_size=len(targets))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the loss and the accuracy, without and with the attack."""
+        # The attack differentiates, which tensors made in inference mode do not allow.
+        with torch.inference_mode(False), torch.no_grad():
+            generator = rng.batch_generator(
+                VALIDATION_SEED, self.global_rank, batch_idx
+            )
+            inputs, targets = self._draw(batch, generator)
+            loss = self._loss(inputs, targets, top1="val_top1")
+            self.log("val_loss", loss, batch_size=len(targets), sync_dist=True)
+            if self.val_attack is not None:
+                attack = self.val_attack.at(1.0)
+                perturbed = self._perturb(attack, inputs, targets, generator)
+                self._loss(perturbed, targets, top1="val_robust_top1")
+
+    def configure_optimizers(self) -> Any:
+        """SGD on one cycle of the learning rate."""
+        return self.optimizer.configure(
+            self.parameters(), total_steps=self.trainer.estimated_stepping_batches
+        )
+
+    def _draw(self, batch: Any, generator: Generator) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.task.draw(_images(batch), generator)
+        if self.channels_last and inputs.dim() == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return inputs, targets
+
+    def _loss(self, inputs: Tensor, targets: Tensor, *, top1: str) -> Tensor:
+        """Return the loss, and log the accuracy under a name."""
+        logits = self.task(inputs)
+        accuracy = self.task.accuracy(logits, targets)
+        self.log(
+            top1,
+            accuracy,
+            prog_bar=True,
+            batch_size=len(targets),
+            sync_dist=not self.training,
+        )
+        return self.task.criterion(logits, targets)
+
+    def _perturb(
+        self, attack: Attack, inputs: Tensor, targets: Tensor, generator: Generator
+    ) -> Tensor:
+        return perturb.perturb(
+            attack,
+            lambda perturbed: self.task.loss(perturbed, targets),
+            inputs,
+            module=self.task,
+            generator=generator,
+        )
+
+    def _progress(self) -> float:
+        return self.trainer.global_step / self.trainer.estimated_stepping_batches
+
+
+def _create_task(
+    task: str | PretextTask, backbone: str | nn.Module | None
+) -> PretextTask:
+    if isinstance(task, str):
+        options = {} if backbone is None else {"backbone": backbone}
+        return create_pretext_task(task, **options)
+    if not isinstance(task, PretextTask):
+        raise TypeError(
+            f"task is a {type(task).__name__}; expected a PretextTask, or a name such "
+            "as 'rotation'."
+        )
+    if backbone is not None:
+        raise TypeError(
+            f"backbone= came with a {type(task).__name__}, which has its own; give it "
+            "to the task instead."
+        )
+    return task
+
+
+def _images(batch: Any) -> Tensor:
+    """Return the pictures of a batch, as a tensor that autograd can work with."""
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise TypeError(
+            f"the pictures of a batch are a {type(images).__name__}; expected one "
+            "tensor (B, 3, H, W) with pixels in [0, 1], first in the batch. Use a "
+            "transform that makes one view."
+        )
+    return images.clone() if images.is_inference() else images
