@@ -7,7 +7,16 @@ from lightly_adv.attacks import is_attack as is_attack
 from lightly_adv.attacks import list_attacks as list_attacks
 from lightly_adv.attacks import register_attack as register_attack
 from lightly_adv.callbacks import AdversarialTraining as AdversarialTraining
+from lightly_adv.evaluation import create_suite as create_suite
+from lightly_adv.evaluation import evaluate_robustness as evaluate_robustness
+from lightly_adv.evaluation import is_suite as is_suite
+from lightly_adv.evaluation import list_suites as list_suites
+from lightly_adv.evaluation import register_suite as register_suite
 from lightly_adv.isolation.isolated import isolated as isolated
+from lightly_adv.models.pretext import create_pretext_task as create_pretext_task
+from lightly_adv.models.pretext import is_pretext_task as is_pretext_task
+from lightly_adv.models.pretext import list_pretext_tasks as list_pretext_tasks
+from lightly_adv.models.pretext import register_pretext_task as register_pretext_task
 from lightly_adv.threat_model import ThreatModel as ThreatModel
 
 __version__ = "0.1.0"

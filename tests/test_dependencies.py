@@ -1,0 +1,83 @@
+"""Imports point one way, and only where the design allows them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lightly_adv
+
+ROOT = Path(lightly_adv.__file__).parent
+
+# Each part may import those in its set, and itself.
+CORE = {"types", "registry", "functional", "isolation"}
+ATTACKS = CORE | {"threat_model", "attacks"}
+MODELS = {"types", "registry", "functional", "loss", "transforms", "models"}
+TRAINING = ATTACKS | {"training"}
+EVALUATION = ATTACKS | {"evaluation", "models"}
+CALLBACKS = TRAINING | EVALUATION | {"callbacks"}
+MODULES = ATTACKS | MODELS | {"methods", "finetuning", "callbacks", "training"}
+ALLOWED = {
+    "types": set[str](),
+    "registry": set[str](),
+    "functional": {"types"},
+    "isolation": {"types"},
+    "threat_model": CORE,
+    "attacks": ATTACKS,
+    "training": TRAINING,
+    "callbacks": CALLBACKS,
+    "transforms": {"functional", "types", "transforms"},
+    "loss": {"functional", "types", "loss"},
+    "models": MODELS,
+    "methods": MODULES,
+    "finetuning": MODULES,
+    "evaluation": EVALUATION,
+    "data": {"types", "transforms", "data"},
+    "testing": ATTACKS,
+}
+LIGHTNING = {"callbacks", "methods", "finetuning", "data", "cli"}
+LIGHTLY = {"loss", "transforms", "models", "finetuning", "methods", "data", "cli"}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def own(path: Path) -> set[str]:
+    names = {each for each in imports(path) if each.startswith("lightly_adv.")}
+    return {each.split(".")[1] for each in names} - {"__version__"}
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_dependencies_point_one_way(path: Path) -> None:
+    name = part(path)
+    if name in ("__init__", "cli"):
+        assert "tests" not in imports(path)
+        return
+    assert own(path) <= ALLOWED[name] | {name}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_frameworks_stay_where_they_belong(path: Path) -> None:
+    roots = {each.split(".")[0] for each in imports(path)}
+    assert "lightning" not in roots
+    if part(path) not in LIGHTNING:
+        assert "pytorch_lightning" not in roots
+    if part(path) not in LIGHTLY:
+        assert "lightly" not in roots

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import lightly_adv
+from lightly_adv.registry import Registry
+
+
+def install(folder: Path, name: str, entry: str, code: str = "") -> None:
+    """Write a distribution with one entry point, as pip would."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    )
+    (info / "entry_points.txt").write_text(f"[example.things]\n{entry}\n")
+    (folder / f"{name}.py").write_text(code)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def things() -> Registry[int]:
+    return Registry[int]("thing", "example.things")
+
+
+def test_a_plugin_is_found_by_name_and_loaded_only_when_asked(
+    site: Path, things: Registry[int]
+) -> None:
+    install(site, "plugone", "one = plugone:make", "def make(by=1):\n    return by\n")
+    assert things.list() == ["one"]
+    assert things.is_registered("one")
+    assert "plugone" not in sys.modules
+    assert things.create("one", by=5) == 5
+    assert "plugone" in sys.modules
+
+
+def test_a_broken_plugin_fails_only_its_own_name(
+    site: Path, things: Registry[int]
+) -> None:
+    install(site, "plugbad", "bad = plugbad:make", "raise RuntimeError('no driver')\n")
+    install(site, "pluggood", "good = pluggood:make", "def make():\n    return 2\n")
+    assert things.list() == ["bad", "good"]
+    assert things.create("good") == 2
+    message = r"thing 'bad', provided by plugbad \(plugbad:make\).*no driver"
+    with pytest.raises(ImportError, match=message):
+        things.create("bad")
+
+
+def test_two_packages_with_one_name_are_refused(
+    site: Path, things: Registry[int]
+) -> None:
+    install(site, "plugleft", "same = plugleft:make", "def make():\n    return 1\n")
+    install(site, "plugright", "same = plugright:make", "def make():\n    return 2\n")
+    with pytest.raises(ImportError, match=r"two packages provide the thing 'same'"):
+        things.create("same")
+
+
+def test_a_taken_name_is_refused_unless_overridden(
+    site: Path, things: Registry[int]
+) -> None:
+    install(site, "plugtwo", "two = plugtwo:make", "def make():\n    return 2\n")
+    with pytest.raises(
+        ValueError, match=r"thing 'two' is already registered by plugtwo"
+    ):
+        things.register("two")
+    things.register("two", override=True)(lambda: 22)
+    assert things.create("two") == 22
+
+
+def test_unknown_names_list_the_near_and_the_known_ones(things: Registry[int]) -> None:
+    with pytest.raises(ValueError, match=r"Unknown thing 'x'. Known: none"):
+        things.create("x")
+    things.register("rotation")(lambda: 1)
+    things.register("jigsaw")(lambda: 2)
+    message = r"Unknown thing 'rotations'. Did you mean 'rotation'\? Known: jigsaw, rot"
+    with pytest.raises(ValueError, match=message):
+        things.create("rotations")
+
+
+def test_lists_take_patterns(things: Registry[int]) -> None:
+    for name in ("pgd", "pgd-20", "smoke"):
+        things.register(name)(lambda: 1)
+    assert things.list("pgd*") == ["pgd", "pgd-20"]
+
+
+def test_built_ins_are_entry_points_that_exist() -> None:
+    for group in ("attacks", "pretext_tasks", "methods", "suites"):
+        points = [
+            point
+            for point in metadata.entry_points(group=f"lightly_adv.{group}")
+            if point.dist and point.dist.name == "lightly-adv"
+        ]
+        assert points
+        for point in points:
+            assert callable(point.load())
+
+
+def test_public_names_are_there() -> None:
+    for kind in ("attack", "pretext_task", "method", "suite"):
+        for name in (
+            f"create_{kind}",
+            f"list_{kind}s",
+            f"register_{kind}",
+            f"is_{kind}",
+        ):
+            assert callable(getattr(lightly_adv, name))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from lightly_adv.training.views import select_views
+from lightly_adv.types import Normalize
+
+STATS: Normalize = {"mean": [0.5] * 3, "std": [0.5] * 3}
+LARGE, SMALL = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)
+GRID, MASK = torch.rand(2, 7, 7, 2), torch.rand(2, 1, 8, 8)
+TILES = torch.rand(2, 9, 3, 4, 4)
+
+
+class Batch(NamedTuple):
+    views: list[torch.Tensor]
+    label: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ([LARGE, SMALL], torch.arange(2), ["a", "b"]),
+        [[LARGE, SMALL], GRID, MASK, [3, 1, 2]],
+        {
+            "views": (LARGE, SMALL),
+            "masks": MASK,
+            "index": torch.zeros(2, 3, 4, 4).long(),
+        },
+        Batch([LARGE, SMALL], torch.arange(2)),
+    ],
+)
+def test_pictures_are_found_in_any_nesting(batch: Any) -> None:
+    selected = select_views(batch, policy=None, normalize=STATS)
+    assert [id(view) for view in selected.views] == [id(LARGE), id(SMALL)]
+    again = selected.replace(selected.views)
+    assert type(again) is type(batch)
+    assert str(again) == str(batch)
+
+
+def test_others_take_their_place_and_the_batch_stays() -> None:
+    batch = ([LARGE, SMALL], GRID)
+    new = [LARGE + 1, SMALL + 1]
+    replaced = select_views(batch, policy=None, normalize=STATS).replace(new)
+    assert replaced[0][0] is new[0]
+    assert replaced[0][1] is new[1]
+    assert replaced[1] is GRID
+    assert batch[0][0] is LARGE
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("global", [LARGE]),
+        ([1], [SMALL]),
+        ([1, 0], [SMALL, LARGE]),
+        (lambda batch: batch[0][:1], [LARGE]),
+    ],
+)
+def test_policies(policy: Any, expected: list[torch.Tensor]) -> None:
+    selected = select_views(([LARGE, SMALL],), policy=policy, normalize=None)
+    assert [id(view) for view in selected.views] == [id(view) for view in expected]
+
+
+def test_grey_pictures_and_tiles_are_views() -> None:
+    selected = select_views([MASK, TILES], policy=None, normalize=None)
+    assert len(selected.views) == 2
+
+
+@pytest.mark.parametrize(
+    ("batch", "policy", "error", "message"),
+    [
+        (
+            [torch.zeros(2, 3, 4, 4, dtype=torch.uint8)],
+            None,
+            TypeError,
+            r"dtype torch.uint8; expected floating",
+        ),
+        (
+            [GRID],
+            None,
+            ValueError,
+            r"no picture view found.*\(2, 7, 7, 2\) torch.float",
+        ),
+        ([], None, ValueError, r"its tensors are none"),
+        ([LARGE], [1], ValueError, r"views=\[1\] does not fit a batch with 1 picture"),
+        ([LARGE], [], ValueError, r"views=\[\] does not fit"),
+        ([LARGE], "local", TypeError, r"views='local' is not understood"),
+        ([LARGE], 3, TypeError, r"views=3 is not understood"),
+        ([LARGE], lambda b: [b[0] * 1], ValueError, r"tensors that are in\s+the batch"),
+        ([LARGE], lambda b: [], ValueError, r"tensors that are in\s+the batch"),
+    ],
+)
+def test_what_cannot_be_selected_is_refused(
+    batch: Any, policy: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        select_views(batch, policy=policy, normalize=STATS)
