@@ -84,6 +84,23 @@ class RobustnessReport:
             [f"{numbers} ({self.label})", *(f"warning: {w}" for w in self.warnings)]
         )
 
+    def row(self, name: str = "model") -> dict[str, Any]:
+        """Return the numbers in one row, for tables and figures.
+
+        Args:
+            name: Name of the row. Results of the same name are taken for seeds.
+        """
+        return {
+            "name": name,
+            "clean_accuracy": self.clean_accuracy,
+            "robust_accuracy": self.robust_accuracy,
+            "suite": self.suite,
+            "norm": self.threat_model.norm,
+            "eps": self.threat_model.eps,
+            "eps_text": labels.fraction(self.threat_model.eps),
+            "num_samples": self.num_samples,
+        }
+
     def to_json(self, *, name: str = "model", indent: int | None = None) -> str:
         """Write the report as JSON: numbers, flags as 0 and 1, settings, versions.
 
@@ -96,20 +113,9 @@ class RobustnessReport:
             and `robust_accuracy` in percent; to compare models, put their rows
             together.
         """
-        threat_model = self.threat_model
-        row = {
-            "name": name,
-            "clean_accuracy": self.clean_accuracy,
-            "robust_accuracy": self.robust_accuracy,
-            "suite": self.suite,
-            "norm": threat_model.norm,
-            "eps": threat_model.eps,
-            "eps_text": labels.fraction(threat_model.eps),
-            "num_samples": self.num_samples,
-        }
         content = {
-            "rows": [row],
-            "threat_model": _describe_threat_model(threat_model),
+            "rows": [self.row(name)],
+            "threat_model": _describe_threat_model(self.threat_model),
             "attacks": self._attacks_with_results(),
             "seed": self.seed,
             "warnings": self.warnings,

@@ -1,0 +1,7 @@
+"""Figures about robustness. They need matplotlib: `pip install lightly-adv[plot]`."""
+
+from lightly_adv.evaluation.figures.canvas import save as save
+from lightly_adv.evaluation.figures.canvas import to_png as to_png
+from lightly_adv.evaluation.figures.curves import robustness_curves as robustness_curves
+from lightly_adv.evaluation.figures.pictures import picture_grid as picture_grid
+from lightly_adv.evaluation.figures.scatter import accuracy_scatter as accuracy_scatter

@@ -1,0 +1,106 @@
+"""Blank figures, their style, and how they are saved.
+
+Figures are made without pyplot, so that they need no display, and close with the last
+reference to them.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#b8860b",
+    "#5d4a9c",
+    "#555555",
+)
+"""Colours that people with colour blindness can tell apart, after Okabe and Ito."""
+
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+"""One fewer than colours, so that 56 names look different."""
+
+INK, MUTED, FAINT = "#222222", "#6b6b6b", "#e4e4e4"
+WRONG = "#c62828"
+DPI = 200
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "figures need matplotlib: pip install lightly-adv[plot]"
+        ) from error
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def look(index: int) -> tuple[str, str]:
+    """Return colour and marker of the row at an index."""
+    return COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+
+
+def plain_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> Axes:
+    """Add axes with a faint grid and no box, at a place in shares of the figure."""
+    axes = figure.add_axes(rectangle)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelsize=8, length=3)
+    axes.grid(color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def note(axes: Axes, text: str) -> None:
+    """Write a small remark below the right end of the axes."""
+    axes.annotate(
+        text,
+        (1.0, 0.0),
+        (0, -24),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=8,
+        color=MUTED,
+    )
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure to a file; its ending gives the format (png, pdf, svg).
+
+    Args:
+        figure: The figure.
+        path: Where to write it. Missing folders are made.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
+    return path
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.1)
+    return buffer.getvalue()
