@@ -42,6 +42,13 @@ def test_pgd_20_is_that_of_the_paper() -> None:
     assert suite.max_samples is None
 
 
+def test_restarts_are_attacks_of_their_own() -> None:
+    attacks = suites.pgd_20(restarts=3).create_attacks(THREAT_MODEL)
+    assert list(attacks) == ["pgd", "pgd-2", "pgd-3"]
+    with pytest.raises(ValueError, match="restarts=0 is too small"):
+        suites.pgd(restarts=0)
+
+
 def test_smoke_is_short() -> None:
     (attack,) = suites.smoke().create_attacks(THREAT_MODEL).values()
     assert attack.steps == 10
