@@ -137,7 +137,9 @@ def test_at_eps_0_robust_equals_clean_even_if_verdicts_depend_on_the_batch() -> 
             features = images.flatten(1)[:, :2]
             return features - features.mean(0)
 
-    batch = pictures()
+    # Of those above the mean, not all are above their own mean.
+    images, labels = pictures()
+    batch = (images, torch.zeros_like(labels))
     report = evaluate_robustness(Centred(), [batch], ThreatModel(eps=0.0))
     assert torch.equal(report.flags["pgd"], report.flags["clean"])
     assert report.robust_accuracy == report.clean_accuracy > 0
@@ -182,6 +184,7 @@ class Recorder(FGSM):
         self, objective: Objective, views: Views, *, generator: Generator | None = None
     ) -> list[Tensor]:
         self.counts.append(len(views[0]))
+        assert objective(views).shape == (len(views[0]),)
         return super().__call__(objective, views, generator=generator)
 
 
@@ -238,6 +241,23 @@ def test_the_model_is_left_bit_for_bit_as_it_was() -> None:
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
     assert [p.requires_grad for p in model.parameters()] == [True, False] + [True] * 4
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_parameters_need_no_gradient_while_attacked() -> None:
+    seen = set()
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = linear()
+
+        def forward(self, images: Tensor) -> Tensor:
+            seen.update(parameter.requires_grad for parameter in self.parameters())
+            logits: Tensor = self.linear(images)
+            return logits
+
+    evaluate_robustness(Watched(), [pictures()], ThreatModel(eps=0.03))
+    assert seen == {False}
 
 
 def test_the_model_is_put_back_after_an_error() -> None:
