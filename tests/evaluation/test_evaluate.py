@@ -244,7 +244,7 @@ def test_the_model_is_left_bit_for_bit_as_it_was() -> None:
 
 
 def test_parameters_need_no_gradient_while_attacked() -> None:
-    seen = set()
+    seen: set[bool] = set()
 
     class Watched(nn.Module):
         def __init__(self) -> None:
