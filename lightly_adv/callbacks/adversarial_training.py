@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from types import MethodType
 from typing import Any, Literal, TypeAlias
@@ -15,10 +14,10 @@ from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks.refusals import check_trainable
-from lightly_adv.isolation import report, rng
+from lightly_adv.isolation import report
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.training import streams, views
+from lightly_adv.training import noise, streams, views
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
 from lightly_adv.training.views import SelectedViews, ViewPolicy
 
@@ -184,7 +183,11 @@ class AdversarialTraining(pl.Callback):
     def _perturb(
         self, module: pl.LightningModule, step: Step, selected: SelectedViews
     ) -> list[Tensor]:
-        generator = self._generator(module.trainer)
+        generator = noise.training_generator(
+            rank=module.global_rank,
+            epoch=module.current_epoch,
+            batch_idx=self._batch_idx,
+        )
         isolation = self._isolation or Isolation(module)
         objective = StepObjective(
             step=step,
@@ -200,12 +203,6 @@ class AdversarialTraining(pl.Callback):
         progress = module.trainer.global_step / self._total_steps
         attack = self.attack.at(progress)
         return attack(objective, selected.views, generator=generator)
-
-    def _generator(self, trainer: pl.Trainer) -> Generator:
-        seed = int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
-        return rng.batch_generator(
-            abs(seed), trainer.global_rank, trainer.current_epoch, self._batch_idx
-        )
 
 
 def _wrap_training_step(

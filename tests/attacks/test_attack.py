@@ -106,7 +106,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
             return delta
 
     def objective(views: Sequence[Tensor]) -> Tensor:
-        return model(views[0]).square().sum()
+        loss: Tensor = model(views[0]).square().sum()
+        return loss
 
     attack = Recording(ThreatModel(eps=0.1), steps=1, random_start=False)
     attack(objective, [view])
@@ -213,7 +214,8 @@ def test_small_gradients_survive_fp16_autocast() -> None:
 
     def objective(views: Sequence[Tensor]) -> Tensor:
         with torch.autocast("cpu", dtype=torch.float16):
-            return model(views[0].flatten(1)).float().mean() * 1e-6
+            loss: Tensor = model(views[0].flatten(1)).float().mean() * 1e-6
+            return loss
 
     attack = FGSM(ThreatModel(eps=0.1))
     plain = attack(objective, [view])[0]
