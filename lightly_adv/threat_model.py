@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
@@ -259,7 +258,7 @@ def _check_normalize(normalize: Normalize | None) -> None:
 
 
 def _floats(normalize: Normalize, key: str) -> list[float]:
-    values: Sequence[float] | None = dict(normalize).get(key)  # type: ignore[assignment]
+    values = normalize.get(key)
     if values is None:
         raise ValueError(
             f"normalize={normalize} lacks {key!r}; expected a dict with 'mean' and "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
@@ -16,9 +16,5 @@ Views: TypeAlias = Sequence[Tensor]
 Objective: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
 """From views to the loss that an attack raises: a scalar, or one value per sample."""
 
-
-class Normalize(TypedDict):
-    """Per-channel mean and standard deviation, in Lightly's own format."""
-
-    mean: Sequence[float]
-    std: Sequence[float]
+Normalize: TypeAlias = Mapping[str, Sequence[float]]
+"""Per-channel "mean" and "std", in Lightly's own format (`IMAGENET_NORMALIZE`)."""

@@ -17,7 +17,7 @@ def test_equals_torchvision() -> None:
 
 def test_constants_are_those_of_lightly() -> None:
     for key, values in lightly_utils.IMAGENET_NORMALIZE.items():
-        assert list(dict(IMAGENET_NORMALIZE)[key]) == values  # type: ignore[call-overload]
+        assert list(IMAGENET_NORMALIZE[key]) == values
 
 
 def test_stack_of_tiles() -> None:
