@@ -13,11 +13,14 @@ import pytorch_lightning as pl
 import torch
 import torchmetrics
 from lightly.loss import NTXentLoss, TiCoLoss
+from lightly.loss.memory_bank import MemoryBankModule
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 from torch.nn.utils import weight_norm as old_weight_norm
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from lightly_adv.isolation import report
 
 SIZE = 8
 STEPS = 4
@@ -38,8 +41,6 @@ class Base(pl.LightningModule):
         )
         self.head = SimCLRProjectionHead(8, 8, 4)
         self.criterion: nn.Module = NTXentLoss()
-        # Without a bank Lightly leaves the pointer uninitialised.
-        _start_bank(self.criterion)
 
     def forward(self, images: Tensor) -> Tensor:
         embedding: Tensor = self.head(self.backbone(images))
@@ -66,7 +67,6 @@ class Momentum(Base):
             parameter.requires_grad = False
         # Its bank and pointer are buffers that no state_dict shows.
         self.criterion = NTXentLoss(memory_bank_size=(16, 4))
-        _start_bank(self.criterion)
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         update_momentum(self.backbone, self.momentum_backbone, m=0.9)
@@ -191,8 +191,11 @@ class Hooks(Base):
         self.seen += 1
 
 
-def _start_bank(criterion: Any) -> None:
-    criterion.memory_bank.bank_ptr.zero_()
+def _start_banks(module: nn.Module) -> None:
+    """Without a bank Lightly leaves the pointer uninitialised."""
+    for part in module.modules():
+        if isinstance(part, MemoryBankModule):
+            part.bank_ptr.zero_()
 
 
 ZOO: list[Callable[[], pl.LightningModule]] = [
@@ -225,11 +228,14 @@ def batches(steps: int = STEPS) -> torch.utils.data.DataLoader[Any]:
 def fit(
     create: Callable[[], pl.LightningModule],
     callbacks: list[pl.Callback],
+    *,
+    data: torch.utils.data.DataLoader[Any] | None = None,
     **arguments: Any,
 ) -> tuple[pl.LightningModule, pl.Trainer]:
     """Train a new module on two epochs, from the same seeds."""
     pl.seed_everything(0, verbose=False)
     module = create()
+    _start_banks(module)
     pl.seed_everything(1, verbose=False)
     options: dict[str, Any] = {
         "max_epochs": 2,
@@ -241,5 +247,23 @@ def fit(
         **arguments,
     }
     trainer = pl.Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, batches())
+    trainer.fit(module, data or batches())
     return module, trainer
+
+
+def state(module: pl.LightningModule, trainer: pl.Trainer) -> report.Snapshot:
+    """Return everything that training leaves behind, to the last bit."""
+    seen = report.snapshot(module)
+    optimizer = trainer.optimizers[0].state_dict()["state"]
+    return report.Snapshot(
+        {
+            **seen.values,
+            **{f"logged {key}": each for key, each in trainer.logged_metrics.items()},
+            **{
+                f"optimizer {key} {name}": value
+                for key, each in optimizer.items()
+                for name, value in each.items()
+                if value is not None
+            },
+        }
+    )

@@ -10,30 +10,13 @@ from torch import Tensor, nn
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
 from lightly_adv.attacks import AttackSchedule
-from lightly_adv.isolation import report
 from tests import zoo
+from tests.zoo import state
 
 IDENTITY = PGD(ThreatModel(eps=0.0), steps=2)
 ATTACK = PGD(ThreatModel(eps=0.05), steps=2)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def state(module: pl.LightningModule, trainer: pl.Trainer) -> report.Snapshot:
-    """Return everything that training leaves behind, to the last bit."""
-    seen = report.snapshot(module)
-    optimizer = trainer.optimizers[0].state_dict()["state"]
-    return report.Snapshot(
-        {
-            **seen.values,
-            **{f"logged {key}": each for key, each in trainer.logged_metrics.items()},
-            **{
-                f"optimizer {key}": each["momentum_buffer"]
-                for key, each in optimizer.items()
-                if each.get("momentum_buffer") is not None
-            },
-        }
-    )
 
 
 @pytest.mark.parametrize("create", zoo.ZOO)
