@@ -34,6 +34,12 @@ class EpochLines(pl.Callback):
         self.write = write
         self._started = 0.0
 
+    def on_train_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        """Take the time: a run resumed within an epoch does not start that epoch."""
+        self._started = time.perf_counter()
+
     def on_train_epoch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:

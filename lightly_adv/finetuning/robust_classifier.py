@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightly_adv import types
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.finetuning import stages
+from lightly_adv.isolation import routes
 from lightly_adv.models import backbones, checkpoints
 from lightly_adv.models.checkpoints import LoadReport
 from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE, Normalize
@@ -36,6 +37,10 @@ class RobustClassifier(pl.LightningModule):
     `train_loss` and `val_loss` and, in percent, `val_top1` and `train_top1`, which is
     called `train_robust_top1` where the pictures are perturbed. For robust accuracy in
     validation add `lightly_adv.callbacks.RobustValidation`.
+
+    Where BatchNorm layers have routes, see `convert_dual_batchnorm`, training and
+    validation take "adv" if there is an attack, else "clean". `forward` itself takes
+    whatever `bn_route` says.
 
     - [0] Towards Deep Learning Models Resistant to Adversarial Attacks, 2017,
       https://arxiv.org/abs/1706.06083
@@ -126,16 +131,18 @@ class RobustClassifier(pl.LightningModule):
         if self.attack is not None:
             name = "train_robust_top1"
             images = self._perturb(images, labels, batch_idx)
-        logits = self(images)
+        with routes.bn_route(self._route):
+            logits = self(images)
         loss = F.cross_entropy(logits, labels)
-        self.log("train_loss", loss, batch_size=len(labels))
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(labels))
         self.log(name, _top1(logits, labels), prog_bar=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log loss and accuracy on clean pictures."""
         images, labels = batch[0], batch[1]
-        logits = self(images)
+        with routes.bn_route(self._route):
+            logits = self(images)
         metrics = {
             "val_loss": F.cross_entropy(logits, labels),
             "val_top1": _top1(logits, labels),
@@ -147,6 +154,10 @@ class RobustClassifier(pl.LightningModule):
         return self.optimizer.configure(
             self.parameters(), total_steps=self.trainer.estimated_stepping_batches
         )
+
+    @property
+    def _route(self) -> str:
+        return routes.CLEAN if self.attack is None else routes.ADV
 
     def _perturb(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:
         assert self.attack is not None

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.isolation import rng
+from lightly_adv.isolation import rng, routes
 from lightly_adv.models.pretext import PretextTask, create_pretext_task
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.optimizers import OneCycleSGD
@@ -23,7 +23,9 @@ class PretextModule(pl.LightningModule):
 
     The loss is `(1 - weight) * clean + weight * adversarial`, with the same targets in
     both terms. Clean and adversarial pictures pass the network one after the other,
-    each with its own batch statistics. The attack sees the network in eval mode.
+    each with its own batch statistics. The attack sees the network in eval mode. Where
+    BatchNorm layers have routes, see `convert_dual_batchnorm`, attack and adversarial
+    term take "adv", the clean term "clean".
 
     Batches are (images, ...) with pixels in [0, 1]. Logged are, in percent,
     `train_top1` and `train_robust_top1`, `val_top1` and `val_robust_top1`, and the
@@ -112,15 +114,17 @@ class PretextModule(pl.LightningModule):
         inputs, targets = self._draw(batch, generator)
         terms = []
         if self.weight < 1:
-            clean = self._loss(inputs, targets, top1="train_top1")
+            clean = self._loss(inputs, targets, top1="train_top1", route=routes.CLEAN)
             terms.append((1 - self.weight) * clean)
         if self.attack is not None and self.weight > 0:
             attack = self.attack.at(self._progress())
             perturbed = self._perturb(attack, inputs, targets, generator)
-            robust = self._loss(perturbed, targets, top1="train_robust_top1")
+            robust = self._loss(
+                perturbed, targets, top1="train_robust_top1", route=routes.ADV
+            )
             terms.append(self.weight * robust)
         loss = torch.stack(terms).sum()
-        self.log("train_loss", loss, batch_size=len(targets))
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(targets))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -131,12 +135,14 @@ class PretextModule(pl.LightningModule):
                 VALIDATION_SEED, self.global_rank, batch_idx
             )
             inputs, targets = self._draw(batch, generator)
-            loss = self._loss(inputs, targets, top1="val_top1")
+            loss = self._loss(inputs, targets, top1="val_top1", route=routes.CLEAN)
             self.log("val_loss", loss, batch_size=len(targets), sync_dist=True)
             if self.val_attack is not None:
                 attack = self.val_attack.at(1.0)
                 perturbed = self._perturb(attack, inputs, targets, generator)
-                self._loss(perturbed, targets, top1="val_robust_top1")
+                self._loss(
+                    perturbed, targets, top1="val_robust_top1", route=routes.ADV
+                )
 
     def configure_optimizers(self) -> Any:
         """SGD on one cycle of the learning rate."""
@@ -150,9 +156,12 @@ class PretextModule(pl.LightningModule):
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs, targets
 
-    def _loss(self, inputs: Tensor, targets: Tensor, *, top1: str) -> Tensor:
-        """Return the loss, and log the accuracy under a name."""
-        logits = self.task(inputs)
+    def _loss(
+        self, inputs: Tensor, targets: Tensor, *, top1: str, route: str
+    ) -> Tensor:
+        """Return the loss on a BatchNorm route, and log the accuracy under a name."""
+        with routes.bn_route(route):
+            logits = self.task(inputs)
         accuracy = self.task.accuracy(logits, targets)
         self.log(
             top1,

@@ -1,0 +1,1 @@
+"""The command `lightly-adv`: pretrain, finetune, evaluate, demo."""

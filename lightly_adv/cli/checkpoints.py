@@ -1,0 +1,86 @@
+"""Checkpoints of a run: the last one, the best ones, and one when it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+BEST = {"best-clean": "val_top1", "best-robust": "val_robust_top1"}
+"""Checkpoints that are chosen on validation pictures, and what they are chosen by."""
+
+
+def callbacks(folder: Path) -> list[pl.Callback]:
+    """Return the callbacks that write checkpoints; they have to come last.
+
+    Args:
+        folder: Where to write `last.ckpt`, `best-clean.ckpt` and `best-robust.ckpt`.
+    """
+    best = [SaveBest(folder / f"{name}.ckpt", monitor=BEST[name]) for name in BEST]
+    last = ModelCheckpoint(
+        dirpath=folder, save_last=True, save_top_k=0, enable_version_counter=False
+    )
+    return [*best, last, SaveOnInterrupt(folder / "last.ckpt")]
+
+
+class SaveBest(pl.Callback):
+    """Write a checkpoint whenever a value of validation is higher than ever before.
+
+    Unlike `ModelCheckpoint` it does nothing where the value is not logged.
+
+    Args:
+        path: The file, which is replaced.
+        monitor: The name that the value is logged under.
+    """
+
+    def __init__(self, path: Path, *, monitor: str) -> None:
+        self.path = path
+        self.monitor = monitor
+        self.best = float("-inf")
+
+    @property
+    def state_key(self) -> str:
+        """Tell the states of several of these callbacks apart."""
+        return self._generate_state_key(monitor=self.monitor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the highest value so far."""
+        self.best = state_dict["best"]
+
+    def on_validation_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        """Compare, and save."""
+        value = trainer.callback_metrics.get(self.monitor)
+        if trainer.sanity_checking or trainer.state.fn != "fit" or value is None:
+            return
+        if float(value) > self.best:
+            self.best = float(value)
+            trainer.save_checkpoint(self.path)
+
+
+class SaveOnInterrupt(pl.Callback):
+    """Write a checkpoint on Ctrl-C, in the middle of an epoch too.
+
+    Args:
+        path: The file, which is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Save, if it was the user who stopped and there is something to save."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.global_step > 0:
+            trainer.save_checkpoint(self.path)

@@ -1,0 +1,50 @@
+"""What the command says, on standard output, and on standard error for errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+
+def say(text: str) -> None:
+    """Write a line, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Write an error as one line."""
+    sys.stderr.write(f"lightly-adv: error: {' '.join(text.split())}\n")
+    sys.stderr.flush()
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> str:
+    """Return rows as aligned text: words to the left, numbers to the right.
+
+    Args:
+        rows: One mapping per line; floats are shown with one decimal.
+        columns: From the keys to show to their headings.
+
+    Examples:
+        >>> found = table([{"name": "a", "x": 1.25}], {"name": "name", "x": "number"})
+        >>> for line in found.splitlines():
+        ...     line
+        'name  number'
+        'a        1.2'
+    """
+    cells = [[_cell(row.get(key)) for key in columns] for row in rows]
+    lines = [list(columns.values()), *cells]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,72 @@
+"""Numbers such as 8/255, in YAML and on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+_FRACTION = re.compile(r"-?\d+(\.\d+)?/\d+(\.\d+)?")
+
+
+def number(text: str) -> float:
+    """Return the number that a text such as "8/255", "0.03" or "1e-3" stands for.
+
+    Raises:
+        ValueError: If it is not a number.
+
+    Examples:
+        >>> number("8/255") == 8 / 255
+        True
+    """
+    try:
+        if _FRACTION.fullmatch(text):
+            above, below = text.split("/")
+            return float(Fraction(above) / Fraction(below))
+        return float(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"{text!r} is not a number; expected one such as 8/255 or 0.03."
+        ) from error
+
+
+def in_arguments(arguments: Sequence[str]) -> list[str]:
+    """Replace the values of a command line that are fractions by decimal numbers.
+
+    A path of this form has to be written as ./8/255.
+
+    Examples:
+        >>> in_arguments(["--eps", "1/4", "--other=1/2", "--name=a/b"])
+        ['--eps', '0.25', '--other=0.5', '--name=a/b']
+    """
+    return [_in_argument(each) for each in arguments]
+
+
+def load_yaml(text: str) -> Any:
+    """Load YAML in which a value such as 8/255 is a number.
+
+    Examples:
+        >>> load_yaml("attack: {eps: 1/4, name: a/b}")
+        {'attack': {'eps': 0.25, 'name': 'a/b'}}
+    """
+    return _replace(yaml.safe_load(text))
+
+
+def _in_argument(argument: str) -> str:
+    name, separator, value = argument.rpartition("=")
+    if not _FRACTION.fullmatch(value):
+        return argument
+    return f"{name}{separator}{number(value)!r}"
+
+
+def _replace(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _replace(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_replace(each) for each in value]
+    if isinstance(value, str) and _FRACTION.fullmatch(value):
+        return number(value)
+    return value

@@ -1,0 +1,99 @@
+"""Entry point of the command `lightly-adv`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from lightly_adv import __version__
+from lightly_adv.cli import console, quiet
+from lightly_adv.cli.parser import summary
+
+COMMANDS = {
+    "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
+    "finetune": "Turn a backbone into a classifier, standard or robust.",
+    "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
+    "demo": "Compare three ways to a robust classifier, in a few minutes on a CPU.",
+}
+
+USAGE = """\
+usage: lightly-adv COMMAND [options]
+
+Adversarial training, self-supervised and robust, for Lightly and timm.
+
+commands:
+{commands}
+
+Each command has a help of its own: lightly-adv pretrain --help
+
+examples:
+  lightly-adv demo
+  lightly-adv pretrain --model.backbone resnet8_tiny --out runs/pretrain
+  lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \\
+    --model.checkpoint runs/pretrain/backbone.safetensors
+  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
+
+Errors are told in one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The command line behind the name of the program; None takes it from
+            `sys.argv`.
+
+    Returns:
+        The exit code: 0, 1 after an error, 2 for an unknown command, 130 after Ctrl-C.
+
+    Examples:
+        >>> main(["--version"])
+        lightly-adv 0.1.0
+        0
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = given[0] if given else "--help"
+    if command in ("-h", "--help", "help"):
+        lines = (f"  {name:10}{text}" for name, text in COMMANDS.items())
+        console.say(USAGE.format(commands="\n".join(lines)))
+    elif command == "--version":
+        console.say(f"lightly-adv {__version__}")
+    elif command not in COMMANDS:
+        console.complain(_unknown(command))
+        return 2
+    else:
+        return _run(command, given[1:])
+    return 0
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    # Lightning uses names of jsonargparse that are on their way out.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    quiet.hush()
+    try:
+        code: int = importlib.import_module(f"lightly_adv.cli.{command}").run(arguments)
+    except KeyboardInterrupt:
+        console.complain("stopped.")
+        return 130
+    except _MISTAKES as error:
+        if os.environ.get("LIGHTLY_ADV_TRACEBACK"):
+            raise
+        console.complain(summary(str(error)) or type(error).__name__)
+        return 1
+    return code
+
+
+def _unknown(command: str) -> str:
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"unknown command {command!r}. {hint}Known: {', '.join(COMMANDS)}."
+
+
+_MISTAKES = (ValueError, TypeError, OSError, ImportError, MisconfigurationException)
+"""Errors that come from what the user asked for, and say so."""

@@ -1,0 +1,106 @@
+"""The argument parser of the training commands."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
+from pytorch_lightning.cli import LightningArgumentParser
+
+from lightly_adv.attacks import Attack
+from lightly_adv.cli import fractions
+
+PARSER_MODE = "yaml_with_fractions"
+"""Name under which jsonargparse knows our YAML."""
+
+SHOWN = {
+    "max_epochs": "Number of epochs.",
+    "accelerator": "Where to compute: auto, cpu, gpu, mps, tpu.",
+    "devices": "How many devices, or which ones.",
+    "precision": "Number format: 32-true, bf16-mixed, 16-mixed.",
+}
+"""Options of the Trainer that --help shows; --print_config shows all of them."""
+
+TITLES = {
+    "trainer": "trainer (all other options of Lightning's Trainer work too)",
+    "model": "model",
+    "data": "data: DigitsDataModule, ImageFolderDataModule, TorchvisionDataModule",
+    "evaluation": "evaluation",
+}
+"""Headings of the groups of options."""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the line breaks of the text before and after the options."""
+
+
+class Parser(LightningArgumentParser):
+    """Takes fractions, shows a help that can be read, and says errors in one line.
+
+    Args:
+        **options: As for `jsonargparse.ArgumentParser`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # Dataclasses are closed by default, but PGD stands where an Attack does.
+        set_parsing_settings(subclasses_enabled=[Attack])
+        set_loader(PARSER_MODE, fractions.load_yaml)
+        options |= {"parser_mode": PARSER_MODE, "formatter_class": _Formatter}
+        super().__init__(*args, **options)
+
+    def format_help(self, *args: Any, **options: Any) -> str:
+        """Leave most options of the Trainer out; they work all the same."""
+        before = [(action, action.help) for action in self._actions]
+        for name, group in (self.groups or {}).items():
+            group.title = TITLES.get(name, group.title)
+        for action, _ in before:
+            group_name, _, name = action.dest.partition(".")
+            if group_name == "trainer" and name:
+                action.help = SHOWN.get(name, argparse.SUPPRESS)
+        try:
+            text: str = super().format_help(*args, **options)
+        finally:
+            # What is suppressed would be missing from config.yaml, too.
+            for action, help_text in before:
+                action.help = help_text
+        return text
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise the error with the part of its message that helps."""
+        raise ValueError(message) from ex
+
+
+def summary(message: str) -> str:
+    r"""Return what is wrong, in one line, from a message of jsonargparse.
+
+    Where a value may be of several types, the message says for each of them why it is
+    not, as a tree. The deepest line comes from the type that was meant; the keys on the
+    way to it name the option. Other messages come back as they are.
+
+    Examples:
+        >>> summary("Parser key \"a\":\n  Errors:\n    - Expected a <class 'int'>")
+        '--a: Expected a int'
+    """
+    keys: list[tuple[int, str]] = []
+    depth, found = -1, message.strip()
+    for line in message.splitlines():
+        text = line.strip().removeprefix("- ")
+        indent = len(line) - len(line.lstrip(" -"))
+        key = _KEY.match(text)
+        if key:
+            keys = [*(each for each in keys if each[0] < indent), (indent, key[1])]
+            text = text[key.end() :].strip()
+        if text and indent > depth and not _EMPTY.match(text):
+            option = ".".join(name for above, name in keys if above <= indent)
+            depth, found = indent, f"--{option}: {text}" if option else text
+    return _CLASS.sub(r"\1", found).replace("typing.", "")
+
+
+_KEY = re.compile(r"""Parser key ["']([\w.]+)["']:""")
+_CLASS = re.compile(r"<class '([\w.]+)'>")
+_EMPTY = re.compile(
+    "Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Does not validate|"
+    "Problem with given class_path|Subclasses are disabled"
+)

@@ -1,0 +1,120 @@
+"""The folder of a run: what was asked for, what came out, and the checkpoints."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("lightly-adv", "lightly", "pytorch-lightning", "timm", "torch")
+"""Distributions whose versions are written into run.json."""
+
+
+@dataclass
+class RunFolder:
+    """Where a run writes: config.yaml, run.json, result.json, checkpoints/, logs/.
+
+    Args:
+        path: The folder.
+
+    Examples:
+        >>> RunFolder(Path("runs/mine")).last_checkpoint.as_posix()
+        'runs/mine/checkpoints/last.ckpt'
+    """
+
+    path: Path
+    _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The checkpoint that training goes on from."""
+        return self.checkpoints / "last.ckpt"
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Path) -> RunFolder:
+        """Return the run that a checkpoint belongs to.
+
+        Raises:
+            FileNotFoundError: If there is no such checkpoint, or if it is not in the
+                folder of a run.
+        """
+        if not checkpoint.is_file():
+            raise FileNotFoundError(f"there is no checkpoint at {checkpoint}.")
+        folder = checkpoint.resolve().parent.parent
+        if not (folder / "config.yaml").is_file():
+            raise FileNotFoundError(
+                f"{checkpoint} does not lie in the folder of a run: there is no "
+                f"{folder / 'config.yaml'}. Expected <run>/checkpoints/<name>.ckpt, as "
+                "lightly-adv finetune writes it. For other models call "
+                "lightly_adv.evaluation.evaluate_robustness in Python."
+            )
+        return cls(folder)
+
+    def check(self, checkpoint: Path | None) -> None:
+        """Refuse to write over another run; going on with this one is fine.
+
+        Args:
+            checkpoint: What training is resumed from, if it is.
+
+        Raises:
+            FileExistsError: If the folder holds something and `checkpoint` is not in
+                it.
+            FileNotFoundError: If there is no such checkpoint.
+        """
+        if checkpoint is not None and not checkpoint.is_file():
+            raise FileNotFoundError(f"there is no checkpoint at {checkpoint}.")
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise FileExistsError(f"{self.path} is a file; choose another --out.")
+        own = checkpoint and self.path.resolve() in checkpoint.resolve().parents
+        if not own and any(self.path.iterdir()):
+            resume = (
+                f", or go on with that run: --ckpt_path {self.last_checkpoint}"
+                if self.last_checkpoint.exists()
+                else ""
+            )
+            raise FileExistsError(
+                f"{self.path} exists and is not empty; choose another folder with "
+                f"--out{resume}."
+            )
+
+    def write_run(self, command: Sequence[str], **facts: Any) -> None:
+        """Write run.json: the command, versions, and how long it took so far."""
+        content = {
+            "command": list(command),
+            "written": datetime.datetime.now().astimezone().isoformat("T", "seconds"),
+            "seconds": round(time.perf_counter() - self._started, 1),
+            **facts,
+            "versions": versions(),
+        }
+        write_json(self.path / "run.json", content)
+
+    def write_result(self, rows: Sequence[dict[str, Any]], **facts: Any) -> None:
+        """Write result.json: rows with accuracies in percent, and other facts."""
+        write_json(self.path / "result.json", {"rows": list(rows), **facts})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON at once: a reader sees all of it or the file that was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    part.replace(path)

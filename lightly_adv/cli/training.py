@@ -1,0 +1,170 @@
+"""What pretrain and finetune share: parse, train into a run folder, stop, resume."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightly_adv.callbacks import Throughput
+from lightly_adv.callbacks.epoch_lines import EpochLines
+from lightly_adv.cli import checkpoints, console, fractions
+from lightly_adv.cli.parser import Parser
+from lightly_adv.cli.run_folder import RunFolder
+
+TRAINER_DEFAULTS = {
+    "max_epochs": 20,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+
+
+class ProgressBar(TQDMProgressBar):
+    """The progress bar of Lightning, without the number of the log."""
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Return what stands behind the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: value for name, value in metrics.items() if name != "v_num"}
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI that trains into a folder of its own.
+
+    Args:
+        command: Name of the command, "pretrain" or "finetune".
+        arguments: The command line behind that name.
+        **options: As for `LightningCLI`.
+    """
+
+    description = ""
+    examples = ""
+
+    def __init__(self, command: str, arguments: Sequence[str], **options: Any) -> None:
+        self.command = command
+        self.arguments = arguments
+        super().__init__(
+            args=fractions.in_arguments(arguments),
+            run=False,
+            parser_class=Parser,
+            parser_kwargs={
+                "prog": f"lightly-adv {command}",
+                "usage": f"lightly-adv {command} [options]",
+                "description": self.description,
+                "epilog": self.examples,
+            },
+            datamodule_class=pl.LightningDataModule,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            **options,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the options of a run."""
+        parser.add_argument(
+            "--out", default=f"runs/{self.command}", help="The folder to write to."
+        )
+        parser.add_argument(
+            "--ckpt_path", type=str | None, help="A checkpoint to go on from."
+        )
+        parser.set_defaults(
+            {"data": {"class_path": "lightly_adv.data.DigitsDataModule"}}
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, without Lightning's warning that sys.argv is not what is parsed."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse to write over another run, before anything is made."""
+        self.folder = RunFolder(Path(self.config.out))
+        checkpoint = self.config.ckpt_path
+        if getattr(rank_zero_only, "rank", 0) == 0 and not isinstance(
+            self.arguments, dict
+        ):
+            self.folder.check(Path(checkpoint) if checkpoint else None)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Add our callbacks, and a logger if there is none."""
+        chosen = self.config_init.trainer
+        if chosen.logger is None:
+            kwargs["logger"] = CSVLogger(self.folder.path, name="logs")
+        own = [*self.progress(), *self.callbacks()]
+        own += checkpoints.callbacks(self.folder.checkpoints)
+        kwargs["callbacks"] = [*_as_list(chosen.callbacks), *own]
+        kwargs["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in own)
+        return super().instantiate_trainer(**kwargs)
+
+    def progress(self) -> list[pl.Callback]:
+        """Return what shows loss, accuracy and pictures per second."""
+        shown = [ProgressBar()] if sys.stdout.isatty() else [EpochLines(self.command)]
+        return [Throughput(), *shown]
+
+    def callbacks(self) -> list[pl.Callback]:
+        """Return what the command adds to every training."""
+        return []
+
+    def fit(self) -> bool:
+        """Train, from `--ckpt_path` on if that is given.
+
+        Returns:
+            Whether training ran to its end; False after Ctrl-C.
+        """
+        self._write("running")
+        console.say(f"{self.command}: writing to {self.folder.path}")
+        try:
+            self.trainer.fit(
+                self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path
+            )
+        except SystemExit:  # how newer Lightnings end after Ctrl-C
+            if not self.trainer.interrupted:
+                raise
+        finished = not self.trainer.interrupted
+        self._write("finished" if finished else "interrupted")
+        if not finished:
+            console.say(self._how_to_resume())
+        return finished
+
+    @rank_zero_only
+    def _write(self, status: str) -> None:
+        """Write config.yaml and run.json."""
+        folder = self.folder
+        folder.path.mkdir(parents=True, exist_ok=True)
+        config = self.parser.dump(self.config, skip_link_targets=True)
+        (folder.path / "config.yaml").write_text(config)
+        folder.write_run(
+            ["lightly-adv", self.command, *self.arguments],
+            status=status,
+            seed=self.config.seed_everything,
+            epochs=self.trainer.current_epoch,
+            steps=self.trainer.global_step,
+            resumed_from=self.config.ckpt_path,
+        )
+
+    def _how_to_resume(self) -> str:
+        last = self.folder.last_checkpoint
+        if not last.exists():
+            return "stopped before the first step; nothing was saved."
+        return (
+            f"stopped; go on with: lightly-adv {self.command} --config "
+            f"{self.folder.path / 'config.yaml'} --ckpt_path {last}"
+        )
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
