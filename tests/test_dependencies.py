@@ -14,7 +14,8 @@ ROOT = Path(lightly_adv.__file__).parent
 # Each part may import those in its set, and itself.
 CORE = {"types", "registry", "functional", "isolation"}
 ATTACKS = CORE | {"threat_model", "attacks"}
-MODELS = {"types", "registry", "functional", "loss", "transforms", "models"}
+# Dual BatchNorm shares its routes with the streams of training, below both.
+MODELS = CORE | {"loss", "transforms", "models"}
 TRAINING = ATTACKS | {"training"}
 EVALUATION = ATTACKS | {"evaluation", "models"}
 CALLBACKS = TRAINING | EVALUATION | {"callbacks"}

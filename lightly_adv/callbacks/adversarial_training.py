@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks.refusals import check_trainable
-from lightly_adv.isolation import report
+from lightly_adv.isolation import report, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import noise, streams, views
@@ -30,7 +30,9 @@ class AdversarialTraining(pl.Callback):
     The module, its batches, loggers and checkpoints stay what they are: the callback
     wraps `training_step` while fitting, and each evaluation of the attack is isolated,
     so that moving averages, memory banks, statistics, logged metrics and random
-    streams advance exactly as without it.
+    streams advance exactly as without it. Where BatchNorm layers have routes, see
+    `convert_dual_batchnorm`, the attack and the perturbed views take "adv", and the
+    clean views of "dual" mode take "clean".
 
     - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
       2020, https://arxiv.org/abs/2003.12862
@@ -111,6 +113,7 @@ class AdversarialTraining(pl.Callback):
         if stage != "fit":
             return
         check_trainable(trainer, pl_module)
+        routes.check_routes(pl_module, routes.CLEAN, routes.ADV)
         self._unwrap()
         self._unverified = self.verify == "first_batch"
         self._isolation = Isolation(pl_module)

@@ -12,6 +12,7 @@ import torch
 
 from lightly_adv.evaluation import suites, verdicts
 from lightly_adv.evaluation.suites import Suite
+from lightly_adv.isolation import routes
 from lightly_adv.threat_model import ThreatModel
 
 
@@ -23,7 +24,8 @@ class RobustValidation(pl.Callback):
     The module's `forward` must map pictures to logits, and its validation batches must
     be (images, labels) or (images, labels, filenames). Only pictures that are right
     without an attack are attacked, in float32 and eval mode; nothing of the module
-    changes. With several processes the counts are summed over all of them.
+    changes. With several processes the counts are summed over all of them. Where
+    BatchNorm layers have routes, see `convert_dual_batchnorm`, they take "adv".
 
     - [0] Overfitting in adversarially robust deep learning, 2020,
       https://arxiv.org/abs/2002.11569
@@ -121,7 +123,10 @@ class RobustValidation(pl.Callback):
         if not self._due or dataloader_idx != self.dataloader_idx or left <= 0:
             return
         images, labels = (each[:left] for each in verdicts.unpack(batch))
-        with verdicts.undisturbed(pl_module, device=images.device, seed=self.seed):
+        undisturbed = verdicts.undisturbed(
+            pl_module, device=images.device, seed=self.seed
+        )
+        with undisturbed, routes.bn_route(routes.ADV):
             key = (self.seed, trainer.global_rank, batch_idx)
             verdict = verdicts.attack_batch(
                 pl_module, images, labels, self._attacks, key=key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Copier:
     Args:
         pool: Storage to reuse, by the identity and layout of what it stands for.
         differentiable: Let parameters that require gradients stay in the graph.
+        keep: Tensors that stand for themselves.
         found: Called with every module met on the way; modules are not copied.
     """
 
@@ -33,13 +34,14 @@ class Copier:
         *,
         pool: dict[Any, Tensor],
         differentiable: bool,
+        keep: Iterable[Tensor],
         found: Callable[[nn.Module], None],
     ) -> None:
         self.used: dict[Any, Tensor] = {}
         self._pool = pool
         self._differentiable = differentiable
         self._found = found
-        self._memo: dict[int, Any] = {}
+        self._memo: dict[int, Any] = {id(each): each for each in keep}
         self._sources: list[Tensor] = []
         self._targets: list[Tensor] = []
 

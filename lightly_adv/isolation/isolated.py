@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,9 @@ from lightly_adv.isolation.copies import Copier
 
 
 @contextmanager
-def isolated(module: nn.Module, *, differentiable: bool = False) -> Iterator[None]:
+def isolated(
+    module: nn.Module, *, differentiable: bool = False, keep: Iterable[Tensor] = ()
+) -> Iterator[None]:
     """Let nothing that happens inside reach the module or a random stream.
 
     Parameters, buffers, plain tensors and containers of every submodule are replaced
@@ -31,6 +33,8 @@ def isolated(module: nn.Module, *, differentiable: bool = False) -> Iterator[Non
         differentiable: Keep trainable parameters attached to the graph, so that a loss
             computed inside can be differentiated outside. By default no parameter
             requires a gradient inside.
+        keep: Tensors of the module that stay in place, and advance with what is done
+            to them inside, such as the statistics of one BatchNorm route.
 
     Raises:
         TypeError: If the module contains a scripted module.
@@ -43,7 +47,8 @@ def isolated(module: nn.Module, *, differentiable: bool = False) -> Iterator[Non
         >>> norm.num_batches_tracked
         tensor(0)
     """
-    with Isolation(module, differentiable=differentiable).evaluation():
+    isolation = Isolation(module, differentiable=differentiable, keep=keep)
+    with isolation.evaluation():
         yield
 
 
@@ -53,11 +58,19 @@ class Isolation:
     Args:
         module: See `isolated`.
         differentiable: See `isolated`.
+        keep: See `isolated`.
     """
 
-    def __init__(self, module: nn.Module, *, differentiable: bool = False) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        differentiable: bool = False,
+        keep: Iterable[Tensor] = (),
+    ) -> None:
         self._module = module
         self._differentiable = differentiable
+        self._keep = list(keep)
         self._pool: dict[Any, Tensor] = {}
 
     @contextmanager
@@ -77,7 +90,7 @@ class Isolation:
 
     @contextmanager
     def _swapped(self) -> Iterator[None]:
-        swap = _Swap(self._pool, differentiable=self._differentiable)
+        swap = _Swap(self._pool, differentiable=self._differentiable, keep=self._keep)
         self._pool = swap.enter(self._module)
         try:
             yield
@@ -88,13 +101,15 @@ class Isolation:
 class _Swap:
     """The attributes of all modules, and what stands in for them."""
 
-    def __init__(self, pool: dict[Any, Tensor], *, differentiable: bool) -> None:
+    def __init__(
+        self, pool: dict[Any, Tensor], *, differentiable: bool, keep: Iterable[Tensor]
+    ) -> None:
         self._queue: deque[nn.Module] = deque()
         self._seen: set[int] = set()
         self._saved: list[tuple[nn.Module, dict[str, Any]]] = []
         self._hooks: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._copier = Copier(
-            pool=pool, differentiable=differentiable, found=self._enqueue
+            pool=pool, differentiable=differentiable, keep=keep, found=self._enqueue
         )
 
     def enter(self, module: nn.Module) -> dict[Any, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.isolation import modes
+from lightly_adv.isolation import modes, routes
 
 
 def perturb(
@@ -22,7 +22,8 @@ def perturb(
     """Perturb one tensor, with the module in eval mode and its parameters frozen.
 
     Train/eval flags and `requires_grad` come back as they were, and running
-    statistics do not move.
+    statistics do not move. Where BatchNorm layers have routes, they take the
+    adversarial one.
 
     Args:
         attack: The attack to run.
@@ -47,7 +48,11 @@ def perturb(
         >>> bool((found - inputs).abs().max() <= 0.1 + 1e-6)
         True
     """
-    with modes.evaluation_mode(module), modes.frozen_parameters(module):
+    with (
+        modes.evaluation_mode(module),
+        modes.frozen_parameters(module),
+        routes.bn_route(routes.ADV),
+    ):
         (perturbed,) = attack(
             lambda views: objective(views[0]), [inputs], generator=generator
         )

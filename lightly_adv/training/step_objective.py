@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from lightly_adv.isolation import modes
+from lightly_adv.isolation import modes, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training.views import SelectedViews
@@ -25,7 +25,8 @@ class StepSkippedError(Exception):
 class StepObjective:
     """The loss of a training step as a function of the selected views.
 
-    Every evaluation is isolated: nothing that the step does to its module stays.
+    Every evaluation is isolated: nothing that the step does to its module stays. Where
+    BatchNorm layers have routes, they take the adversarial one.
 
     Args:
         step: From the batch to what the training step returns.
@@ -52,7 +53,7 @@ class StepObjective:
             TypeError: If it returns no loss.
         """
         seed = self.seeds() if self.seeds is not None else None
-        with self.isolation.evaluation(seed=seed):
+        with self.isolation.evaluation(seed=seed), routes.bn_route(routes.ADV):
             modes.set_attack_mode(self.module, self.bn_mode)
             return loss_of(self.step(self.selected.replace(views)))
 

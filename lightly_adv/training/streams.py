@@ -7,18 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import isolated
 from lightly_adv.training.step_objective import Step, loss_of, with_loss
 from lightly_adv.training.views import SelectedViews
 
 
 def replaced(step: Step, selected: SelectedViews, views: Sequence[Tensor]) -> Any:
-    """Run the training step on the perturbed views.
+    """Run the training step on the perturbed views, on the adversarial route.
 
     Returns:
         What the step returns.
     """
-    return step(selected.replace(views))
+    with routes.bn_route(routes.ADV):
+        return step(selected.replace(views))
 
 
 def dual(
@@ -34,7 +36,8 @@ def dual(
 
     The loss is `(1 - weight) * clean + weight * adversarial`. The adversarial stream
     is isolated but stays in the graph, so that moving averages, memory banks and logged
-    metrics advance once, by the clean stream.
+    metrics advance once, by the clean stream. Where BatchNorm layers have routes, each
+    stream takes its own, and advances the statistics of that one.
 
     - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
       2020, https://arxiv.org/abs/2003.12862 (weight 0.5)
@@ -42,8 +45,13 @@ def dual(
     Returns:
         What the step returns on the clean batch, with the loss of both.
     """
-    with isolated(module, differentiable=True):
+    statistics = routes.buffers_of(module, routes.ADV)
+    with (
+        isolated(module, differentiable=True, keep=statistics),
+        routes.bn_route(routes.ADV),
+    ):
         adversarial = loss_of(step(selected.replace(views)))
-    output = step(batch)
+    with routes.bn_route(routes.CLEAN):
+        output = step(batch)
     clean = loss_of(output)
     return with_loss(output, (1 - weight) * clean + weight * adversarial)

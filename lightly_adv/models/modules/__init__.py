@@ -1,5 +1,10 @@
-"""Building blocks of models: normalisation and heads."""
+"""Building blocks of models: normalisation, dual BatchNorm and heads."""
 
+from lightly_adv.isolation.routes import bn_route as bn_route
+from lightly_adv.models.modules.dual_batch_norm import (
+    convert_dual_batchnorm as convert_dual_batchnorm,
+)
+from lightly_adv.models.modules.dual_batch_norm import export_route as export_route
 from lightly_adv.models.modules.heads import (
     RotationPredictionHead as RotationPredictionHead,
 )
