@@ -13,6 +13,11 @@ from lightly_adv.evaluation import is_suite as is_suite
 from lightly_adv.evaluation import list_suites as list_suites
 from lightly_adv.evaluation import register_suite as register_suite
 from lightly_adv.isolation.isolated import isolated as isolated
+from lightly_adv.loss import AdversarialLoss as AdversarialLoss
+from lightly_adv.methods import create_method as create_method
+from lightly_adv.methods import is_method as is_method
+from lightly_adv.methods import list_methods as list_methods
+from lightly_adv.methods import register_method as register_method
 from lightly_adv.models.pretext import create_pretext_task as create_pretext_task
 from lightly_adv.models.pretext import is_pretext_task as is_pretext_task
 from lightly_adv.models.pretext import list_pretext_tasks as list_pretext_tasks

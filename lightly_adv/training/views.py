@@ -24,14 +24,12 @@ class SelectedViews:
 
     views: list[Tensor]
     _leaves: list[Any]
-    _positions: list[int]
     _spec: pytree.TreeSpec
 
     def replace(self, views: Sequence[Tensor]) -> Any:
         """Return the batch with other views in the selected places."""
-        leaves = list(self._leaves)
-        for position, view in zip(self._positions, views, strict=True):
-            leaves[position] = view
+        new = {id(old): view for old, view in zip(self.views, views, strict=True)}
+        leaves = [new.get(id(leaf), leaf) for leaf in self._leaves]
         return pytree.tree_unflatten(leaves, self._spec)
 
 
@@ -42,7 +40,8 @@ def select_views(
 
     A picture view is a floating tensor of at least four dimensions whose dimension -3
     has as many entries as `normalize` has channels, or 1 or 3 without `normalize`.
-    Labels, masks, grids and index lists are not, and stay as they are.
+    Labels, masks, grids and index lists are not, and stay as they are. A tensor that
+    the batch holds twice is one view.
 
     Args:
         batch: What the data loader yields.
@@ -68,7 +67,8 @@ def select_views(
         positions = _identified(policy(batch), leaves)
     else:
         positions = _chosen(policy, leaves, _pictures(leaves, normalize))
-    return SelectedViews([leaves[at] for at in positions], leaves, positions, spec)
+    chosen = {id(leaves[at]): leaves[at] for at in positions}
+    return SelectedViews(list(chosen.values()), leaves, spec)
 
 
 def _pictures(leaves: list[Any], normalize: Normalize | None) -> list[int]:

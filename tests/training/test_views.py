@@ -64,6 +64,15 @@ def test_policies(policy: Any, expected: list[torch.Tensor]) -> None:
     assert [id(view) for view in selected.views] == [id(view) for view in expected]
 
 
+def test_a_tensor_that_is_there_twice_is_one_view() -> None:
+    selected = select_views([[LARGE], [LARGE, SMALL]], policy=None, normalize=None)
+    assert [id(view) for view in selected.views] == [id(LARGE), id(SMALL)]
+    new = LARGE + 1
+    replaced = selected.replace([new, SMALL])
+    assert replaced[0][0] is new
+    assert replaced[1][0] is new
+
+
 def test_grey_pictures_and_tiles_are_views() -> None:
     selected = select_views([MASK, TILES], policy=None, normalize=None)
     assert len(selected.views) == 2

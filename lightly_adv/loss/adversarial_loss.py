@@ -1,0 +1,202 @@
+"""A criterion that perturbs the views before it compares their embeddings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+from torch import Generator, Tensor, nn
+from torch.utils import _pytree as pytree
+
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.isolation.isolated import Isolation
+from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.training import streams, views
+from lightly_adv.training.step_objective import StepObjective
+from lightly_adv.training.views import ViewPolicy
+
+Encoder: TypeAlias = Callable[[Tensor], Any]
+
+
+class AdversarialLoss(nn.Module):
+    """Wrap a criterion of embeddings, so that it takes encoders and views instead.
+
+    Where `loss = criterion(self.forward(x0), self.forward(x1))` stood, write
+    `loss = adversarial_criterion(self.forward, (x0, x1))`. It does in the training step
+    what `AdversarialTraining` does around it, for those who want to see it there, and
+    works in plain PyTorch as well. In eval mode it is the plain criterion.
+
+    What the attack evaluates is isolated: the modules behind the encoders, and the
+    criterion, keep their state.
+
+    - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        criterion: From embeddings to a scalar loss, such as those in `lightly.loss`.
+        attack: The attack; an `AttackSchedule` runs the attack that it ends with.
+        mode: "dual" is `(1 - weight) * clean + weight * adversarial`, "replace" the
+            adversarial loss alone.
+        weight: Weight of the adversarial loss in "dual" mode, in [0, 1].
+        views: Which views to perturb, see `AdversarialTraining`.
+        bn_mode: How the attack sees the modules, see `AdversarialTraining`.
+        modules: The modules that encoders use, where these are neither modules nor
+            methods of modules, but for instance lambdas.
+
+    Raises:
+        TypeError: If the attack is not one.
+        ValueError: If a weight or mode is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from lightly.loss import NTXentLoss
+        >>> from lightly_adv import PGD, AdversarialLoss, ThreatModel
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2)
+        >>> criterion = AdversarialLoss(NTXentLoss(), attack)
+        >>> views = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+        >>> criterion(encoder, views).backward()
+    """
+
+    def __init__(
+        self,
+        criterion: nn.Module,
+        attack: Attack | AttackSchedule,
+        *,
+        mode: Literal["dual", "replace"] = "dual",
+        weight: float = 0.5,
+        views: ViewPolicy = None,
+        bn_mode: BatchNormMode = "eval",
+        modules: Iterable[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        if not isinstance(attack, Attack | AttackSchedule):
+            raise TypeError(
+                f"attack is a {type(attack).__name__}; expected an attack such as "
+                "PGD(ThreatModel(eps=8 / 255), steps=5)."
+            )
+        if mode not in ("dual", "replace"):
+            raise ValueError(f"mode={mode!r} is unknown; use 'dual' or 'replace'.")
+        if not 0 <= weight <= 1:
+            raise ValueError(
+                f"weight={weight} must lie in [0, 1]: it is the share of the "
+                "adversarial loss."
+            )
+        self.criterion = criterion
+        self.attack = attack
+        self.mode = mode
+        self.weight = weight
+        self.views = views
+        self.bn_mode: BatchNormMode = bn_mode
+        # A tuple, so that they do not become submodules.
+        self._others = tuple(modules)
+
+    def forward(
+        self,
+        encoders: Encoder | Sequence[Encoder],
+        views: Sequence[Any],
+        *,
+        generator: Generator | None = None,
+        **arguments: Any,
+    ) -> Tensor:
+        """Return the loss of views.
+
+        Args:
+            encoders: One function from a view to what the criterion takes, or one for
+                each argument of the criterion, such as a query and a key encoder.
+            views: One entry for each argument of the criterion: a view of shape
+                (B, ..., C, H, W), or a list of such views where it takes a list.
+            generator: Source of the noise of the attack.
+            **arguments: Handed on to the criterion.
+
+        Raises:
+            TypeError: If the modules behind an encoder are unknown.
+            ValueError: If the numbers of encoders and views differ; what the attack
+                raises.
+        """
+        each = _one_per_view(encoders, views)
+
+        def step(given: Sequence[Any]) -> Tensor:
+            embeddings = [
+                pytree.tree_map(encoder, view)
+                for encoder, view in zip(each, given, strict=True)
+            ]
+            loss: Tensor = self.criterion(*embeddings, **arguments)
+            return loss
+
+        if not self.training:
+            return step(views)
+        return self._attacked(step, list(views), self._modules_behind(each), generator)
+
+    def _attacked(
+        self,
+        step: Callable[[Sequence[Any]], Tensor],
+        batch: list[Any],
+        module: nn.Module,
+        generator: Generator | None,
+    ) -> Tensor:
+        selected = views.select_views(
+            batch, policy=self.views, normalize=self.attack.threat_model.normalize
+        )
+        objective = StepObjective(
+            step=step,
+            module=module,
+            isolation=Isolation(module),
+            selected=selected,
+            bn_mode=self.bn_mode,
+        )
+        perturbed = self.attack(objective, selected.views, generator=generator)
+        if self.mode == "replace":
+            loss: Tensor = streams.replaced(step, selected, perturbed)
+        else:
+            loss = streams.dual(
+                step,
+                module,
+                batch=batch,
+                selected=selected,
+                views=perturbed,
+                weight=self.weight,
+            )
+        return loss
+
+    def _modules_behind(self, encoders: Sequence[Encoder]) -> nn.Module:
+        found: list[nn.Module] = [self.criterion, *self._others]
+        for encoder in encoders:
+            module = _module_behind(encoder)
+            if module is not None:
+                found.append(module)
+            elif not self._others:
+                raise TypeError(
+                    f"the encoder {encoder!r} is neither a module nor a method of one, "
+                    "so the modules that it uses are unknown and cannot be set aside "
+                    "while attacking; name them: AdversarialLoss(..., modules=[...])."
+                )
+        return nn.ModuleList(list(dict.fromkeys(found)))
+
+
+def _one_per_view(
+    encoders: Encoder | Sequence[Encoder], views: Sequence[Any]
+) -> Sequence[Encoder]:
+    if not isinstance(views, Sequence):
+        raise TypeError(
+            f"views is a {type(views).__name__}; expected a list with one entry for "
+            "each argument of the criterion."
+        )
+    if not isinstance(encoders, tuple | list):
+        return [encoders] * len(views)  # type: ignore[list-item]
+    if len(encoders) != len(views):
+        raise ValueError(
+            f"{len(encoders)} encoders came with {len(views)} views; give one encoder "
+            "for all views, or one for each."
+        )
+    return encoders
+
+
+def _module_behind(encoder: Any) -> nn.Module | None:
+    if isinstance(encoder, functools.partial):
+        return _module_behind(encoder.func)
+    if isinstance(encoder, nn.Module):
+        return encoder
+    owner = getattr(encoder, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None

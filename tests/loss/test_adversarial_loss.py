@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from lightly import loss as lightly_loss
+from lightly.models.utils import update_momentum
+from torch import Tensor, nn
+
+from lightly_adv import PGD, AdversarialTraining, ThreatModel
+from lightly_adv.isolation import report
+from lightly_adv.loss import AdversarialLoss
+from lightly_adv.training import noise
+from tests import zoo
+
+ATTACK = PGD(ThreatModel(eps=0.05), steps=2)
+VIEWS = [
+    torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    for seed in (1, 2)
+]
+
+
+def encoder(width: int = 8) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(36, width),
+    )
+
+
+class Negative(nn.Module):
+    """SimSiam's criterion in one argument per view, as `lightly.loss` has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = lightly_loss.NegativeCosineSimilarity()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        value: Tensor = self.inner(first, second)
+        return value
+
+
+CRITERIA: dict[str, Callable[[], nn.Module]] = {
+    "NTXent": lightly_loss.NTXentLoss,
+    "NTXent with bank": lambda: lightly_loss.NTXentLoss(memory_bank_size=(16, 8)),
+    "DCL": lightly_loss.DCLLoss,
+    "DCLW": lightly_loss.DCLWLoss,
+    "cosine": Negative,
+    "Barlow Twins": lightly_loss.BarlowTwinsLoss,
+    "VICReg": lightly_loss.VICRegLoss,
+    "TiCo": lightly_loss.TiCoLoss,
+}
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("mode", ["replace", "dual"])
+def test_it_equals_the_callback(name: str, mode: Any) -> None:
+    class Plain(zoo.Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = encoder()
+            self.head = nn.Identity()
+            self.criterion = CRITERIA[name]()
+
+    class Swapped(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.criterion = AdversarialLoss(self.criterion, ATTACK, mode=mode)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            first, second = batch[0]
+            generator = noise.training_generator(
+                rank=0, epoch=self.current_epoch, batch_idx=batch_idx
+            )
+            return self.criterion(self.forward, (first, second), generator=generator)
+
+    callback = AdversarialTraining(ATTACK, mode=mode)
+    expected, _ = zoo.fit(Plain, [callback])
+    found, _ = zoo.fit(Swapped, [])
+    wanted = dict(expected.backbone.state_dict())  # type: ignore[union-attr]
+    for key, value in found.backbone.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(value, wanted[key]), key
+
+
+def test_state_advances_once() -> None:
+    module = encoder()
+    criterion = AdversarialLoss(
+        lightly_loss.NTXentLoss(memory_bank_size=(16, 8)), ATTACK
+    )
+    plain_module = copy.deepcopy(module)
+    plain = copy.deepcopy(criterion.criterion)
+    criterion(module, VIEWS)
+    plain(plain_module(VIEWS[0]), plain_module(VIEWS[1]))
+    for first, second in ((module, plain_module), (criterion.criterion, plain)):
+        assert report.snapshot(first).changes(report.snapshot(second)) == []
+
+
+@pytest.mark.parametrize("mode", ["replace", "dual"])
+def test_two_encoders_and_a_loss_that_is_symmetric(mode: Any) -> None:
+    online = encoder()
+    target = copy.deepcopy(online).requires_grad_(False)
+    update_momentum(online, target, m=0.5)
+    criterion = AdversarialLoss(Negative(), ATTACK, mode=mode)
+    first, second = VIEWS
+
+    def detached(view: Tensor) -> Tensor:
+        with torch.no_grad():
+            out: Tensor = target(view)
+        return out
+
+    criterion = AdversarialLoss(Negative(), ATTACK, mode=mode, modules=[target])
+    with pytest.warns(UserWarning, match=r"does not depend on the views \[1\]"):
+        left = criterion((online, detached), (first, second))
+    with pytest.warns(UserWarning, match=r"does not depend on the views \[1\]"):
+        right = criterion((online, detached), (second, first))
+    (0.5 * (left + right)).backward()
+    assert all(each.grad is not None for each in online.parameters())
+    clean = Negative()(online(first), detached(second))
+    assert left > clean
+
+
+def test_lists_of_views_go_to_criteria_of_lists() -> None:
+    # As SwAV and DINO have it: several views of one network, some of another.
+    student, teacher = encoder(16), encoder(16)
+    criterion = AdversarialLoss(
+        lightly_loss.DINOLoss(output_dim=16), ATTACK, mode="replace", modules=[teacher]
+    )
+    small = torch.rand(6, 3, 8, 8)
+
+    def teach(view: Tensor) -> Tensor:
+        with torch.no_grad():
+            out: Tensor = teacher(view)
+        return out
+
+    before = report.snapshot(criterion)
+    # The large views go to both networks: they are perturbed once, for both.
+    loss = criterion((teach, student), (VIEWS, [*VIEWS, small]))
+    loss.backward()
+    assert loss.dim() == 0
+    assert "criterion.center" in str(before.changes(report.snapshot(criterion)))
+
+
+def test_in_eval_mode_it_is_the_criterion() -> None:
+    module = encoder().eval()
+    plain = lightly_loss.NTXentLoss()
+    criterion = AdversarialLoss(plain, ATTACK).eval()
+    assert torch.equal(
+        criterion(module, VIEWS), plain(module(VIEWS[0]), module(VIEWS[1]))
+    )
+
+
+def test_at_eps_zero_replace_is_the_criterion_bit_for_bit() -> None:
+    module = encoder()
+    plain = lightly_loss.NTXentLoss()
+    criterion = AdversarialLoss(
+        plain, PGD(ThreatModel(eps=0.0), steps=2), mode="replace"
+    )
+    other = copy.deepcopy(module)
+    expected = plain(other(VIEWS[0]), other(VIEWS[1]))
+    assert torch.equal(criterion(module, VIEWS), expected)
+
+
+def test_only_the_chosen_views_move() -> None:
+    seen: list[list[Tensor]] = []
+
+    class Seeing(nn.Module):
+        def forward(self, *views: Tensor) -> Tensor:
+            seen.append([view.detach() for view in views])
+            return sum(view.square().mean() for view in views)  # type: ignore[return-value]
+
+    AdversarialLoss(Seeing(), ATTACK, views=[0], mode="replace")(nn.Identity(), VIEWS)
+    first, second = seen[-1]
+    assert not torch.equal(first, VIEWS[0])
+    assert torch.equal(second, VIEWS[1])
+
+
+def test_modules_behind_an_encoder_must_be_known() -> None:
+    module = encoder()
+    criterion = AdversarialLoss(lightly_loss.NTXentLoss(), ATTACK)
+    with pytest.raises(TypeError, match=r"name them: AdversarialLoss\(..., modules="):
+        criterion(lambda view: module(view), VIEWS)
+    criterion(functools.partial(module.forward), VIEWS)
+    named = AdversarialLoss(lightly_loss.NTXentLoss(), ATTACK, modules=[module])
+    named(lambda view: module(view), VIEWS)
+    assert list(named.state_dict()) == list(criterion.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"attack": 0.1}, TypeError, r"attack is a float; expected an attack"),
+        ({"mode": "both"}, ValueError, r"mode='both' is unknown"),
+        ({"weight": 2.0}, ValueError, r"weight=2.0 must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        AdversarialLoss(nn.Identity(), **{"attack": ATTACK, **arguments})
+
+
+def test_bad_views_are_refused() -> None:
+    criterion = AdversarialLoss(lightly_loss.NTXentLoss(), ATTACK)
+    with pytest.raises(ValueError, match=r"2 encoders came with 1 views"):
+        criterion((encoder(), encoder()), VIEWS[:1])
+    with pytest.raises(TypeError, match=r"views is a Tensor; expected a list"):
+        criterion(encoder(), VIEWS[0])
