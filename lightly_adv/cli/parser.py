@@ -33,7 +33,12 @@ TITLES = {
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the line breaks of the text before and after the options."""
+    """Keeps line breaks before and after the options, and leaves out long lists."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return re.sub(
+            r"[,;]? known subclasses: [^)]*", "", super()._expand_help(action)
+        )
 
 
 class Parser(LightningArgumentParser):

@@ -1,0 +1,3 @@
+"""`lightly-adv demo`."""
+
+from lightly_adv.cli.demo.command import run as run
