@@ -13,6 +13,10 @@ FP16_SCALE = 2.0**12
 """Loss scale under fp16 autocast, where small input gradients underflow to zero."""
 
 
+class UnreachedError(ValueError):
+    """The objective depends on none of the views."""
+
+
 def gradients(
     objective: Objective, views: Sequence[Tensor], used: Sequence[bool]
 ) -> list[Tensor | None]:
@@ -27,18 +31,19 @@ def gradients(
         One gradient per view; None where it is not used or does not matter.
 
     Raises:
-        ValueError: If no view matters to the objective, or if a gradient is NaN.
+        UnreachedError: If no view matters to the objective.
+        ValueError: If a gradient is NaN.
     """
     leaves = [
         view.requires_grad_() for view, use in zip(views, used, strict=True) if use
     ]
     loss = evaluate(objective, views).sum()
     if not loss.requires_grad:
-        raise ValueError(_INDEPENDENT)
+        raise UnreachedError(_INDEPENDENT)
     scale = FP16_SCALE if _fp16(views[0]) else 1.0
     found = torch.autograd.grad(loss * scale, leaves, allow_unused=True)
     if all(grad is None for grad in found):
-        raise ValueError(_INDEPENDENT)
+        raise UnreachedError(_INDEPENDENT)
     rest = iter(found)
     return [_checked(next(rest), scale) if use else None for use in used]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
@@ -18,6 +18,8 @@ from lightly_adv.isolation import report, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import noise, streams, views
+from lightly_adv.training.cost import StepCost
+from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
 from lightly_adv.training.views import SelectedViews, ViewPolicy
 
@@ -45,6 +47,9 @@ class AdversarialTraining(pl.Callback):
         views: Which picture views to perturb: all of them (None), indices such as
             [0], "global" for the largest ones of a multi-crop batch, or a function
             from the batch to tensors in it. Views that receive no gradient stay clean.
+        independent: Give each view an attack of its own, in which the others are
+            clean, instead of one attack that moves all of them at once. It evaluates
+            the loss as often for each view as one attack does for all.
         bn_mode: How the attack sees the module: "eval" puts all of it in eval mode,
             "batch" all but BatchNorm layers, "train" nothing.
         rng: "same" replays in every evaluation the random numbers that the real step
@@ -75,6 +80,7 @@ class AdversarialTraining(pl.Callback):
         mode: Mode = "replace",
         weight: float = 0.5,
         views: ViewPolicy = None,
+        independent: bool = False,
         bn_mode: BatchNormMode = "eval",
         rng: Literal["same", "resample"] = "same",
         verify: Literal["first_batch", "off"] = "first_batch",
@@ -97,10 +103,12 @@ class AdversarialTraining(pl.Callback):
         self.mode = mode
         self.weight = weight
         self.views = views
+        self.independent = independent
         self.bn_mode = bn_mode
         self.rng = rng
         self.verify = verify
         self._unverified = False
+        self._unannounced = False
         self._undo: Callable[[], None] | None = None
         self._isolation: Isolation | None = None
         self._batch_idx = 0
@@ -116,6 +124,7 @@ class AdversarialTraining(pl.Callback):
         routes.check_routes(pl_module, routes.CLEAN, routes.ADV)
         self._unwrap()
         self._unverified = self.verify == "first_batch"
+        self._unannounced = True
         self._isolation = Isolation(pl_module)
         self._undo = _wrap_training_step(pl_module, self._training_step)
 
@@ -168,6 +177,9 @@ class AdversarialTraining(pl.Callback):
         selected = views.select_views(
             batch, policy=self.views, normalize=self.attack.threat_model.normalize
         )
+        if self._unannounced:
+            self._unannounced = False
+            self._announce(selected)
         try:
             perturbed = self._perturb(module, original, selected)
         except StepSkippedError:
@@ -205,7 +217,22 @@ class AdversarialTraining(pl.Callback):
             _verify(module, objective, constant=self.rng == "same")
         progress = module.trainer.global_step / self._total_steps
         attack = self.attack.at(progress)
+        if self.independent:
+            return attack_per_view(
+                attack, objective, selected.views, generator=generator
+            )
         return attack(objective, selected.views, generator=generator)
+
+    def _announce(self, selected: SelectedViews) -> None:
+        """Say what a step costs, before the first one is taken."""
+        cost = StepCost(
+            selected.pictures,
+            selected.views,
+            evaluations=self.attack.evaluations,
+            streams=2 if self.mode == "dual" else 1,
+            independent=self.independent,
+        )
+        rank_zero_info(str(cost))
 
 
 def _wrap_training_step(

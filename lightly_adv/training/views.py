@@ -18,11 +18,21 @@ ViewPolicy: TypeAlias = (
 """Which picture views to perturb: all (None), the largest, some, or a function."""
 
 
+SMALLEST = 4
+"""Height and width, in pixels, from which on a tensor can be a picture."""
+
+
 @dataclass(frozen=True)
 class SelectedViews:
-    """The selected views of one batch, and the way back."""
+    """The selected views of one batch, and the way back.
+
+    Args:
+        views: The selected views.
+        pictures: All picture views of the batch, selected or not.
+    """
 
     views: list[Tensor]
+    pictures: list[Tensor]
     _leaves: list[Any]
     _spec: pytree.TreeSpec
 
@@ -39,9 +49,10 @@ def select_views(
     """Select views in a batch of any nesting of lists, tuples and dicts.
 
     A picture view is a floating tensor of at least four dimensions whose dimension -3
-    has as many entries as `normalize` has channels, or 1 or 3 without `normalize`.
-    Labels, masks, grids and index lists are not, and stay as they are. A tensor that
-    the batch holds twice is one view.
+    has as many entries as `normalize` has channels, and whose height and width are at
+    least 4. Without `normalize` it has 3 channels, or 1 if no tensor has 3. Labels,
+    masks, grids and index lists are not, and stay as they are. A tensor that the batch
+    holds twice is one view.
 
     Args:
         batch: What the data loader yields.
@@ -63,31 +74,45 @@ def select_views(
         (tensor(0.), tensor([0, 1]))
     """
     leaves, spec = pytree.tree_flatten(batch)
+    channels = (3, 1) if normalize is None else (len(normalize["mean"]),)
+    pictures = _pictures(leaves, channels)
     if callable(policy):
         positions = _identified(policy(batch), leaves)
+    elif pictures:
+        positions = _chosen(policy, leaves, pictures)
     else:
-        positions = _chosen(policy, leaves, _pictures(leaves, normalize))
+        raise _no_pictures(leaves, channels)
+    everything = [leaves[at] for at in dict.fromkeys([*pictures, *positions])]
     chosen = {id(leaves[at]): leaves[at] for at in positions}
-    return SelectedViews(list(chosen.values()), leaves, spec)
+    return SelectedViews(list(chosen.values()), everything, leaves, spec)
 
 
-def _pictures(leaves: list[Any], normalize: Normalize | None) -> list[int]:
-    channels = (1, 3) if normalize is None else (len(normalize["mean"]),)
-    shaped = [
-        at
-        for at, leaf in enumerate(leaves)
-        if isinstance(leaf, Tensor) and leaf.dim() >= 4 and leaf.shape[-3] in channels
-    ]
-    floating = [at for at in shaped if leaves[at].is_floating_point()]
-    if not floating:
-        raise _no_pictures(leaves, shaped, channels)
-    return floating
+def _pictures(leaves: list[Any], channels: tuple[int, ...]) -> list[int]:
+    """Places of the pictures; with the first number of channels that there is."""
+    for count in channels:
+        shaped = [at for at, leaf in enumerate(leaves) if _has_shape(leaf, count)]
+        floating = [at for at in shaped if leaves[at].is_floating_point()]
+        if floating:
+            return floating
+    return []
 
 
-def _no_pictures(
-    leaves: list[Any], shaped: list[int], channels: tuple[int, ...]
-) -> Exception:
-    if any(leaves[at].dtype == torch.uint8 for at in shaped):
+def _has_shape(leaf: Any, channels: int) -> bool:
+    """Whether a leaf has the shape of pictures.
+
+    Lightly's VICRegL has grids of shape (B, 3, 3, 2) in its batches: they hold places.
+    """
+    return (
+        isinstance(leaf, Tensor)
+        and leaf.dim() >= 4
+        and leaf.shape[-3] == channels
+        and min(leaf.shape[-2:]) >= SMALLEST
+    )
+
+
+def _no_pictures(leaves: list[Any], channels: tuple[int, ...]) -> Exception:
+    shaped = [leaf for leaf in leaves for count in channels if _has_shape(leaf, count)]
+    if any(leaf.dtype == torch.uint8 for leaf in shaped):
         return TypeError(
             "the pictures in the batch have dtype torch.uint8; expected floating "
             "tensors. Convert them in the transform, for instance with "
@@ -100,9 +125,9 @@ def _no_pictures(
     ]
     return ValueError(
         f"no picture view found in the batch; expected a floating tensor of shape "
-        f"(B, ..., C, H, W) with C in {list(channels)}, but its tensors are "
-        f"{seen or 'none'}. Pass views= a function from the batch to the tensors to "
-        "perturb."
+        f"(B, ..., C, H, W) with C in {sorted(channels)} and at least {SMALLEST} x "
+        f"{SMALLEST} pixels, but its tensors are {seen or 'none'}. Pass views= a "
+        "function from the batch to the tensors to perturb."
     )
 
 

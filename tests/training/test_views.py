@@ -73,9 +73,27 @@ def test_a_tensor_that_is_there_twice_is_one_view() -> None:
     assert replaced[1][0] is new
 
 
-def test_grey_pictures_and_tiles_are_views() -> None:
-    selected = select_views([MASK, TILES], policy=None, normalize=None)
-    assert len(selected.views) == 2
+@pytest.mark.parametrize("view", [torch.rand(2, 1, 8, 8), TILES])
+def test_grey_pictures_and_tiles_are_views(view: torch.Tensor) -> None:
+    selected = select_views([view, GRID], policy=None, normalize=None)
+    assert [id(each) for each in selected.views] == [id(view)]
+
+
+@pytest.mark.parametrize("normalize", [None, STATS])
+@pytest.mark.parametrize("other", [MASK, GRID, torch.rand(2, 3, 3, 2)])
+def test_what_lies_beside_pictures_is_none(
+    other: torch.Tensor, normalize: Normalize | None
+) -> None:
+    selected = select_views([other, LARGE], policy=None, normalize=normalize)
+    assert [id(view) for view in selected.views] == [id(LARGE)]
+    assert selected.replace([SMALL])[0] is other
+
+
+@pytest.mark.parametrize("policy", ["global", [1], lambda batch: batch[1:2]])
+def test_all_pictures_are_known_beside_those_selected(policy: Any) -> None:
+    selected = select_views([LARGE, SMALL, GRID], policy=policy, normalize=None)
+    assert len(selected.views) == 1
+    assert [id(view) for view in selected.pictures] == [id(LARGE), id(SMALL)]
 
 
 @pytest.mark.parametrize(

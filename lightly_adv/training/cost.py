@@ -1,0 +1,90 @@
+"""What a step of adversarial training costs, before it is paid."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# A backward pass computes the gradients of activations and of weights, each at about
+# the cost of a forward pass; an attack needs the former only.
+_FORWARD, _ACTIVATIONS, _WEIGHTS = 1, 1, 1
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """How many pictures go through the network in one training step, and how often.
+
+    Args:
+        pictures: All picture views of a batch, as tensors of shape (B, ..., C, H, W).
+        attacked: Those of them that are perturbed.
+        evaluations: How often the attack evaluates the loss.
+        streams: How often the step is trained on: 1 for "replace", 2 for "dual".
+        independent: Whether each view has an attack of its own.
+
+    Examples:
+        >>> import torch
+        >>> views = [torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32)]
+        >>> cost = StepCost(views, views, evaluations=5, streams=1)
+        >>> cost.forward, cost.backward, round(cost.ratio, 1)
+        (96, 96, 4.3)
+    """
+
+    pictures: Sequence[Tensor]
+    attacked: Sequence[Tensor]
+    evaluations: int
+    streams: int
+    independent: bool = False
+
+    @property
+    def forward(self) -> int:
+        """Pictures that go forward: all of them, in every evaluation."""
+        return (self.streams + self._runs) * _count(self.pictures)
+
+    @property
+    def backward(self) -> int:
+        """Pictures that go backward: in the attack only those that are perturbed."""
+        attack = self.evaluations * _count(self.attacked)
+        return self.streams * _count(self.pictures) + attack
+
+    @property
+    def ratio(self) -> float:
+        """About how many times as long as a step of clean training it takes.
+
+        Counts the pixels of every pass, and a backward pass through the weights twice.
+        """
+        every, attacked = _pixels(self.pictures), _pixels(self.attacked)
+        clean = (_FORWARD + _ACTIVATIONS + _WEIGHTS) * every
+        forward = self._runs * _FORWARD * every
+        backward = self.evaluations * _ACTIVATIONS * attacked
+        return self.streams + (forward + backward) / clean
+
+    @property
+    def _runs(self) -> int:
+        views = len(self.attacked) if self.independent else 1
+        return views * self.evaluations
+
+    def __str__(self) -> str:
+        """Return a sentence for people."""
+        sizes = Counter(tuple(view.shape[-2:]) for view in self.pictures)
+        crops = " and ".join(
+            f"{count} of {height} x {width} pixels"
+            for (height, width), count in sizes.items()
+        )
+        return (
+            f"adversarial training: one step = {self.forward} forward + "
+            f"{self.backward} backward picture passes, about {self.ratio:.1f} times "
+            f"clean training ({self._runs} evaluations of the loss; "
+            f"{len(self.attacked)} of {len(self.pictures)} views attacked, {crops})."
+        )
+
+
+def _count(views: Sequence[Tensor]) -> int:
+    return sum(math.prod(view.shape[:-3]) for view in views)
+
+
+def _pixels(views: Sequence[Tensor]) -> int:
+    return sum(view.numel() // view.shape[-3] for view in views)

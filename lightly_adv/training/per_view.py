@@ -1,0 +1,79 @@
+"""One attack for each view, in place of one for all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from torch import Generator, Tensor
+
+from lightly_adv.attacks import Attack
+from lightly_adv.attacks.gradients import UnreachedError
+from lightly_adv.types import Objective
+
+
+def attack_per_view(
+    attack: Attack,
+    objective: Objective,
+    views: Sequence[Tensor],
+    *,
+    generator: Generator,
+) -> list[Tensor]:
+    """Perturb every view as if the others stayed clean.
+
+    A joint attack moves all views at once, each against partners that move as well;
+    here each meets clean partners. It takes as many evaluations per view as a joint
+    attack takes in all.
+
+    Args:
+        attack: The attack to run on each view.
+        objective: Maps all views to a scalar or to shape (B,).
+        views: Tensors of shape (B, ..., C, H, W).
+        generator: Source of the noise.
+
+    Returns:
+        Perturbed views; those that receive no gradient come back as they are, with a
+        warning.
+
+    Raises:
+        ValueError: If no view receives a gradient; what the attack raises.
+
+    Examples:
+        >>> import torch
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> attack = PGD(ThreatModel(eps=0.1), steps=2)
+        >>> views = [torch.rand(4, 3, 2, 2), torch.rand(4, 3, 2, 2)]
+        >>> def distance(views):
+        ...     return (views[0] - views[1]).square().sum()
+        >>> found = attack_per_view(
+        ...     attack, distance, views, generator=torch.Generator()
+        ... )
+        >>> bool(distance([found[0], views[1]]) > distance(views))
+        True
+    """
+    found: list[Tensor] = []
+    unreached: list[int] = []
+    for at, view in enumerate(views):
+        try:
+            found += attack(_alone(objective, views, at), [view], generator=generator)
+        except UnreachedError:
+            if len(unreached) == len(views) - 1:
+                raise
+            unreached.append(at)
+            found.append(view)
+    if unreached:
+        warnings.warn(
+            f"the objective does not depend on the views {unreached}; they are left "
+            "clean. Select the others to be rid of this message.",
+            stacklevel=2,
+        )
+    return found
+
+
+def _alone(objective: Objective, views: Sequence[Tensor], at: int) -> Objective:
+    """Return the objective as a function of one view."""
+
+    def alone(given: Sequence[Tensor]) -> Tensor:
+        return objective([*views[:at], *given, *views[at + 1 :]])
+
+    return alone
