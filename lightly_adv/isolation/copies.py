@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from lightly_adv.isolation.attached import attached
+
 _RANDOM_SOURCES = (random.Random, np.random.Generator, np.random.RandomState)
 
 
@@ -24,7 +26,7 @@ class Copier:
 
     Args:
         pool: Storage to reuse, by the identity and layout of what it stands for.
-        differentiable: Let parameters that require gradients stay in the graph.
+        differentiable: Let parameters stay in the graph, see `Attached`.
         keep: Tensors that stand for themselves.
         found: Called with every module met on the way; modules are not copied.
     """
@@ -68,9 +70,8 @@ class Copier:
                 "the module holds a lazy parameter or buffer that has no shape yet; "
                 "run one forward pass before it is attacked."
             )
-        trainable = isinstance(value, nn.Parameter) and value.requires_grad
-        if self._differentiable and trainable:
-            return value.clone()
+        if self._differentiable and isinstance(value, nn.Parameter):
+            return attached(value)
         key = (id(value), value.shape, value.stride(), value.dtype, value.device)
         storage = self._pool.get(key)
         if storage is None:
