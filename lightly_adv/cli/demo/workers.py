@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,6 +68,7 @@ def _work(seed: int, settings: Settings, events: Any) -> None:
     """Run one seed; what runs in its process."""
     # Ctrl-C reaches every process of the terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(kind: str, stage: str = "", content: Any = None) -> None:
         events.put(Event(kind, seed, stage, content))
@@ -80,6 +82,14 @@ def _work(seed: int, settings: Settings, events: Any) -> None:
         tell("end")
     except Exception:
         tell("error", content=traceback.format_exc())
+
+
+def _end_with_parent() -> None:
+    """Do not go on alone if the first process is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _next(events: Any, processes: Sequence[Any]) -> Event:

@@ -1,0 +1,42 @@
+# make demo    the main job: three ways to a robust classifier, a few minutes on a CPU
+# make test    everything that has to pass: format, lint, types, tests, doctests
+#
+# Both make a virtual environment in .venv the first time; later nothing is installed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The development environment pins torch, so that it is the same everywhere; the package
+# itself asks for torch>=2.4 only. Make it empty to let pip choose: make TORCH= test
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+
+.PHONY: demo test format type-check install clean
+
+demo: install
+	$(BIN)/lightly-adv demo
+
+test: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+type-check: install
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+
+# torch comes first and alone: what asks for it afterwards finds it there.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH),$(BIN)/python -m pip install --disable-pip-version-check $(TORCH))
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[all,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightly_adv import PGD, ThreatModel
+from lightly_adv.attacks import AttackSchedule
+from lightly_adv.training import perturb
+
+ATTACK = PGD(ThreatModel(eps=0.1), steps=2)
+
+
+def test_the_module_is_as_it_was_and_seen_in_eval_mode() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.Dropout())
+    module[2].eval()
+    module[0].weight.requires_grad_(False)
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    seen: set[bool] = set()
+
+    def objective(inputs: Tensor) -> Tensor:
+        seen.update(
+            (m.training for m in module), (p.requires_grad for p in module.parameters())
+        )
+        loss: Tensor = module(inputs).square().mean()
+        return loss
+
+    inputs = torch.rand(4, 3, 2, 2)
+    before = inputs.clone()
+    found = perturb.perturb(
+        ATTACK, objective, inputs, module=module, generator=torch.Generator()
+    )
+    assert seen == {False}
+    assert [each.training for each in module] == [True, True, False]
+    assert [each.requires_grad for each in module.parameters()] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert all(
+        torch.equal(state[key], value) for key, value in module.state_dict().items()
+    )
+    assert torch.equal(inputs, before)
+    assert not torch.equal(found, inputs)
+    assert not found.requires_grad
+    assert all(each.grad is None for each in module.parameters())
+
+
+@pytest.mark.parametrize("attack", [None, ATTACK, AttackSchedule(ATTACK)])
+def test_attacks_pass(attack: object) -> None:
+    perturb.check_attack(attack)
+
+
+def test_others_do_not() -> None:
+    with pytest.raises(
+        TypeError, match=r"attack is a float; expected an attack such as"
+    ):
+        perturb.check_attack(0.1)
