@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -18,3 +19,17 @@ Objective: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
 
 Normalize: TypeAlias = Mapping[str, Sequence[float]]
 """Per-channel "mean" and "std", in Lightly's own format (`IMAGENET_NORMALIZE`)."""
+
+
+class ScopedObjective(Protocol):
+    """An objective that needs something in place until its gradient is taken.
+
+    Gradient checkpointing, for instance, calls modules again in the backward pass, and
+    must find them as they were in the forward pass.
+    """
+
+    def __call__(self, views: Sequence[Tensor], /) -> Tensor:
+        """Return the loss; gradients are taken inside of `scope` only."""
+
+    def scope(self) -> AbstractContextManager[Objective]:
+        """Return a context that gives a function to evaluate and differentiate."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from lightly_adv.types import Objective
+from lightly_adv.types import Objective, ScopedObjective
 
 FP16_SCALE = 2.0**12
 """Loss scale under fp16 autocast, where small input gradients underflow to zero."""
@@ -37,15 +38,27 @@ def gradients(
     leaves = [
         view.requires_grad_() for view, use in zip(views, used, strict=True) if use
     ]
-    loss = evaluate(objective, views).sum()
-    if not loss.requires_grad:
-        raise UnreachedError(_INDEPENDENT)
     scale = FP16_SCALE if _fp16(views[0]) else 1.0
-    found = torch.autograd.grad(loss * scale, leaves, allow_unused=True)
+    with scope(objective) as function:
+        loss = evaluate(function, views).sum()
+        if not loss.requires_grad:
+            raise UnreachedError(_INDEPENDENT)
+        found = torch.autograd.grad(loss * scale, leaves, allow_unused=True)
     if all(grad is None for grad in found):
         raise UnreachedError(_INDEPENDENT)
     rest = iter(found)
     return [_checked(next(rest), scale) if use else None for use in used]
+
+
+def scope(objective: Objective) -> AbstractContextManager[Objective]:
+    """Return the scope of an objective; that of a plain function is nothing.
+
+    See `ScopedObjective`.
+    """
+    if hasattr(objective, "scope"):
+        scoped: ScopedObjective = objective
+        return scoped.scope()
+    return nullcontext(objective)
 
 
 def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:

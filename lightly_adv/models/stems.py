@@ -47,7 +47,7 @@ class SmallStemResNet(ResNet):
         self.add_module("conv1", conv)
         self.add_module("maxpool", nn.Identity())
         if not hasattr(self, "layer4"):  # timm's forward calls four stages
-            self.add_module("layer4", nn.Identity())
+            self.add_module("layer4", nn.Sequential())
         _correct_reductions(self.feature_info, stem_stride)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import Attack
+from lightly_adv.attacks import Attack, gradients
 from lightly_adv.attacks.gradients import UnreachedError
 from lightly_adv.types import Objective
 
@@ -55,7 +57,7 @@ def attack_per_view(
     unreached: list[int] = []
     for at, view in enumerate(views):
         try:
-            found += attack(_alone(objective, views, at), [view], generator=generator)
+            found += attack(_Alone(objective, views, at), [view], generator=generator)
         except UnreachedError:
             if len(unreached) == len(views) - 1:
                 raise
@@ -70,10 +72,20 @@ def attack_per_view(
     return found
 
 
-def _alone(objective: Objective, views: Sequence[Tensor], at: int) -> Objective:
-    """Return the objective as a function of one view."""
+@dataclass(frozen=True)
+class _Alone:
+    """The objective as a function of one view, the others clean."""
 
-    def alone(given: Sequence[Tensor]) -> Tensor:
-        return objective([*views[:at], *given, *views[at + 1 :]])
+    objective: Objective
+    views: Sequence[Tensor]
+    at: int
 
-    return alone
+    def __call__(self, given: Sequence[Tensor]) -> Tensor:
+        with self.scope() as function:
+            return function(given)
+
+    @contextmanager
+    def scope(self) -> Iterator[Objective]:
+        before, after = self.views[: self.at], self.views[self.at + 1 :]
+        with gradients.scope(self.objective) as function:
+            yield lambda given: function([*before, *given, *after])

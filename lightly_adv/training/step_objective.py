@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ from lightly_adv.isolation import modes, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training.views import SelectedViews
+from lightly_adv.types import Objective
 
 Step: TypeAlias = Callable[[Any], Any]
 """A training step with all of its arguments given, but for the batch."""
@@ -52,10 +54,16 @@ class StepObjective:
             StepSkippedError: If the step returns None.
             TypeError: If it returns no loss.
         """
+        with self.scope() as loss:
+            return loss(views)
+
+    @contextmanager
+    def scope(self) -> Iterator[Objective]:
+        """Isolate one evaluation until its gradient is taken; see `ScopedObjective`."""
         seed = self.seeds() if self.seeds is not None else None
         with self.isolation.evaluation(seed=seed), routes.bn_route(routes.ADV):
             modes.set_attack_mode(self.module, self.bn_mode)
-            return loss_of(self.step(self.selected.replace(views)))
+            yield lambda views: loss_of(self.step(self.selected.replace(views)))
 
 
 def loss_of(output: Any) -> Tensor:
