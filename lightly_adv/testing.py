@@ -69,8 +69,7 @@ class AttackTester:
             view = _pictures()
             stats = normalize or {"mean": [0.0] * 3, "std": [1.0] * 3}
             mean, std = (
-                torch.tensor(stats[key])[:, None, None]
-                for key in ("mean", "std")
+                torch.tensor(stats[key])[:, None, None] for key in ("mean", "std")
             )
             found = self._attack(each, [(view - mean) / std])[0]
             moved = found * std + mean

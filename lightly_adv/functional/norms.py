@@ -33,7 +33,8 @@ def norm(delta: Tensor, *, norm: Norm) -> Tensor:
         tensor([5.])
     """
     flat = delta.flatten(1)
-    return torch.linalg.vector_norm(flat, ord=_ORDER[norm], dim=1)
+    size: Tensor = torch.linalg.vector_norm(flat, ord=_ORDER[norm], dim=1)
+    return size
 
 
 def random_point(

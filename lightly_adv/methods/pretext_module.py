@@ -140,9 +140,7 @@ class PretextModule(pl.LightningModule):
             if self.val_attack is not None:
                 attack = self.val_attack.at(1.0)
                 perturbed = self._perturb(attack, inputs, targets, generator)
-                self._loss(
-                    perturbed, targets, top1="val_robust_top1", route=routes.ADV
-                )
+                self._loss(perturbed, targets, top1="val_robust_top1", route=routes.ADV)
 
     def configure_optimizers(self) -> Any:
         """SGD on one cycle of the learning rate."""

@@ -42,11 +42,11 @@ def simclr(name: str, *, checkpointing: bool) -> type[zoo.Base]:
     class SimCLR(zoo.Base):
         def __init__(self) -> None:
             super().__init__()
-            backbone = timm.create_model(name, num_classes=0, **BACKBONES[name])
+            backbone: Any = timm.create_model(name, num_classes=0, **BACKBONES[name])
             if checkpointing:
                 backbone.set_grad_checkpointing()
             self.backbone = backbone
-            self.head = nn.LazyLinear(4)
+            self.head: Any = nn.LazyLinear(4)
             with torch.no_grad():
                 self.eval()(torch.rand(2, 3, 32, 32))
                 self.train()
