@@ -88,6 +88,7 @@ def summary(message: str) -> str:
         >>> summary("Parser key \"a\":\n  Errors:\n    - Expected a <class 'int'>")
         '--a: Expected a int'
     """
+    message = _LINK.sub("", message)
     keys: list[tuple[int, str]] = []
     depth, found = -1, message.strip()
     for line in message.splitlines():
@@ -103,6 +104,7 @@ def summary(message: str) -> str:
     return _CLASS.sub(r"\1", found).replace("typing.", "")
 
 
+_LINK = re.compile("Call to compute_fn of link .* failed: ", re.DOTALL)
 _KEY = re.compile(r"""Parser key ["']([\w.]+)["']:""")
 _CLASS = re.compile(r"<class '([\w.]+)'>")
 _EMPTY = re.compile(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 
-_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
+LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
+"""Where Lightning writes."""
+
 _HARMLESS = (
     ".*does not have many workers.*",
     r".*module\(s\) in eval mode at the start of training.*",
@@ -20,7 +22,7 @@ _HARMLESS = (
 
 def hush() -> None:
     """Let Lightning report warnings and errors only, and no harmless ones."""
-    for name in _LOGGERS:
+    for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _HARMLESS:
         warnings.filterwarnings("ignore", message)

@@ -90,6 +90,14 @@ class RunFolder:
                 f"--out{resume}."
             )
 
+    def remove_empty(self) -> None:
+        """Remove the folder and those in it, as far as they hold no file."""
+        for path in sorted(self.path.rglob("*"), reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            self.path.rmdir()
+
     def write_run(self, command: Sequence[str], **facts: Any) -> None:
         """Write run.json: the command, versions, and how long it took so far."""
         content = {

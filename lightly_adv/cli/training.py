@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,23 @@ class ProgressBar(TQDMProgressBar):
         """Return what stands behind the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         return {name: value for name, value in metrics.items() if name != "v_num"}
+
+
+class Start(pl.Callback):
+    """Do something when data and model are ready, and nothing if they never are.
+
+    Args:
+        do: What to do.
+    """
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.do = do
+
+    def on_train_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        """Do it."""
+        self.do()
 
 
 class TrainingCLI(LightningCLI):
@@ -92,9 +109,7 @@ class TrainingCLI(LightningCLI):
         """Refuse to write over another run, before anything is made."""
         self.folder = RunFolder(Path(self.config.out))
         checkpoint = self.config.ckpt_path
-        if getattr(rank_zero_only, "rank", 0) == 0 and not isinstance(
-            self.arguments, dict
-        ):
+        if getattr(rank_zero_only, "rank", 0) == 0:
             self.folder.check(Path(checkpoint) if checkpoint else None)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
@@ -102,7 +117,7 @@ class TrainingCLI(LightningCLI):
         chosen = self.config_init.trainer
         if chosen.logger is None:
             kwargs["logger"] = CSVLogger(self.folder.path, name="logs")
-        own = [*self.progress(), *self.callbacks()]
+        own = [Start(self._start), *self.progress(), *self.callbacks()]
         own += checkpoints.callbacks(self.folder.checkpoints)
         kwargs["callbacks"] = [*_as_list(chosen.callbacks), *own]
         kwargs["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in own)
@@ -123,8 +138,6 @@ class TrainingCLI(LightningCLI):
         Returns:
             Whether training ran to its end; False after Ctrl-C.
         """
-        self._write("running")
-        console.say(f"{self.command}: writing to {self.folder.path}")
         try:
             self.trainer.fit(
                 self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path
@@ -132,11 +145,18 @@ class TrainingCLI(LightningCLI):
         except SystemExit:  # how newer Lightnings end after Ctrl-C
             if not self.trainer.interrupted:
                 raise
+        except Exception:
+            self.folder.remove_empty()
+            raise
         finished = not self.trainer.interrupted
         self._write("finished" if finished else "interrupted")
         if not finished:
             console.say(self._how_to_resume())
         return finished
+
+    def _start(self) -> None:
+        self._write("running")
+        console.say(f"{self.command}: writing to {self.folder.path}")
 
     @rank_zero_only
     def _write(self, status: str) -> None:

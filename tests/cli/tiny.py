@@ -1,0 +1,44 @@
+"""A data set so small that a command takes a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lightly_adv.data import PictureDataModule
+from lightly_adv.data.pictures import InMemory, Pictures
+
+
+class TinyDataModule(PictureDataModule):
+    """Random pictures of 8 x 8, half of a class bright."""
+
+    padding = 1
+    num_pictures = 32
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"batch_size": 8, "val_fraction": 0.25, **options})
+
+    @property
+    def num_classes(self) -> int:
+        return 2
+
+    def load_train(self) -> Pictures:
+        return self._load(0)
+
+    def load_test(self) -> Pictures:
+        return self._load(1)
+
+    def _load(self, seed: int) -> Pictures:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(self.num_pictures) % 2
+        noise = torch.rand(self.num_pictures, 3, 8, 8, generator=generator)
+        return Pictures(InMemory((noise + labels[:, None, None, None]) / 2), labels)
+
+
+class NoClasses(TinyDataModule):
+    """One that does not tell its number of classes."""
+
+    @property
+    def num_classes(self) -> int:
+        raise AttributeError("num_classes")
