@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightly.transforms.utils import IMAGENET_NORMALIZE
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -18,7 +17,7 @@ from lightly_adv.functional import pixels
 from lightly_adv.isolation import report
 from lightly_adv.training.step_objective import StepObjective
 from tests import methods_zoo, zoo
-from tests.methods_zoo.method import LARGE, SMALL, Method, loader
+from tests.methods_zoo.method import LARGE, NORMALIZE, SMALL, Method, loader
 
 EPS = 8 / 255
 STEPS = 2
@@ -31,7 +30,7 @@ pytestmark = [
 
 
 def attack(eps: float) -> PGD:
-    threat_model = ThreatModel(eps=eps, normalize=IMAGENET_NORMALIZE)
+    threat_model = ThreatModel(eps=eps, normalize=NORMALIZE)
     return PGD(threat_model, steps=2, step_size=eps / 2)
 
 
@@ -167,7 +166,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
 
 def moves(clean: Tensor, found: Tensor) -> bool:
     """Whether a view moved; if so, that it moved inside the ball and the bounds."""
-    before, after = (pixels.to_pixels(x, IMAGENET_NORMALIZE) for x in (clean, found))
+    before, after = (pixels.to_pixels(x, NORMALIZE) for x in (clean, found))
     assert (after - before).abs().max() <= EPS + 1e-6
     assert after.min() >= -1e-6
     assert after.max() <= 1 + 1e-6

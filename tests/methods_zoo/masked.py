@@ -213,7 +213,7 @@ def with_index_lists(generator: Generator) -> Batch:
     images = pictures(generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return list(collate([(image, 0) for image in images]))
+        return collate([(image, 0) for image in images])
 
 
 PIXELS = "the target is made of the perturbed pixels, so it moves with them"

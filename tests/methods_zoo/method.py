@@ -25,6 +25,9 @@ PATCH = 4
 WIDTH = 16
 """Width of the transformer."""
 
+NORMALIZE = IMAGENET_NORMALIZE
+"""With which all pictures are normalised."""
+
 Batch = Any
 
 
@@ -62,12 +65,12 @@ def pictures(generator: Generator, size: int = LARGE) -> Tensor:
     smooth = torch.rand(BATCH, 3, PATCH, PATCH, generator=generator)
     drawn = nn.functional.interpolate(smooth, size=size, mode="bilinear")
     noise = torch.rand(drawn.shape, generator=generator)
-    return pixels.to_normalized(0.8 * drawn + 0.2 * noise, IMAGENET_NORMALIZE)
+    return pixels.to_normalized(0.8 * drawn + 0.2 * noise, NORMALIZE)
 
 
 def labelled(views: Any) -> Batch:
     """Return a batch as `LightlyDataset` gives it: views, labels and file names."""
-    return [views, torch.arange(BATCH), [f"{at}.png" for at in range(BATCH)]]
+    return [views, torch.arange(BATCH), tuple(f"{at}.png" for at in range(BATCH))]
 
 
 def one_view(generator: Generator) -> Batch:

@@ -1,0 +1,40 @@
+"""The table of methods in the documentation, from what the tests measure.
+
+`python -m tests.methods_zoo.table` writes it into docs/methods.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.methods_zoo import METHODS
+
+PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
+HEAD = [
+    "| method | `replace` | `dual` | views that receive gradient | remarks |",
+    "| --- | --- | --- | --- | --- |",
+]
+
+
+def render() -> str:
+    """Return the table; every replica in it passes the tests in both modes."""
+    rows = [
+        f"| {each.name} | yes | yes | {each.gradient} | {each.remarks} |"
+        for each in METHODS
+    ]
+    return "\n".join([*HEAD, *rows])
+
+
+def embedded(text: str) -> str:
+    """Return the page with the table of today in the place of the one in it."""
+    lines = text.split("\n")
+    start = lines.index(HEAD[0])
+    count = next(
+        at for at, line in enumerate(lines[start:]) if not line.startswith("|")
+    )
+    lines[start : start + count] = render().split("\n")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(embedded(PAGE.read_text()))
