@@ -19,8 +19,9 @@ def callbacks(folder: Path) -> list[pl.Callback]:
         folder: Where to write `last.ckpt`, `best-clean.ckpt` and `best-robust.ckpt`.
     """
     best = [SaveBest(folder / f"{name}.ckpt", monitor=BEST[name]) for name in BEST]
+    # Not save_last=True: beside save_top_k=0 that writes at the end of training only.
     last = ModelCheckpoint(
-        dirpath=folder, save_last=True, save_top_k=0, enable_version_counter=False
+        dirpath=folder, filename="last", enable_version_counter=False
     )
     return [*best, last, SaveOnInterrupt(folder / "last.ckpt")]
 

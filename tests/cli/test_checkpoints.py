@@ -64,6 +64,12 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
     assert steps(tmp_path / "last.ckpt") == 6
 
 
+def test_the_last_one_is_there_after_every_epoch(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        fit(Scores([1.0, 2.0, 3.0], stop_at=5), *checkpoints.callbacks(tmp_path)[:-1])
+    assert steps(tmp_path / "last.ckpt") == 4
+
+
 def test_what_was_best_before_a_resume_counts(tmp_path: Path) -> None:
     fit(Scores([1.0, 3.0]), *checkpoints.callbacks(tmp_path))
     path = tmp_path / "last.ckpt"
