@@ -45,20 +45,20 @@ class Settings:
     eps: float = 32 / 255
     num_labelled: int = 100
     val_fraction: float = 0.2
-    pretraining_epochs: int = 8
+    pretraining_epochs: int = 5
     pretraining_batch_size: int = 128
     pretraining_steps: int = 2
     ramp: float = 0.4
-    epochs: int = 25
+    epochs: int = 16
     batch_size: int = 50
     steps: int = 3
     lr: float = 0.1
-    val_steps: int = 5
-    max_val_samples: int = 200
+    val_steps: int = 3
+    max_val_samples: int = 140
     suite: str = "pgd-20"
     curve: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     curve_steps: int = 10
-    curve_samples: int = 200
+    curve_samples: int = 100
 
     @property
     def total_epochs(self) -> int:
