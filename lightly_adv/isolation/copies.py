@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,10 @@ class Copier:
         """Copy a set; its items are hashable and taken as they are."""
         return set(value)
 
+    def iterator(self, value: Iterator[Any]) -> Iterator[Any]:
+        """Copy an iterator with its position; its items are taken as they are."""
+        return copy.copy(value)
+
     def generator(self, value: torch.Generator) -> torch.Generator:
         """Copy a torch generator with its state."""
         twin = torch.Generator(device=value.device)
@@ -146,6 +150,9 @@ _MAKERS: dict[type, Callable[[Copier, Any], Any]] = {
     defaultdict: Copier.dict,
     tuple: Copier.tuple,
     set: Copier.set,
+    type(iter([])): Copier.iterator,
+    type(iter(())): Copier.iterator,
+    type(iter(range(0))): Copier.iterator,
     np.ndarray: Copier.deep,
     torch.Generator: Copier.generator,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -85,6 +85,8 @@ class _Walk:
             yield path, tuple(value.get_state())
         elif isinstance(value, random.Random):
             yield path, value.getstate()
+        elif isinstance(value, Iterator):
+            yield f"{path} (position)", _position(value)
         elif not _opaque(value) and id(value) not in self._seen:
             self._seen.add(id(value))
             self._kept.append(value)
@@ -116,6 +118,18 @@ class _Walk:
                 yield from self.value(f"{prefix}{name}", list(item.values()))
             else:
                 yield from self.value(f"{prefix}{name}", item)
+
+
+def _position(value: Iterator[Any]) -> str:
+    """Where an iterator or generator stands, as far as can be told."""
+    if isinstance(value, Generator):
+        frame = getattr(value, "gi_frame", None)
+        if frame is None:
+            return "exhausted"
+        values = [each for each in frame.f_locals.values() if isinstance(each, _ATOMS)]
+        return f"{frame.f_lasti} {values}"
+    hint = getattr(value, "__length_hint__", None)
+    return f"{hint()} left" if hint is not None else "unknown"
 
 
 def _opaque(value: Any) -> bool:

@@ -93,6 +93,8 @@ class Holding(nn.Module):
         self.source = torch.Generator().manual_seed(1)
         self.python = random.Random(1)
         self.numpy = np.random.default_rng(1)
+        self.momenta = iter([0.9, 0.95, 1.0])
+        self.ahead = (iter(range(3)), iter((1, 2)))
         self.nothing = None
 
     def disturb(self) -> None:
@@ -112,6 +114,7 @@ class Holding(nn.Module):
         torch.rand(1, generator=self.source)
         self.python.random()
         self.numpy.random()
+        next(self.momenta), [next(each) for each in self.ahead]
         self.nothing = 1  # type: ignore[assignment]
         self.new = 1
 

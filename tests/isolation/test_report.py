@@ -56,3 +56,20 @@ def test_what_comes_and_goes_is_named() -> None:
     module.items_ = [1, 2]  # type: ignore[assignment]
     changes = before.changes(report.snapshot(module))
     assert changes == ["items_ (length)", "items_[1]"]
+
+
+def test_where_iterators_stand_is_seen() -> None:
+    module: Any = nn.Module()
+    module.listed = iter([1, 2, 3])
+    module.computed = (0.1 * at for at in range(3))
+    before = report.snapshot(module)
+    assert before.changes(report.snapshot(module)) == []
+    next(module.computed)
+    started = report.snapshot(module)
+    next(module.computed)
+    assert started.changes(report.snapshot(module)) == ["computed (position)"]
+    list(module.computed), next(module.listed)
+    assert before.changes(report.snapshot(module)) == [
+        "listed (position)",
+        "computed (position)",
+    ]

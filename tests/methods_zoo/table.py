@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.methods_zoo import METHODS
+from tests.methods_zoo.method import Method
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
 HEAD = [
@@ -19,10 +20,15 @@ HEAD = [
 def render() -> str:
     """Return the table; every replica in it passes the tests in both modes."""
     rows = [
-        f"| {each.name} | yes | yes | {each.gradient} | {each.remarks} |"
+        f"| {each.name} | yes | yes | {_views(each)} | {each.remarks} |"
         for each in METHODS
     ]
     return "\n".join([*HEAD, *rows])
+
+
+def _views(method: Method) -> str:
+    numbers = " or ".join(", ".join(map(str, views)) for views in method.reached)
+    return f"{method.gradient} ({numbers})"
 
 
 def embedded(text: str) -> str:
