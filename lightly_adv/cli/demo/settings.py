@@ -53,8 +53,8 @@ class Settings:
     batch_size: int = 50
     steps: int = 3
     lr: float = 0.1
-    val_steps: int = 3
-    max_val_samples: int = 140
+    val_steps: int = 5
+    max_val_samples: int = 70
     suite: str = "pgd-20"
     curve: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     curve_steps: int = 10
