@@ -125,7 +125,7 @@ class Seed:
         history = History(f"{arm}, fine-tuning", self.report)
         validation = RobustValidation(
             self.threat_model,
-            suite=create_suite("pgd", steps=chosen.val_steps),
+            suite=create_suite("pgd", steps=chosen.val_steps, step_size=chosen.eps / 2),
             max_samples=chosen.max_val_samples,
         )
         self._fit(classifier, self.labelled, chosen.epochs, validation, history)

@@ -33,7 +33,8 @@ class Settings:
         batch_size: Pictures in a batch of fine-tuning.
         steps: Steps of the attack of fine-tuning, each of 2 / 3 eps.
         lr: Highest learning rate, everywhere.
-        val_steps: Steps of the attack on validation pictures after every epoch.
+        val_steps: Steps of the attack on validation pictures after every epoch, each of
+            eps / 2.
         max_val_samples: How many validation pictures that attack meets.
         suite: Attacks of the result.
         curve: Radii at which the curve is measured, in multiples of eps.
@@ -53,7 +54,7 @@ class Settings:
     batch_size: int = 50
     steps: int = 3
     lr: float = 0.1
-    val_steps: int = 5
+    val_steps: int = 3
     max_val_samples: int = 70
     suite: str = "pgd-20"
     curve: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
