@@ -19,7 +19,11 @@ class Entry:
 
     name: str
     source: str
-    load: Callable[[], Callable[..., Any]]
+    load: Callable[[], Any]
+
+
+class PluginClashError(ImportError):
+    """Several installed packages provide the same name."""
 
 
 class Registry(Generic[T]):
@@ -77,9 +81,10 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: If the name is unknown, with the near ones.
-            ImportError: If the plug-in that provides the name fails to import.
+            ImportError: If the plug-in that provides the name fails to import, or if
+                several provide it.
         """
-        created: T = self._load(name)(**kwargs)
+        created: T = self.load(name)(**kwargs)
         return created
 
     def list(self, pattern: str = "*") -> list[str]:
@@ -90,18 +95,34 @@ class Registry(Generic[T]):
         """Whether a name is known. Loads nothing."""
         return name in self._all()
 
-    def _load(self, name: str) -> Callable[..., Any]:
+    def load(self, name: str) -> Callable[..., Any]:
+        """Load the factory behind a name, without calling it.
+
+        Raises:
+            ValueError: If the name is unknown, with the near ones.
+            ImportError: If the plug-in that provides the name fails to import, or if
+                several provide it.
+        """
         entries = self._all()
         if name not in entries:
             raise ValueError(self._unknown(name, entries))
         entry = entries[name]
         try:
-            return entry.load()
+            factory = entry.load()
+        except PluginClashError:
+            raise
         except Exception as error:
             raise ImportError(
                 f"{self.kind} {name!r}, provided by {entry.source}, failed to load: "
                 f"{type(error).__name__}: {error}. Repair or uninstall that package."
             ) from error
+        if not callable(factory):
+            raise ImportError(
+                f"{self.kind} {name!r}, provided by {entry.source}, is a "
+                f"{type(factory).__name__}, which cannot be called; its entry point "
+                "should name a class or function, as in 'package.module:Class'."
+            )
+        return factory  # type: ignore[no-any-return]
 
     def _unknown(self, name: str, entries: Mapping[str, Entry]) -> str:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
@@ -131,10 +152,13 @@ def _clash(kind: str, first: Entry, second: Entry) -> Entry:
     if first.source == second.source:
         return first
 
-    def refuse() -> Callable[..., Any]:
-        raise ValueError(
-            f"two packages provide the {kind} {first.name!r}: {first.source} and "
-            f"{second.source}; uninstall one of them"
+    sources = f"{first.source} and {second.source}"
+
+    def refuse() -> Any:
+        raise PluginClashError(
+            f"several packages provide the {kind} {first.name!r}: {sources}. Uninstall "
+            "all but one, or register the one you mean under this name with "
+            "override=True."
         )
 
-    return Entry(first.name, f"{first.source} and {second.source}", refuse)
+    return Entry(first.name, sources, refuse)

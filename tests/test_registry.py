@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lightly_adv
-from lightly_adv.registry import Registry
+from lightly_adv.registry import PluginClashError, Registry
 
 
 def install(folder: Path, name: str, entry: str, code: str = "") -> None:
@@ -55,13 +55,78 @@ def test_a_broken_plugin_fails_only_its_own_name(
         things.create("bad")
 
 
-def test_two_packages_with_one_name_are_refused(
+def test_a_clash_names_both_packages_and_leaves_other_names_alone(
     site: Path, things: Registry[int]
 ) -> None:
-    install(site, "plugleft", "same = plugleft:make", "def make():\n    return 1\n")
-    install(site, "plugright", "same = plugright:make", "def make():\n    return 2\n")
-    with pytest.raises(ImportError, match=r"two packages provide the thing 'same'"):
+    for at, name in enumerate(("plugleft", "plugright")):
+        code = f"def make():\n    return {at}\n"
+        install(site, name, f"same = {name}:make\nonly-{name} = {name}:make", code)
+    message = (
+        r"provide the thing 'same': plug(left|right) \(plug\1:make\) and "
+        r"(?!plug\1)plug(left|right) \(plug\2:make\). Uninstall all but one"
+    )
+    with pytest.raises(PluginClashError, match=message):
         things.create("same")
+    assert things.list() == ["only-plugleft", "only-plugright", "same"]
+    assert things.create("only-plugleft") == 0
+    assert things.create("only-plugright") == 1
+    things.register("same", override=True)(lambda: 7)
+    assert things.create("same") == 7
+
+
+def test_three_packages_with_one_name_are_all_named(
+    site: Path, things: Registry[int]
+) -> None:
+    names = ("plugfirst", "plugsecond", "plugthird")
+    for name in names:
+        install(site, name, f"same = {name}:make", "def make():\n    return 1\n")
+    with pytest.raises(PluginClashError) as caught:
+        things.create("same")
+    assert all(f"{name} ({name}:make)" in str(caught.value) for name in names)
+
+
+def test_a_package_found_twice_is_no_clash(
+    site: Path, tmp_path_factory: pytest.TempPathFactory, things: Registry[int]
+) -> None:
+    """As where an editable installation lies beside a wheel."""
+    other = tmp_path_factory.mktemp("other")
+    for folder in (site, other):
+        install(
+            folder, "plugonce", "once = plugonce:make", "def make():\n    return 3\n"
+        )
+    sys.path.append(str(other))
+    try:
+        assert things.create("once") == 3
+    finally:
+        sys.path.remove(str(other))
+
+
+def test_a_built_in_name_that_a_plugin_takes_clashes(site: Path) -> None:
+    install(site, "plugpgd", "unused = plugpgd:make", "def make():\n    return 1\n")
+    entries = site / "plugpgd-1.0.dist-info" / "entry_points.txt"
+    entries.write_text("[lightly_adv.attacks]\npgd = plugpgd:make\n")
+    with pytest.raises(
+        PluginClashError, match=r"'pgd': .*lightly-adv \(.*plugpgd|plugpgd.*lightly-adv"
+    ):
+        lightly_adv.create_attack("pgd", threat_model=lightly_adv.ThreatModel())
+    assert lightly_adv.create_attack("fgsm", threat_model=lightly_adv.ThreatModel())
+
+
+def test_an_entry_point_to_a_module_is_told_apart(
+    site: Path, things: Registry[int]
+) -> None:
+    install(site, "plugmodule", "whole = plugmodule", "def make():\n    return 1\n")
+    message = r"provided by plugmodule \(plugmodule\), is a module.*'package.module:Cl"
+    with pytest.raises(ImportError, match=message):
+        things.create("whole")
+
+
+def test_load_gives_the_factory_itself(things: Registry[int]) -> None:
+    def make() -> int:
+        raise AssertionError("only create calls it")
+
+    things.register("lazy")(make)
+    assert things.load("lazy") is make
 
 
 def test_a_taken_name_is_refused_unless_overridden(
