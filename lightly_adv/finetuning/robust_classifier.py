@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from lightly_adv import types
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.finetuning import stages
 from lightly_adv.isolation import routes
-from lightly_adv.models import backbones, checkpoints
+from lightly_adv.models import backbones, checkpoints, stages
 from lightly_adv.models.checkpoints import LoadReport
 from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE, Normalize
 from lightly_adv.training import noise, perturb

@@ -4,7 +4,7 @@ import pytest
 import timm
 from torch import nn
 
-from lightly_adv.finetuning.stages import last_stage
+from lightly_adv.models.stages import last_stage
 
 
 @pytest.mark.parametrize(
