@@ -105,16 +105,28 @@ class ThreatModel:
         upper = (high - position).clamp_(min=0)
         return Room(lower, upper, std)
 
-    def random_start(self, room: Room, *, generator: Generator | None = None) -> Tensor:
-        """Draw a pixel perturbation uniformly from the ball, then clip it to bounds.
+    def random_start(
+        self,
+        room: Room,
+        *,
+        std: float | None = None,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Draw a pixel perturbation from the ball, then clip it to bounds.
 
         Args:
             room: What `room(view)` returned.
+            std: None draws uniformly from the ball; a number draws every pixel from a
+                normal distribution of this standard deviation, and projects.
             generator: Source of randomness, on any device.
 
         Returns:
             Tensor of the shape of the view, in float32 or wider.
         """
+        if std is not None:
+            return self.project(
+                norms.gaussian(room.lower, generator=generator).mul_(std), room
+            )
         point = norms.random_point(
             room.lower, norm=self.norm, radius=self.eps, generator=generator
         )

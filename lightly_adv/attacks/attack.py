@@ -46,10 +46,14 @@ class Attack:
         random_start: Start at a random point of the ball, not at the view itself.
         restarts: Number of independent runs, of which the worst result is kept: per
             sample where the objective returns one value per sample, else per batch.
+        start_std: Where the random start is drawn from: None for uniformly from the
+            ball, else a normal distribution of this standard deviation in pixels.
+            TRADES starts with 0.001 beside the view.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is not finite, negative or too small.
+        ValueError: If a number is not finite, negative or too small, or if
+            `start_std` comes without a random start.
 
     Examples:
         >>> attack = Attack(ThreatModel(eps=8 / 255), steps=3)
@@ -64,6 +68,7 @@ class Attack:
     step_size: float | None = None
     random_start: bool = True
     restarts: int = 1
+    start_std: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -75,6 +80,7 @@ class Attack:
         for name in ("steps", "restarts"):
             _check_count(name, getattr(self, name))
         _check_step_size(self.step_size, self.threat_model.norm)
+        _check_start(self.start_std, random_start=self.random_start)
 
     @property
     def step_length(self) -> float:
@@ -187,7 +193,9 @@ class Attack:
         if self.random_start:
             # Drawn for unused views too, so that the noise of a view does not
             # depend on what is known of the others.
-            noise = self.threat_model.random_start(track.room, generator=generator)
+            noise = self.threat_model.random_start(
+                track.room, std=self.start_std, generator=generator
+            )
             track.delta = noise if track.used else track.delta
 
     def _gradients(
@@ -253,6 +261,20 @@ def _check_step_size(value: Any, norm: str) -> None:
         raise ValueError(
             f"step_size={value:g} is longer than the whole range of a pixel; it is in "
             f"pixel units of [0, 1], so did you mean step_size={value:g} / 255?"
+        )
+
+
+def _check_start(std: Any, *, random_start: bool) -> None:
+    if std is None:
+        return
+    if isinstance(std, bool) or not isinstance(std, int | float):
+        raise TypeError(f"start_std={std!r} is not a number.")
+    if not (math.isfinite(std) and std > 0):
+        raise ValueError(f"start_std={std} must be finite and positive.")
+    if not random_start:
+        raise ValueError(
+            f"start_std={std:g} came with random_start=False; pass random_start=True "
+            "to start from that noise, or leave start_std out."
         )
 
 

@@ -64,6 +64,24 @@ def random_point(
     return direction * (radius * shrink / length)
 
 
+def gaussian(like: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Draw every entry from the standard normal distribution.
+
+    Args:
+        like: Tensor that gives shape, dtype and device.
+        generator: Source of randomness, on any device.
+
+    Examples:
+        >>> gaussian(torch.zeros(2, 3, 4, 4)).shape
+        torch.Size([2, 3, 4, 4])
+    """
+    device = generator.device if generator is not None else like.device
+    drawn = torch.randn(
+        like.shape, dtype=like.dtype, device=device, generator=generator
+    )
+    return drawn.to(like.device)
+
+
 def steepest_ascent(grad: Tensor, *, norm: Norm, step_size: float) -> Tensor:
     """Return the step of the given length that raises the linearised loss the most.
 
@@ -112,14 +130,6 @@ def _uniform(like: Tensor, *, generator: Generator | None) -> Tensor:
     return drawn.to(like.device)
 
 
-def _normal(like: Tensor, *, generator: Generator | None) -> Tensor:
-    device = generator.device if generator is not None else like.device
-    drawn = torch.randn(
-        like.shape, dtype=like.dtype, device=device, generator=generator
-    )
-    return drawn.to(like.device)
-
-
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:
     """Shape (B,) to (B, 1, ..., 1), to broadcast over samples."""
     return values.view(-1, *[1] * (like.dim() - 1))
@@ -128,7 +138,7 @@ def _per_sample(values: Tensor, like: Tensor) -> Tensor:
 def _gaussian_direction(
     like: Tensor, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
-    direction = _normal(like, generator=generator)
+    direction = gaussian(like, generator=generator)
     return direction, _per_sample(direction.flatten(1).norm(dim=1), like)
 
 
