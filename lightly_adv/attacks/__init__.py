@@ -9,6 +9,7 @@ from lightly_adv.registry import Registry
 _REGISTRY = Registry[Attack]("attack", "lightly_adv.attacks")
 
 create_attack = _REGISTRY.create
+load_attack = _REGISTRY.load
 list_attacks = _REGISTRY.list
 register_attack = _REGISTRY.register
 is_attack = _REGISTRY.is_registered

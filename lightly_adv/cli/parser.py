@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightly_adv.attacks import Attack
-from lightly_adv.cli import fractions
+from lightly_adv.cli import fractions, names
 
 PARSER_MODE = "yaml_with_fractions"
 """Name under which jsonargparse knows our YAML."""
+
+NAMES_MODE = "yaml_with_names"
+"""The same, with names of attacks in place of their classes."""
 
 SHOWN = {
     "max_epochs": "Number of epochs.",
@@ -52,8 +57,22 @@ class Parser(LightningArgumentParser):
         # Dataclasses are closed by default, but PGD stands where an Attack does.
         set_parsing_settings(subclasses_enabled=[Attack])
         set_loader(PARSER_MODE, fractions.load_yaml)
+        set_loader(NAMES_MODE, names.load_yaml)
         options |= {"parser_mode": PARSER_MODE, "formatter_class": _Formatter}
         super().__init__(*args, **options)
+
+    def parse_with_names(self, arguments: Sequence[str]) -> Any:
+        """Parse; where that fails, once more with names of attacks as their classes.
+
+        In this order, because `attack` may be a plain string in a module of one's own.
+        """
+        with contextlib.suppress(ValueError):
+            return self.parse_args(arguments)
+        self.parser_mode = NAMES_MODE
+        try:
+            return self.parse_args(names.in_arguments(arguments))
+        finally:
+            self.parser_mode = PARSER_MODE
 
     def format_help(self, *args: Any, **options: Any) -> str:
         """Leave most options of the Trainer out; they work all the same."""
@@ -101,7 +120,7 @@ def summary(message: str) -> str:
         if text and indent > depth and not _EMPTY.match(text):
             option = ".".join(name for above, name in keys if above <= indent)
             depth, found = indent, f"--{option}: {text}" if option else text
-    return _CLASS.sub(r"\1", found).replace("typing.", "")
+    return names.explain(_CLASS.sub(r"\1", found).replace("typing.", ""))
 
 
 _LINK = re.compile("Call to compute_fn of link .* failed: ", re.DOTALL)

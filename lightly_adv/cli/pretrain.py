@@ -34,6 +34,9 @@ examples:
     lightly-adv pretrain --config runs/pretrain/config.yaml \\
       --ckpt_path runs/pretrain/checkpoints/last.ckpt
 
+--model.task and --model.attack take registered names (rotation, pgd), also those of
+installed plug-ins; --model.attack takes import paths (lightly_adv.PGD), too.
+
 --model takes any LightningModule by its import path, such as your own SimCLR. To make
 its training adversarial, add the callback lightly_adv.AdversarialTraining to
 trainer.callbacks in the YAML file.

@@ -103,7 +103,8 @@ class TrainingCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning that sys.argv is not what is parsed."""
-        self.config = parser.parse_args(args)
+        assert isinstance(parser, Parser)
+        self.config = parser.parse_with_names(args)
 
     def before_instantiate_classes(self) -> None:
         """Refuse to write over another run, before anything is made."""

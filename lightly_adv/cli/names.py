@@ -1,0 +1,96 @@
+"""Registered names of attacks, where a command line asks for a class.
+
+`--model.attack pgd` stands for `--model.attack lightly_adv.attacks.pgd.PGD`, and so do
+`attack: pgd` and `class_path: pgd` in YAML. What parses as it is does not come here, such
+as `attack: str` of a module of one's own; see `Parser.parse_with_names`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lightly_adv.attacks import is_attack, list_attacks, load_attack
+from lightly_adv.cli import fractions
+
+_OPTION = re.compile(r"--([\w.]*[._])?attack(\.class_path|\.help)?")
+_UNKNOWN = re.compile(r"Expected a dot import path string: (.*)")
+
+
+def class_path(name: str) -> str:
+    """Return the import path behind the name of an attack; others come back as is.
+
+    Raises:
+        ImportError: If the plug-in behind the name fails to load.
+        ValueError: If what is registered cannot be imported, such as a lambda.
+
+    Examples:
+        >>> class_path("fgsm"), class_path("my_package.MyAttack")
+        ('lightly_adv.attacks.pgd.FGSM', 'my_package.MyAttack')
+    """
+    if not is_attack(name):
+        return name
+    factory = load_attack(name)
+    module = getattr(factory, "__module__", "")
+    attribute = getattr(factory, "__qualname__", "")
+    if getattr(sys.modules.get(module), attribute, None) is not factory:
+        raise ValueError(
+            f"the attack {name!r} is registered as {factory!r}, which has no import "
+            "path; the command line needs a class or function of a module."
+        )
+    return f"{module}.{attribute}"
+
+
+def in_arguments(arguments: Sequence[str]) -> list[str]:
+    """Replace names of attacks in a command line by import paths.
+
+    Examples:
+        >>> in_arguments(["--model.attack", "fgsm", "--evaluation.suite", "pgd"])
+        ['--model.attack', 'lightly_adv.attacks.pgd.FGSM', '--evaluation.suite', 'pgd']
+    """
+    found = list(arguments)
+    for at, argument in enumerate(arguments):
+        option, separator, value = argument.partition("=")
+        if not _OPTION.fullmatch(option):
+            continue
+        if separator:
+            found[at] = f"{option}={class_path(value)}"
+        elif at + 1 < len(arguments):
+            found[at + 1] = class_path(arguments[at + 1])
+    return found
+
+
+def load_yaml(text: str) -> Any:
+    """Load YAML with fractions, and replace names of attacks by import paths.
+
+    Examples:
+        >>> load_yaml("{attack: fgsm, suite: pgd, eps: 1/4}")
+        {'attack': 'lightly_adv.attacks.pgd.FGSM', 'suite': 'pgd', 'eps': 0.25}
+    """
+    return _replace(fractions.load_yaml(text), key="")
+
+
+def explain(message: str) -> str:
+    """Say what a value could have been that is no class.
+
+    Examples:
+        >>> explain("--data: Expected a dot import path string: Digits")
+        "--data: 'Digits' is neither a known name nor an import path (package.Class)."
+    """
+    option, _, _ = message.partition(":")
+    attacks = ", ".join(list_attacks()) if option.endswith("attack") else ""
+    known = f" Known attacks: {attacks}." if attacks else ""
+    neither = "is neither a known name nor an import path (package.Class)."
+    return _UNKNOWN.sub(rf"'\1' {neither}{known}", message)
+
+
+def _replace(value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _replace(each, str(name)) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_replace(each, key) for each in value]
+    if isinstance(value, str) and (key == "class_path" or key.endswith("attack")):
+        return class_path(value)
+    return value
