@@ -1,8 +1,8 @@
 """Registered names of attacks, where a command line asks for a class.
 
 `--model.attack pgd` stands for `--model.attack lightly_adv.attacks.pgd.PGD`, and so do
-`attack: pgd` and `class_path: pgd` in YAML. What parses as it is does not come here, such
-as `attack: str` of a module of one's own; see `Parser.parse_with_names`.
+`attack: pgd` and `class_path: pgd` in YAML. What parses as it is, such as `attack: str`
+of a module of one's own, does not come here; see `Parser.parse_with_names`.
 """
 
 from __future__ import annotations
