@@ -1,4 +1,6 @@
 """Pure tensor functions."""
 
+from lightly_adv.functional import losses as losses
 from lightly_adv.functional import norms as norms
 from lightly_adv.functional import pixels as pixels
+from lightly_adv.functional.diversity import gradient_diversity as gradient_diversity

@@ -2,6 +2,9 @@
 
 import pytorch_lightning as pl
 
+from lightly_adv.methods.pretext_ensemble_module import (
+    PretextEnsembleModule as PretextEnsembleModule,
+)
 from lightly_adv.methods.pretext_module import PretextModule as PretextModule
 from lightly_adv.registry import Registry
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.isolation import rng, routes
+from lightly_adv.isolation import routes
+from lightly_adv.methods.pretraining import Pretraining, images_of
 from lightly_adv.models.pretext import PretextTask, create_pretext_task
-from lightly_adv.training import noise, perturb
 from lightly_adv.training.optimizers import OneCycleSGD
 
-VALIDATION_SEED = 0
-"""Seed of questions and noise in validation, the same ones after every epoch."""
 
-
-class PretextModule(pl.LightningModule):
+class PretextModule(Pretraining):
     """Train a backbone to answer a pretext task, also about perturbed pictures.
 
     The loss is `(1 - weight) * clean + weight * adversarial`, with the same targets in
@@ -76,22 +72,16 @@ class PretextModule(pl.LightningModule):
         warmup: float = 0.2,
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        perturb.check_attack(attack)
-        perturb.check_attack(val_attack)
-        if not 0 <= weight <= 1:
-            raise ValueError(
-                f"weight={weight} must lie in [0, 1]: it is the share of the "
-                "adversarial loss."
-            )
-        self.task = _create_task(task, backbone)
-        self.attack = attack
-        self.weight = weight if attack is not None else 0.0
-        self.val_attack = val_attack or attack
-        self.optimizer = OneCycleSGD(lr, weight_decay, warmup)
-        self.channels_last = channels_last
-        if channels_last:
-            self.task.to(memory_format=torch.channels_last)
+        network = _create_task(task, backbone)
+        super().__init__(
+            network,
+            attack=attack,
+            weight=weight,
+            val_attack=val_attack,
+            optimizer=OneCycleSGD(lr, weight_decay, warmup),
+            channels_last=channels_last,
+        )
+        self.task = network
         objects = [] if isinstance(task, str) else ["task"]
         objects += [] if isinstance(backbone, str | None) else ["backbone"]
         self.save_hyperparameters(ignore=["attack", "val_attack", *objects])
@@ -102,23 +92,20 @@ class PretextModule(pl.LightningModule):
         return self.task.backbone
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits of the answers to inputs that `task.draw` returned."""
-        logits: Tensor = self.task(inputs)
-        return logits
+        """Return what the task makes of inputs that `task.draw` returned."""
+        found: Tensor = self.task(inputs)
+        return found
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return `(1 - weight) * clean + weight * adversarial` for one batch."""
-        generator = noise.training_generator(
-            rank=self.global_rank, epoch=self.current_epoch, batch_idx=batch_idx
-        )
+        generator = self._training_generator(batch_idx)
         inputs, targets = self._draw(batch, generator)
         terms = []
         if self.weight < 1:
             clean = self._loss(inputs, targets, top1="train_top1", route=routes.CLEAN)
             terms.append((1 - self.weight) * clean)
         if self.attack is not None and self.weight > 0:
-            attack = self.attack.at(self._progress())
-            perturbed = self._perturb(attack, inputs, targets, generator)
+            perturbed = self._perturbed(self.attack, inputs, targets, generator)
             robust = self._loss(
                 perturbed, targets, top1="train_robust_top1", route=routes.ADV
             )
@@ -131,58 +118,43 @@ class PretextModule(pl.LightningModule):
         """Log the loss and the accuracy, without and with the attack."""
         # The attack differentiates, which tensors made in inference mode do not allow.
         with torch.inference_mode(False), torch.no_grad():
-            generator = rng.batch_generator(
-                VALIDATION_SEED, self.global_rank, batch_idx
-            )
+            generator = self._validation_generator(batch_idx)
             inputs, targets = self._draw(batch, generator)
             loss = self._loss(inputs, targets, top1="val_top1", route=routes.CLEAN)
             self.log("val_loss", loss, batch_size=len(targets), sync_dist=True)
             if self.val_attack is not None:
-                attack = self.val_attack.at(1.0)
-                perturbed = self._perturb(attack, inputs, targets, generator)
+                perturbed = self._perturbed(self.val_attack, inputs, targets, generator)
                 self._loss(perturbed, targets, top1="val_robust_top1", route=routes.ADV)
 
-    def configure_optimizers(self) -> Any:
-        """SGD on one cycle of the learning rate."""
-        return self.optimizer.configure(
-            self.parameters(), total_steps=self.trainer.estimated_stepping_batches
-        )
-
     def _draw(self, batch: Any, generator: Generator) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.task.draw(_images(batch), generator)
-        if self.channels_last and inputs.dim() == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return inputs, targets
+        inputs, targets = self.task.draw(images_of(batch), generator)
+        return self._formatted(inputs), targets
 
     def _loss(
         self, inputs: Tensor, targets: Tensor, *, top1: str, route: str
     ) -> Tensor:
         """Return the loss on a BatchNorm route, and log the accuracy under a name."""
         with routes.bn_route(route):
-            logits = self.task(inputs)
+            logits = self.task.logits(inputs, targets)
         accuracy = self.task.accuracy(logits, targets)
-        self.log(
-            top1,
-            accuracy,
-            prog_bar=True,
-            batch_size=len(targets),
-            sync_dist=not self.training,
-        )
+        self._log_top1(top1, accuracy, batch_size=len(targets))
         return self.task.criterion(logits, targets)
 
-    def _perturb(
-        self, attack: Attack, inputs: Tensor, targets: Tensor, generator: Generator
+    def _perturbed(
+        self,
+        attack: Attack | AttackSchedule,
+        inputs: Tensor,
+        targets: Tensor,
+        generator: Generator,
     ) -> Tensor:
-        return perturb.perturb(
+        (perturbed,) = self._perturb(
             attack,
-            lambda perturbed: self.task.loss(perturbed, targets),
-            inputs,
-            module=self.task,
+            lambda views: self.task.loss(views[0], targets),
+            [inputs],
+            network=self.task,
             generator=generator,
         )
-
-    def _progress(self) -> float:
-        return self.trainer.global_step / self.trainer.estimated_stepping_batches
+        return perturbed
 
 
 def _create_task(
@@ -202,15 +174,3 @@ def _create_task(
             "to the task instead."
         )
     return task
-
-
-def _images(batch: Any) -> Tensor:
-    """Return the pictures of a batch, as a tensor that autograd can work with."""
-    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    if not isinstance(images, Tensor) or images.dim() != 4:
-        raise TypeError(
-            f"the pictures of a batch are a {type(images).__name__}; expected one "
-            "tensor (B, 3, H, W) with pixels in [0, 1], first in the batch. Use a "
-            "transform that makes one view."
-        )
-    return images.clone() if images.is_inference() else images

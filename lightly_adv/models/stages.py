@@ -1,13 +1,17 @@
-"""Finding the last stage of a backbone."""
+"""The stages of a backbone: the last one, and the features of earlier ones."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
+
+from lightly_adv.models import backbones
+
+_STEM = re.compile(r"(act|bn|conv|patch_embed|stem)\w*")
 
 
 def last_stage(backbone: nn.Module) -> tuple[str, ...]:
@@ -38,6 +42,74 @@ def last_stage(backbone: nn.Module) -> tuple[str, ...]:
         if any(re.match(pattern, name) for pattern in patterns for name in names):
             break
     return tuple(_largest_modules(backbone, names))
+
+
+class FeatureLevel(NamedTuple):
+    """Where features are taken from, and how many there are.
+
+    Attributes:
+        number: Number of the feature map as timm counts them; None for the features of
+            the whole backbone.
+        width: Number of features.
+    """
+
+    number: int | None
+    width: int
+
+
+def feature_level(backbone: nn.Module, stages: int | None) -> FeatureLevel:
+    """Return where the features of the first stages of a backbone are found.
+
+    Args:
+        backbone: A network of timm, or, for `stages=None`, any module from pictures
+            (B, 3, H, W) to features (B, D).
+        stages: How many stages to run, the stem not counted; None for all of the
+            backbone.
+
+    Raises:
+        ValueError: If the backbone does not have that many stages, or does not tell.
+
+    Examples:
+        >>> import timm
+        >>> feature_level(timm.create_model("resnet18", num_classes=0), stages=3)
+        FeatureLevel(number=3, width=256)
+    """
+    if stages is None:
+        return FeatureLevel(None, backbones.feature_dim(backbone))
+    info: Any = getattr(backbone, "feature_info", None)
+    if not info or not hasattr(backbone, "forward_intermediates"):
+        raise ValueError(
+            f"{type(backbone).__name__} does not tell its stages: it has no "
+            "feature_info and forward_intermediates as networks of timm do. Use "
+            "stages=None, which takes the whole backbone, or a ResNet of timm."
+        )
+    levels = [
+        FeatureLevel(number, each["num_chs"])
+        for number, each in enumerate(info)
+        if not _STEM.match(each["module"])
+    ]
+    if not 1 <= stages <= len(levels):
+        raise ValueError(
+            f"stages={stages}, but this {type(backbone).__name__} has {len(levels)}; "
+            f"choose 1 to {len(levels)}, or None for the whole backbone."
+        )
+    return levels[stages - 1]
+
+
+def level_features(backbone: nn.Module, images: Tensor, level: FeatureLevel) -> Tensor:
+    """Return features (B, D) of pictures (B, 3, H, W), averaged over their places.
+
+    Stages behind the level are not run, and take no gradient. (DDP wants to be told:
+    `strategy="ddp_find_unused_parameters_true"`.)
+    """
+    if level.number is None:
+        features: Tensor = backbone(images)
+        return features
+    run: Any = backbone.forward_intermediates
+    maps: list[Tensor] = run(
+        images, indices=[level.number], stop_early=True, intermediates_only=True
+    )
+    return maps[0].mean(dim=(-2, -1))
 
 
 def _block_patterns(backbone: nn.Module) -> list[str]:

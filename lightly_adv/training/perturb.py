@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import modes, routes
+from lightly_adv.types import Objective, Views
 
 
 def perturb(
@@ -19,21 +20,7 @@ def perturb(
     module: nn.Module,
     generator: Generator,
 ) -> Tensor:
-    """Perturb one tensor, with the module in eval mode and its parameters frozen.
-
-    Train/eval flags and `requires_grad` come back as they were, and running
-    statistics do not move. Where BatchNorm layers have routes, they take the
-    adversarial one.
-
-    Args:
-        attack: The attack to run.
-        objective: Maps inputs to a scalar or to shape (B,), through `module`.
-        inputs: Tensor of shape (B, ..., C, H, W), as the threat model expects it.
-        module: The network under attack.
-        generator: Source of the noise.
-
-    Returns:
-        A tensor like `inputs`, detached.
+    """Perturb one tensor: `perturb_views` for an objective of a single view.
 
     Examples:
         >>> import torch
@@ -48,15 +35,46 @@ def perturb(
         >>> bool((found - inputs).abs().max() <= 0.1 + 1e-6)
         True
     """
+    (perturbed,) = perturb_views(
+        attack,
+        lambda views: objective(views[0]),
+        [inputs],
+        module=module,
+        generator=generator,
+    )
+    return perturbed
+
+
+def perturb_views(
+    attack: Attack,
+    objective: Objective,
+    views: Views,
+    *,
+    module: nn.Module,
+    generator: Generator,
+) -> list[Tensor]:
+    """Perturb views, with the module in eval mode and its parameters frozen.
+
+    Train/eval flags and `requires_grad` come back as they were, and running
+    statistics do not move. Where BatchNorm layers have routes, they take the
+    adversarial one.
+
+    Args:
+        attack: The attack to run.
+        objective: Maps views to a scalar or to shape (B,), through `module`.
+        views: Tensors of shape (B, ..., C, H, W), as the threat model expects them.
+        module: The network under attack.
+        generator: Source of the noise.
+
+    Returns:
+        Tensors like `views`, detached.
+    """
     with (
         modes.evaluation_mode(module),
         modes.frozen_parameters(module),
         routes.bn_route(routes.ADV),
     ):
-        (perturbed,) = attack(
-            lambda views: objective(views[0]), [inputs], generator=generator
-        )
-    return perturbed
+        return attack(objective, views, generator=generator)
 
 
 def check_attack(attack: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from lightly.transforms import utils as lightly_utils
 from torch import Tensor, nn
@@ -13,6 +15,47 @@ IMAGENET_NORMALIZE: types.Normalize = {
     "std": tuple(lightly_utils.IMAGENET_NORMALIZE["std"]),
 }
 """Lightly's own default, which is also that of most backbones in timm."""
+
+
+def normalization_of(backbone: nn.Module) -> types.Normalize:
+    """Return the mean and std that a backbone was made for.
+
+    timm writes them into the configuration that its networks carry; most are those of
+    ImageNet, but many ViTs and the BiT ResNets have 0.5. For any other network it is
+    `IMAGENET_NORMALIZE`.
+
+    Args:
+        backbone: A network of timm, or any other.
+
+    Examples:
+        >>> import timm
+        >>> normalization_of(timm.create_model("test_vit"))
+        {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
+        >>> normalization_of(nn.Flatten()) == IMAGENET_NORMALIZE
+        True
+    """
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    if not (config.get("mean") and config.get("std")):
+        return IMAGENET_NORMALIZE
+    return {key: tuple(map(float, config[key])) for key in ("mean", "std")}
+
+
+def resolve_normalize(
+    normalize: types.Normalize | Literal["auto"] | None, backbone: nn.Module
+) -> types.Normalize | None:
+    """Return mean and std as they are, or those of the backbone for "auto".
+
+    Raises:
+        ValueError: If it is another word.
+    """
+    if not isinstance(normalize, str):
+        return normalize
+    if normalize != "auto":
+        raise ValueError(
+            f"normalize={normalize!r} is unknown; use 'auto', None, or mean and std "
+            "such as lightly.transforms.utils.IMAGENET_NORMALIZE."
+        )
+    return normalization_of(backbone)
 
 
 class Normalize(nn.Module):

@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv import types
 from lightly_adv.models import backbones
 from lightly_adv.models.modules.heads import RotationPredictionHead
-from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE
 from lightly_adv.models.pretext.task import PretextTask
 from lightly_adv.transforms import rotation
 
@@ -44,8 +44,7 @@ class RotationTask(PretextTask):
         *,
         normalize: types.Normalize | None = IMAGENET_NORMALIZE,
     ) -> None:
-        super().__init__(backbones.create_backbone(backbone))
-        self.normalize = Normalize(normalize) if normalize else nn.Identity()
+        super().__init__(backbone, normalize=normalize)
         features = backbones.feature_dim(self.backbone)
         self.head = RotationPredictionHead(features, rotation.NUM_ROTATIONS)
 
@@ -69,5 +68,9 @@ class RotationTask(PretextTask):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of the four turns, shape (B, 4)."""
-        logits: Tensor = self.head(self.backbone(self.normalize(inputs)))
+        logits: Tensor = self.head(self.features(inputs))
         return logits
+
+    def restore(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Turn pictures back."""
+        return rotation.rotate(inputs, -targets)

@@ -1,0 +1,223 @@
+"""Several pretext tasks on one trunk."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Generator, Tensor, nn
+
+from lightly_adv import functional
+from lightly_adv.models import backbones, stages
+from lightly_adv.models.pretext import PretextTask, create_pretext_task
+
+Frame: TypeAlias = Literal["inputs", "images"]
+"""Where gradients are compared: in the inputs of the tasks, or in the pictures."""
+
+
+class PretextEnsemble(nn.Module):
+    """Several pretext tasks that share the trunk of a backbone.
+
+    Each task has a last stage and a head of its own; what lies before the last stage
+    is one network for all. The last stage of the first task is that of `backbone`,
+    which is what is kept after training.
+
+    - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        tasks: Names of pretext tasks, also of those of other packages; or a mapping
+            from names of your own to classes of tasks, which take `backbone=`.
+        backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
+            features (B, D), that tells its stages.
+        options: By name of the task, arguments for it besides the backbone.
+
+    Raises:
+        ValueError: If there are fewer than two tasks, if one comes twice, if options
+            are for none of them, or if a name or the stages are unknown.
+
+    Examples:
+        >>> ensemble = PretextEnsemble(
+        ...     ["rotation", "jigsaw"], backbone="resnet8_tiny",
+        ...     options={"jigsaw": {"num_permutations": 5}},
+        ... )
+        >>> inputs, targets = ensemble.draw(torch.rand(4, 3, 32, 32))
+        >>> [tuple(each.shape) for each in ensemble.logits(inputs, targets)]
+        [(4, 4), (4, 6)]
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str] | Mapping[str, Callable[..., PretextTask]],
+        backbone: str | nn.Module = "resnet18_small",
+        *,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_names(list(tasks), dict(options or {}))
+        own = backbones.create_backbone(backbone)
+        last = stages.last_stage(own)
+        self.tasks = nn.ModuleDict()
+        for name in tasks:
+            branch = share_trunk(own, last) if len(self.tasks) else own
+            arguments = {**(options or {}).get(name, {}), "backbone": branch}
+            self.tasks[name] = (
+                tasks[name](**arguments)
+                if isinstance(tasks, Mapping)
+                else create_pretext_task(name, **arguments)
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tasks, in their order."""
+        return list(self.tasks)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The trunk with the last stage of the first task."""
+        return self._each[0].backbone
+
+    def draw(
+        self, images: Tensor, generator: Generator | None = None
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Turn pictures into a question of each task, and the answers.
+
+        Args:
+            images: Pictures of shape (B, 3, H, W) with pixels in [0, 1].
+            generator: Where the randomness comes from; torch's global generator if
+                None.
+
+        Returns:
+            Inputs and targets, one tensor for each task.
+        """
+        drawn = [task.draw(images, generator) for task in self._each]
+        inputs, targets = zip(*drawn, strict=True)
+        return list(inputs), list(targets)
+
+    def logits(
+        self, inputs: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return the logits of each task."""
+        each = zip(self._each, inputs, targets, strict=True)
+        return [task.logits(x, y) for task, x, y in each]
+
+    def criteria(
+        self, logits: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return the scalar loss of each task, from `logits`."""
+        each = zip(self._each, logits, targets, strict=True)
+        return [task.criterion(x, y) for task, x, y in each]
+
+    def losses(
+        self, inputs: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return the scalar loss of each task."""
+        return self.criteria(self.logits(inputs, targets), targets)
+
+    def accuracies(
+        self, logits: Sequence[Tensor], targets: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return for each task how many answers are right, in percent."""
+        each = zip(self._each, logits, targets, strict=True)
+        return [task.accuracy(x, y) for task, x, y in each]
+
+    def diversity(
+        self,
+        losses: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        *,
+        frame: Frame = "inputs",
+    ) -> Tensor:
+        """Return how different the input gradients of the tasks are.
+
+        See `functional.gradient_diversity`. The result can be differentiated, which
+        takes second derivatives of the network.
+
+        Args:
+            losses: What `losses` returned for these inputs.
+            inputs: Inputs that require a gradient.
+            targets: Targets of the inputs.
+            frame: "inputs" compares the gradients entry by entry, as in [0], although
+                the inputs are turned and shuffled against each other. "images" puts
+                their pixels back in place first, by `PretextTask.restore`.
+
+        Raises:
+            ValueError: If the inputs differ in size, if the network has no second
+                derivative, or if the frame is unknown.
+        """
+        if frame not in get_args(Frame):
+            raise ValueError(
+                f"frame={frame!r} is unknown; use one of {get_args(Frame)}."
+            )
+        _check_twice_differentiable(self)
+        # One backward pass for all: no task depends on the inputs of another.
+        grads = torch.autograd.grad(
+            torch.stack(list(losses)).sum(), list(inputs), create_graph=True
+        )
+        if frame == "images":
+            each = zip(self._each, grads, targets, strict=True)
+            grads = tuple(task.restore(grad, y) for task, grad, y in each)
+        return functional.gradient_diversity(grads)
+
+    @property
+    def _each(self) -> list[PretextTask]:
+        return [task for task in self.tasks.values() if isinstance(task, PretextTask)]
+
+
+def share_trunk(backbone: nn.Module, own: Sequence[str]) -> nn.Module:
+    """Copy a backbone, so that copy and original are one network but for some parts.
+
+    Args:
+        backbone: Any module.
+        own: Names of submodules that the copy gets for itself.
+
+    Examples:
+        >>> backbone = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> copied = share_trunk(backbone, ["1"])
+        >>> copied[0] is backbone[0], copied[1] is backbone[1]
+        (True, False)
+    """
+    # What deepcopy finds in its memo it takes as it is.
+    memo: dict[int, Any] = {}
+    for name, module in backbone.named_modules():
+        if name in own:
+            continue
+        if not name or any(part.startswith(f"{name}.") for part in own):
+            tensors = [*module._parameters.values(), *module._buffers.values()]
+            memo.update({id(each): each for each in tensors if each is not None})
+        elif not any(name.startswith(f"{part}.") for part in own):
+            memo[id(module)] = module
+    return copy.deepcopy(backbone, memo)
+
+
+def _check_names(names: list[str], options: dict[str, Any]) -> None:
+    if len(names) < 2:
+        raise ValueError(
+            f"tasks={names} is no ensemble; name at least two, or use PretextModule "
+            "for one."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"tasks={names} has one task twice; give a mapping from names of your own "
+            "to classes of tasks to have several of a kind."
+        )
+    unknown = sorted(set(options) - set(names))
+    if unknown:
+        raise ValueError(f"options are given for {unknown}, but the tasks are {names}.")
+
+
+def _check_twice_differentiable(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        compiled = hasattr(part, "_orig_mod") or (
+            getattr(part, "_compiled_call_impl", None) is not None
+        )
+        if compiled or getattr(part, "grad_checkpointing", False):
+            what = "is compiled" if compiled else "uses gradient checkpointing"
+            raise ValueError(
+                f"{name} {what}, which has no second derivative, but gradient "
+                "diversity needs one; use the plain module, or set the diversity "
+                "weights to 0."
+            )

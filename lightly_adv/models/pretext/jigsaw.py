@@ -1,0 +1,118 @@
+"""Telling in which order the tiles of a picture lie."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from lightly_adv import types
+from lightly_adv.models import backbones
+from lightly_adv.models.modules.heads import JigsawPredictionHead
+from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE
+from lightly_adv.models.pretext.task import PretextTask
+from lightly_adv.transforms import permutations, tiles
+from lightly_adv.transforms.permutations import Selection
+
+
+class JigsawTask(PretextTask):
+    """Predict which of a few permutations the tiles of each picture went through.
+
+    The network sees the whole reassembled picture. Class 0 is the identity. The
+    permutations are drawn once, when the task is made, and are a buffer, so that they
+    travel in checkpoints.
+
+    - [0] Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles,
+      2016, https://arxiv.org/abs/1603.09246
+    - [1] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
+            features (B, D).
+        grid: Number of tiles along each side.
+        num_permutations: Number of permutations beside the identity.
+        bias: Share of the pictures whose class is drawn from all classes alike, in
+            [0, 1]; the others keep their order. With 30 permutations and 0.9 the
+            identity has a share of 0.129, as in [1], every permutation one of 0.029.
+        selection: "random" permutations as in [1], or such that are far apart in the
+            Hamming distance ("hamming") as in [0].
+        seed: Seed of the permutations.
+        normalize: Mean and std that are applied inside, in front of the backbone;
+            None where the backbone takes plain pixels.
+
+    Raises:
+        ValueError: If the name of the backbone is unknown, `bias` out of range, or if
+            there are fewer permutations than asked for.
+
+    Examples:
+        >>> task = JigsawTask(backbone="resnet8_tiny", grid=4)
+        >>> inputs, targets = task.draw(torch.rand(8, 3, 32, 32))
+        >>> task(inputs).shape, bool((targets < 31).all())
+        (torch.Size([8, 31]), True)
+    """
+
+    permutations: Tensor
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18_small",
+        *,
+        grid: int = 4,
+        num_permutations: int = 30,
+        bias: float = 0.9,
+        selection: Selection = "random",
+        seed: int = 0,
+        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+    ) -> None:
+        if not 0 <= bias <= 1:
+            raise ValueError(
+                f"bias={bias} must lie in [0, 1]: it is the share of the pictures "
+                "whose class is drawn from all classes alike."
+            )
+        super().__init__(backbone, normalize=normalize)
+        self.grid = grid
+        self.bias = bias
+        drawn = permutations.draw_permutations(
+            grid**2,
+            num_permutations,
+            selection=selection,
+            generator=Generator().manual_seed(seed),
+        )
+        identity = torch.arange(grid**2)[None]
+        self.register_buffer("permutations", torch.cat([identity, drawn]))
+        features = backbones.feature_dim(self.backbone)
+        self.head = JigsawPredictionHead(features, len(self.permutations))
+
+    def draw(
+        self, images: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Shuffle the tiles of each picture by a permutation that is drawn for it.
+
+        Args:
+            images: Pictures of shape (B, 3, H, W) with pixels in [0, 1].
+            generator: Where the randomness comes from; torch's global generator if
+                None.
+
+        Returns:
+            The shuffled pictures, and the numbers of the permutations, shape (B,).
+
+        Raises:
+            ValueError: If the grid does not divide the pictures.
+        """
+        device = generator.device if generator is not None else torch.device("cpu")
+        noise = torch.rand(2, len(images), generator=generator, device=device)
+        drawn = (noise[0] * len(self.permutations)).long()
+        targets = torch.where(noise[1] < self.bias, drawn, 0).to(images.device)
+        orders = self.permutations[targets.to(self.permutations.device)]
+        orders = orders.to(images.device)
+        return tiles.permute_tiles(images, orders, self.grid), targets
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of identity and permutations, shape (B, classes)."""
+        logits: Tensor = self.head(self.features(inputs))
+        return logits
+
+    def restore(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Put the tiles back in their order."""
+        orders = tiles.inverse_orders(self.permutations)[targets]
+        return tiles.permute_tiles(inputs, orders, self.grid)
