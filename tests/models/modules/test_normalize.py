@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from lightly.transforms import utils as lightly_utils
+from torch import nn
 from torchvision.transforms.v2 import functional as tv
 
-from lightly_adv.models.modules import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.models.modules import (
+    IMAGENET_NORMALIZE,
+    Normalize,
+    convert_dual_batchnorm,
+)
+from lightly_adv.models.modules.normalize import normalization_of, resolve_normalize
 
 
 def test_equals_torchvision() -> None:
@@ -53,3 +60,44 @@ def test_repr() -> None:
     assert repr(Normalize({"mean": [0.5], "std": [0.25]})) == (
         "Normalize(mean=[0.5], std=[0.25])"
     )
+
+
+HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+
+
+@pytest.mark.parametrize("name", ["test_vit", "vit_tiny_patch16_224", "resnetv2_50"])
+def test_backbones_with_a_mean_of_one_half(name: str) -> None:
+    with torch.device("meta"):
+        backbone: nn.Module = timm.create_model(name, num_classes=0)
+    assert normalization_of(backbone) == HALF
+
+
+@pytest.mark.parametrize("name", ["resnet8_tiny", "convnext_atto", "regnetx_002"])
+def test_backbones_with_the_mean_of_imagenet(name: str) -> None:
+    with torch.device("meta"):
+        backbone: nn.Module = timm.create_model(name, num_classes=0)
+    assert normalization_of(backbone) == IMAGENET_NORMALIZE
+
+
+def test_backbones_without_a_configuration() -> None:
+    backbone = nn.Flatten()
+    assert normalization_of(backbone) == IMAGENET_NORMALIZE
+    backbone.pretrained_cfg = {"mean": None}  # type: ignore[assignment]
+    assert normalization_of(backbone) == IMAGENET_NORMALIZE
+
+
+def test_the_configuration_survives_conversion_and_compilation() -> None:
+    backbone: nn.Module = timm.create_model("test_resnet", num_classes=0)
+    assert normalization_of(convert_dual_batchnorm(backbone)) == HALF
+    compiled: nn.Module = torch.compile(backbone)  # type: ignore[assignment]
+    assert normalization_of(compiled) == HALF
+
+
+def test_resolving() -> None:
+    backbone: nn.Module = timm.create_model("test_vit", num_classes=0)
+    given = {"mean": [0.1], "std": [0.2]}
+    assert resolve_normalize("auto", backbone) == HALF
+    assert resolve_normalize(None, backbone) is None
+    assert resolve_normalize(given, backbone) is given
+    with pytest.raises(ValueError, match=r"'imagenet' is unknown; use 'auto', None"):
+        resolve_normalize("imagenet", backbone)  # type: ignore[arg-type]
