@@ -1,7 +1,8 @@
 # make demo    the main job: three ways to a robust classifier, a few minutes on a CPU
-# make test    everything that has to pass: format, lint, types, tests, doctests
+# make test    everything that has to pass: format, lint, types, documentation, tests
+# make docs    the documentation as a site: docs/_build/html/index.html
 #
-# Both make a virtual environment in .venv the first time; later nothing is installed.
+# All make a virtual environment in .venv the first time; later nothing is installed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,10 @@ BIN := $(VENV)/bin
 # itself asks for torch>=2.4 only. Make it empty to let pip choose: make TORCH= test
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: demo test format type-check install clean
+# Every warning is an error, broken references included.
+SPHINX := $(BIN)/sphinx-build --builder html --nitpicky --fail-on-warning --keep-going --quiet
+
+.PHONY: demo test docs format type-check install clean
 
 demo: install
 	$(BIN)/lightly-adv demo
@@ -20,7 +24,11 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(SPHINX) docs docs/_build/html
 	$(BIN)/python -m pytest -n 2
+
+docs: install
+	$(SPHINX) docs docs/_build/html
 
 format: install
 	$(BIN)/ruff format .

@@ -23,6 +23,7 @@ EPS: dict[Norm, float] = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
 """A usual radius for every norm, in pixels."""
 
 NORMALIZE: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+"""With which the checks normalise pictures: another mean and std for each channel."""
 
 
 class AttackTester:

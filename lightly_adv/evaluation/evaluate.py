@@ -51,7 +51,7 @@ def evaluate_robustness(
         progress: Show a progress bar.
 
     Returns:
-        A report: accuracies in percent, one flag per picture and attack, warnings.
+        A report with accuracies in percent, one flag per picture and attack, warnings.
 
     Raises:
         TypeError: If a batch, the labels or the output of the model are of the wrong
