@@ -1,5 +1,16 @@
 """Turning a pre-trained backbone into a classifier, standard or robust."""
 
+from lightly_adv.finetuning.inherit import Inherited as Inherited
+from lightly_adv.finetuning.objectives import TRADES as TRADES
+from lightly_adv.finetuning.objectives import (
+    AdversarialObjective as AdversarialObjective,
+)
+from lightly_adv.finetuning.objectives import CrossEntropy as CrossEntropy
+from lightly_adv.finetuning.objectives import KLRegularized as KLRegularized
+from lightly_adv.finetuning.objectives import create_objective as create_objective
+from lightly_adv.finetuning.objectives import is_objective as is_objective
+from lightly_adv.finetuning.objectives import list_objectives as list_objectives
+from lightly_adv.finetuning.objectives import register_objective as register_objective
 from lightly_adv.finetuning.robust_classifier import (
     RobustClassifier as RobustClassifier,
 )

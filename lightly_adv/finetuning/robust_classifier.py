@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from lightly_adv import types
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.isolation import routes
-from lightly_adv.models import backbones, checkpoints, stages
+from lightly_adv.finetuning import inherit, objectives
+from lightly_adv.finetuning.inherit import Inherited
+from lightly_adv.finetuning.objectives import AdversarialObjective
+from lightly_adv.isolation import modes, routes
+from lightly_adv.models import backbones, stages
 from lightly_adv.models.checkpoints import LoadReport
-from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.models.modules.normalize import Normalize, resolve_normalize
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.optimizers import OneCycleSGD
 
@@ -27,19 +30,20 @@ Trainable: TypeAlias = Literal["head", "last_stage", "all"]
 class RobustClassifier(pl.LightningModule):
     """Fine-tune a backbone with a linear head on labelled pictures.
 
-    With an attack it is trained on perturbed pictures only, as in [0]. The usual
-    protocols are SLF (`trainable="head"`), ALF ("head" with an attack) and AFF ("all"
-    with an attack); "last_stage" is the partial fine-tuning of [1]. What is frozen
-    stays in eval mode, takes no gradient and is not in the optimiser.
+    With an attack it is trained on perturbed pictures only, as in [0], or on both as
+    its objective says. The usual protocols are SLF (`trainable="head"`), ALF ("head"
+    with an attack) and AFF ("all" with an attack); "last_stage" is the partial
+    fine-tuning of [1]. What is frozen stays in eval mode, takes no gradient and is not
+    in the optimiser.
 
     Batches are (images, labels, ...) with pixels in [0, 1]. Logged are the losses
-    `train_loss` and `val_loss` and, in percent, `val_top1` and `train_top1`, which is
-    called `train_robust_top1` where the pictures are perturbed. For robust accuracy in
-    validation add `lightly_adv.callbacks.RobustValidation`.
+    `train_loss` and `val_loss` and, in percent, `val_top1`, `train_top1` of clean and
+    `train_robust_top1` of perturbed pictures, as far as these are trained on. For
+    robust accuracy in validation add `lightly_adv.callbacks.RobustValidation`.
 
-    Where BatchNorm layers have routes, see `convert_dual_batchnorm`, training and
-    validation take "adv" if there is an attack, else "clean". `forward` itself takes
-    whatever `bn_route` says.
+    Where BatchNorm layers have routes, see `convert_dual_batchnorm`, clean pictures
+    take "clean" in training and perturbed ones "adv"; validation takes "adv" if there
+    is an attack, else "clean". `forward` itself takes whatever `bn_route` says.
 
     - [0] Towards Deep Learning Models Resistant to Adversarial Attacks, 2017,
       https://arxiv.org/abs/1706.06083
@@ -53,10 +57,16 @@ class RobustClassifier(pl.LightningModule):
         trainable: What is trained: "head", "last_stage" (and the head) or "all".
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None trains on clean pictures.
+        objective: What the attack raises and training minimises: `CrossEntropy()`
+            (which None stands for), `TRADES(beta=6.0)`, `KLRegularized(beta=1.0)`, an
+            object like these, or a name of `list_objectives()`.
         checkpoint: A file with the pre-trained backbone, see `models.load_backbone`.
             What was found in it is kept as `load_report`.
-        normalize: Mean and std that are applied inside, in front of the backbone;
-            None where the backbone takes plain pixels.
+        inherited: What is taken from it: "all" of the backbone or, as in [1], the
+            "trunk", all but its last stage, which then starts anew.
+        normalize: Mean and std that are applied inside, in front of the backbone.
+            "auto" stands for those in the backbone's own timm configuration, or of
+            ImageNet where it has none; None for a backbone that takes plain pixels.
         lr: Highest learning rate of the one cycle.
         weight_decay: Weight decay of what is trained.
         warmup: Share of training over which the learning rate rises.
@@ -65,9 +75,10 @@ class RobustClassifier(pl.LightningModule):
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        TypeError: If the attack is not one.
-        ValueError: If a number is out of range, a name unknown, or the checkpoint of
-            another architecture.
+        TypeError: If the attack or the objective is not one.
+        ValueError: If a number is out of range, a name unknown, the checkpoint of
+            another architecture, or the last stage asked for and not told; if an
+            objective comes without an attack, or with one that cannot raise it.
 
     Examples:
         >>> classifier = RobustClassifier("resnet8_tiny", num_classes=5)
@@ -82,8 +93,10 @@ class RobustClassifier(pl.LightningModule):
         num_classes: int = 10,
         trainable: Trainable = "all",
         attack: Attack | AttackSchedule | None = None,
+        objective: AdversarialObjective | str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+        inherited: Inherited = "all",
+        normalize: types.Normalize | Literal["auto"] | None = "auto",
         lr: float = 0.1,
         weight_decay: float = 5e-4,
         warmup: float = 0.2,
@@ -94,19 +107,25 @@ class RobustClassifier(pl.LightningModule):
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; expected at least 2.")
         self.attack = attack
+        self.objective = objectives.resolve(objective, attack)
         self.optimizer = OneCycleSGD(lr, weight_decay, warmup)
         self.channels_last = channels_last
         self.backbone = backbones.create_backbone(backbone)
+        # Resolved here, so that a checkpoint keeps the numbers and not the word.
+        normalize = resolve_normalize(normalize, self.backbone)
         self.normalize = Normalize(normalize) if normalize else nn.Identity()
         self.head = nn.Linear(backbones.feature_dim(self.backbone), num_classes)
-        self.load_report = self._load(checkpoint)
+        self.load_report = self._load(checkpoint, inherited)
         self._trained_parts = self._freeze(trainable)
         if channels_last:
             self.to(memory_format=torch.channels_last)
         # Lightning keeps the flags that it finds.
         self.train()
         objects = [] if isinstance(backbone, str) else ["backbone"]
-        self.save_hyperparameters(ignore=["attack", "checkpoint", *objects])
+        once = ["attack", "objective", "checkpoint", "inherited"]
+        self.save_hyperparameters(ignore=[*once, *objects])
+        trained_with = attack and f"{self.objective}, {attack}"
+        self.save_hyperparameters({"trained_with": trained_with})
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, classes) of pictures (B, 3, H, W) in [0, 1]."""
@@ -124,24 +143,29 @@ class RobustClassifier(pl.LightningModule):
         return self
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the cross-entropy of one batch, perturbed if there is an attack."""
+        """Return the loss of one batch, that of the objective if there is an attack."""
         images, labels = batch[0], batch[1]
-        name = "train_top1"
-        if self.attack is not None:
-            name = "train_robust_top1"
-            images = self._perturb(images, labels, batch_idx)
-        with routes.bn_route(self._route):
-            logits = self(images)
-        loss = F.cross_entropy(logits, labels)
+
+        def clean() -> Tensor:
+            return self._answers(images, labels, routes.CLEAN, name="train_top1")
+
+        def adversarial() -> Tensor:
+            return self._answers(
+                perturbed, labels, routes.ADV, name="train_robust_top1"
+            )
+
+        if self.attack is None:
+            loss = F.cross_entropy(clean(), labels)
+        else:
+            perturbed = self._perturb(images, labels, batch_idx)
+            loss = self.objective.training_loss(clean, adversarial, labels)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(labels))
-        self.log(name, _top1(logits, labels), prog_bar=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log loss and accuracy on clean pictures."""
         images, labels = batch[0], batch[1]
-        with routes.bn_route(self._route):
-            logits = self(images)
+        logits = self._logits(images, self._route)
         metrics = {
             "val_loss": F.cross_entropy(logits, labels),
             "val_top1": _top1(logits, labels),
@@ -155,8 +179,27 @@ class RobustClassifier(pl.LightningModule):
         )
 
     @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.head.out_features
+
+    @property
     def _route(self) -> str:
         return routes.CLEAN if self.attack is None else routes.ADV
+
+    def _logits(self, images: Tensor, route: str) -> Tensor:
+        with routes.bn_route(route):
+            logits: Tensor = self(images)
+        return logits
+
+    def _answers(
+        self, images: Tensor, labels: Tensor, route: str, *, name: str
+    ) -> Tensor:
+        """Return the logits on a BatchNorm route, and log the accuracy under a name."""
+        logits = self._logits(images, route)
+        top1 = _top1(logits, labels)
+        self.log(name, top1, prog_bar=True, batch_size=len(labels))
+        return logits
 
     def _perturb(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:
         assert self.attack is not None
@@ -164,18 +207,25 @@ class RobustClassifier(pl.LightningModule):
             rank=self.global_rank, epoch=self.current_epoch, batch_idx=batch_idx
         )
         progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
+        with modes.evaluation_mode(self), torch.no_grad():
+            loss = self.objective.attacked_loss(
+                lambda: self._logits(images, routes.CLEAN), labels
+            )
         return perturb.perturb(
             self.attack.at(progress),
-            lambda views: F.cross_entropy(self(views), labels, reduction="none"),
+            lambda views: loss(self(views)),
             images,
             module=self,
             generator=generator,
         )
 
-    def _load(self, checkpoint: str | os.PathLike[str] | None) -> LoadReport | None:
+    def _load(
+        self, checkpoint: str | os.PathLike[str] | None, inherited: Inherited
+    ) -> LoadReport | None:
+        inherit.check_inherited(inherited)
         if checkpoint is None:
             return None
-        report = checkpoints.load_backbone(self.backbone, checkpoint)
+        report = inherit.load_inherited(self.backbone, checkpoint, inherited)
         rank_zero_info(f"{os.fspath(checkpoint)}: {report}")
         return report
 

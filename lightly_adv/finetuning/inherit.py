@@ -1,0 +1,88 @@
+"""What a classifier takes over from a pre-trained backbone."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Literal, TypeAlias, get_args
+
+from torch import nn
+
+from lightly_adv.models import checkpoints, stages
+from lightly_adv.models.checkpoints import LoadReport
+
+Inherited: TypeAlias = Literal["all", "trunk"]
+"""Everything, or everything but the last stage."""
+
+
+def load_inherited(
+    backbone: nn.Module, path: str | os.PathLike[str], inherited: Inherited
+) -> LoadReport:
+    """Load a backbone, or all but its last stage.
+
+    Args:
+        backbone: The module to load into.
+        path: The file, see `models.load_backbone`.
+        inherited: What to take. For "trunk" the file may lack the last stage; if it is
+            there, it is not used.
+
+    Returns:
+        What was loaded. The tensors of a last stage that starts anew are missing, and,
+        as far as the file has them, unexpected.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the name is unknown, if the backbone does not tell its last
+            stage, or for the reasons of `models.load_backbone`.
+
+    Examples:
+        >>> import tempfile
+        >>> from lightly_adv.models import create_backbone, save_backbone
+        >>> backbone = create_backbone("resnet8_tiny")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_backbone(backbone, f"{folder}/backbone.safetensors")
+        ...     report = load_inherited(
+        ...         backbone, f"{folder}/backbone.safetensors", "trunk"
+        ...     )
+        >>> len(report.matched), report.missing[0]
+        (36, 'layer3.0.conv1.weight')
+    """
+    check_inherited(inherited)
+    if inherited == "all":
+        return checkpoints.load_backbone(backbone, path)
+    renewed = tuple(f"{name}." for name in stages.last_stage(backbone))
+    state = backbone.state_dict()
+    before = {key: value.clone() for key, value in state.items()}
+    report = checkpoints.load_backbone(backbone, path, allow_missing=True)
+    lacking = [key for key in report.missing if not key.startswith(renewed)]
+    anew = (
+        before
+        if lacking
+        else {k: v for k, v in before.items() if k.startswith(renewed)}
+    )
+    backbone.load_state_dict({**backbone.state_dict(), **anew})
+    if lacking:
+        raise ValueError(
+            f"{os.fspath(path)} lacks {len(lacking)} tensors of the trunk of the "
+            f"backbone, such as {lacking[0]}; only those of the last stage may be "
+            "missing. Load it into the architecture it was saved from."
+        )
+    there = tuple(key for key in report.matched if key.startswith(renewed))
+    return dataclasses.replace(
+        report,
+        matched=tuple(key for key in report.matched if key not in there),
+        missing=tuple(anew),
+        unexpected=report.unexpected + tuple(report.prefix + key for key in there),
+    )
+
+
+def check_inherited(inherited: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if inherited not in get_args(Inherited):
+        raise ValueError(
+            f"inherited={inherited!r} is unknown; use one of {get_args(Inherited)}."
+        )
