@@ -54,4 +54,3 @@ nitpick_ignore_regex = [
     # Imported for type checkers only, because the packages are optional.
     ("py:class", r"Figure|Path|Tensor|Row"),
 ]
-suppress_warnings = ["toc.empty_glob"]
