@@ -1,0 +1,93 @@
+# pip install "lightly-adv[all]"
+
+# Adversarial SimSiam on several GPUs: Lightly's example, and one callback. The settings
+# suit a short run; they are not those of the paper.
+
+import argparse
+
+import pytorch_lightning as pl
+import torch
+import torchvision
+from lightly.data import LightlyDataset
+from lightly.loss import NegativeCosineSimilarity
+from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
+from lightly.transforms import SimSiamTransform
+from lightly.transforms.utils import IMAGENET_NORMALIZE
+from torch import nn
+
+from lightly_adv import PGD, AdversarialTraining, ThreatModel
+
+
+class SimSiam(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        resnet = torchvision.models.resnet18()
+        self.backbone = nn.Sequential(*list(resnet.children())[:-1])
+        self.projection_head = SimSiamProjectionHead(512, 512, 128)
+        self.prediction_head = SimSiamPredictionHead(128, 64, 128)
+        self.criterion = NegativeCosineSimilarity()
+
+    def forward(self, x):
+        f = self.backbone(x).flatten(start_dim=1)
+        z = self.projection_head(f)
+        p = self.prediction_head(z)
+        z = z.detach()
+        return z, p
+
+    def training_step(self, batch, batch_idx):
+        x0, x1 = batch[0]
+        z0, p0 = self.forward(x0)
+        z1, p1 = self.forward(x1)
+        loss = 0.5 * (self.criterion(z0, p1) + self.criterion(z1, p0))
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self):
+        optim = torch.optim.SGD(self.parameters(), lr=0.06)
+        return optim
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--batch-size", type=int, default=256)
+parser.add_argument("--num-workers", type=int, default=0)
+parser.add_argument("--devices", default="auto", help="how many (default: all)")
+args = parser.parse_args()
+
+model = SimSiam()
+
+transform = SimSiamTransform(input_size=32)
+if args.data:
+    dataset = LightlyDataset(args.data, transform=transform)
+else:
+    dataset = torchvision.datasets.CIFAR10(
+        "datasets/cifar10", download=True, transform=transform
+    )
+
+dataloader = torch.utils.data.DataLoader(
+    dataset,
+    batch_size=args.batch_size,
+    shuffle=True,
+    drop_last=True,
+    num_workers=args.num_workers,
+)
+
+threat_model = ThreatModel(norm="Linf", eps=8 / 255, normalize=IMAGENET_NORMALIZE)
+attack = PGD(threat_model, steps=5, step_size=2 / 255)
+adversarial = AdversarialTraining(attack)
+
+accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+
+# Every process attacks its share of a batch. BatchNorm statistics are those of all
+# shares; the layers for it exist on GPUs only.
+trainer = pl.Trainer(
+    max_epochs=args.epochs,
+    devices=args.devices,
+    accelerator=accelerator,
+    strategy="ddp",
+    sync_batchnorm=accelerator == "gpu",
+    use_distributed_sampler=True,
+    callbacks=[adversarial],
+)
+trainer.fit(model=model, train_dataloaders=dataloader)
