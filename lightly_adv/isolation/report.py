@@ -99,7 +99,15 @@ class _Walk:
             yield f"{path} (length)", len(value)
             for key, item in value.items():
                 yield from self.value(f"{path}[{key!r}]", item)
-        elif isinstance(value, Sequence | Set):
+        elif isinstance(value, Set):
+            yield f"{path} (length)", len(value)
+            # Two sets with the same items may list them in different orders.
+            plain = [item for item in value if isinstance(item, _ATOMS)]
+            yield f"{path} (items)", frozenset((type(item), item) for item in plain)
+            others = [item for item in value if not isinstance(item, _ATOMS)]
+            for index, item in enumerate(others):
+                yield from self.value(f"{path}[{index}]", item)
+        elif isinstance(value, Sequence):
             yield f"{path} (length)", len(value)
             for index, item in enumerate(value):
                 yield from self.value(f"{path}[{index}]", item)

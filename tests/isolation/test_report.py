@@ -58,6 +58,25 @@ def test_what_comes_and_goes_is_named() -> None:
     assert changes == ["items_ (length)", "items_[1]"]
 
 
+def test_sets_are_compared_whatever_the_order_of_their_items() -> None:
+    def holding(*items: object) -> Any:
+        module: Any = nn.Module()
+        module.items_ = set()
+        for item in items:
+            module.items_.add(item)
+        return module
+
+    # In a small table 1 and 9 collide: who comes first is listed first.
+    first, second = holding(1, 9), holding(9, 1)
+    assert list(first.items_) != list(second.items_)
+    before = report.snapshot(first)
+    assert before.changes(report.snapshot(second)) == []
+    for other in (holding(1, 10), holding(True, 9)):
+        assert before.changes(report.snapshot(other)) == ["items_ (items)"]
+    grown = before.changes(report.snapshot(holding(1, 9, torch.zeros(1))))
+    assert grown == ["items_ (length)", "items_[0]"]
+
+
 def test_where_iterators_stand_is_seen() -> None:
     module: Any = nn.Module()
     module.listed = iter([1, 2, 3])
