@@ -122,6 +122,18 @@ class AttackTester:
         first, second = (self._attack(threat_model, [_pictures()])[0] for _ in range(2))
         _require(torch.equal(first, second), threat_model, "differs when run again")
 
+    def check_keeps_nothing(self, threat_model: ThreatModel) -> None:
+        """What one batch leaves behind does not reach the next.
+
+        State of a run, such as a momentum, belongs into the `memory` of `update`.
+        """
+        attack = self._create(threat_model)
+        first, _, again = (
+            self._attack(threat_model, [each], attack=attack)[0]
+            for each in (_pictures(), 1 - _pictures(), _pictures())
+        )
+        _require(torch.equal(first, again), threat_model, "remembers the last batch")
+
     def check_raises_loss(self, threat_model: ThreatModel) -> None:
         """The loss of a convex problem does not fall."""
         target = torch.full((3, 3, 8, 8), 0.2)
@@ -167,9 +179,10 @@ class AttackTester:
         views: list[Tensor],
         *,
         network: nn.Module | None = None,
+        attack: Attack | None = None,
     ) -> list[Tensor]:
         network = (network or _network()).to(views[0].dtype)
-        attack = self._create(threat_model)
+        attack = attack or self._create(threat_model)
         return attack(
             lambda given: network(given[0]).square().sum(),
             views,
