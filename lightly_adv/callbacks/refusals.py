@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 _SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
 
@@ -16,8 +18,9 @@ def check_trainable(trainer: Any, module: Any) -> None:
 
     Raises:
         TypeError: If the trainer or module is of the `lightning.pytorch` namespace.
-        ValueError: If the module optimises manually or pulls its own batches, or if
-            its parameters are sharded over processes.
+        ValueError: If the module optimises manually or pulls its own batches, if its
+            parameters are sharded over processes, or if `sync_batchnorm` would drop
+            the activations in its BatchNorm layers.
     """
     _check_namespace("trainer", trainer, pl.Trainer)
     _check_namespace("module", module, pl.LightningModule)
@@ -37,6 +40,7 @@ def check_trainable(trainer: Any, module: Any) -> None:
             "so there is no batch to perturb; take a batch instead."
         )
     _check_parameters(trainer, module)
+    _check_activations(trainer, module)
 
 
 def _check_namespace(kind: str, given: Any, expected: type) -> None:
@@ -62,6 +66,34 @@ def _check_parameters(trainer: Any, module: Any) -> None:
             f"the strategy {strategy} shards parameters over processes, so that they "
             "cannot be set aside while attacking; use strategy='ddp'."
         )
+
+
+def _check_activations(trainer: Any, module: nn.Module) -> None:
+    """Refuse a conversion of timm's BatchNorm layers that drops their activation.
+
+    Lightning converts after all `setup` hooks with torch's own function, which puts a
+    plain SyncBatchNorm in the place of any layer that is derived from BatchNorm.
+    """
+    sync = getattr(trainer.strategy, "_layer_sync", None)
+    if not isinstance(sync, TorchSyncBatchNorm):
+        return
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and _acts(part):
+            raise ValueError(
+                f"the layer {name!r} is a {type(part).__name__}, which has an "
+                "activation inside, and Trainer(sync_batchnorm=True) silently drops "
+                "it: it converts with torch.nn.SyncBatchNorm. Convert in the module "
+                "yourself, with timm.layers.convert_sync_batchnorm(backbone), and "
+                "leave sync_batchnorm off."
+            )
+
+
+def _acts(part: nn.Module) -> bool:
+    inside = (getattr(part, name, None) for name in ("act", "drop"))
+    return any(
+        isinstance(each, nn.Module) and not isinstance(each, nn.Identity)
+        for each in inside
+    )
 
 
 def _is_distributed(parameter: Tensor) -> bool:

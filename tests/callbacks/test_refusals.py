@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
+from timm import layers
+from torch import Tensor, nn
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
 from lightly_adv.callbacks.refusals import check_trainable
 from tests import zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+timm_layers: Any = layers
+convert_as_torch: Any = nn.SyncBatchNorm.convert_sync_batchnorm
 
 
 class Manual(zoo.Base):
@@ -77,3 +84,63 @@ def test_deepspeed_below_stage_3_is_accepted(monkeypatch: pytest.MonkeyPatch) ->
     strategy = type("DeepSpeedStrategy", (), {"config": config})()
     monkeypatch.setattr(pl.Trainer, "strategy", strategy)
     assert check_trainable(trainer, zoo.Base()) is None  # type: ignore[func-returns-value]
+
+
+class Acting(zoo.Base):
+    """A BatchNorm layer of timm, with its activation inside."""
+
+    def __init__(self, *, synchronised: bool = False, apply_act: bool = True) -> None:
+        super().__init__()
+        self.backbone[1] = timm_layers.BatchNormAct2d(8, apply_act=apply_act)
+        if synchronised:
+            timm_layers.convert_sync_batchnorm(self.backbone)
+
+
+def trainer_that(sync_batchnorm: bool, strategy: str = "ddp") -> pl.Trainer:
+    return pl.Trainer(
+        strategy=strategy,
+        sync_batchnorm=sync_batchnorm,
+        devices=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+    )
+
+
+def test_torch_drops_the_activation_and_timm_keeps_it() -> None:
+    """Why the refusal is there; it can go once torch keeps the activation."""
+    pictures = torch.randn(2, 8, 4, 4)
+    layer = timm_layers.BatchNormAct2d(8).eval()
+    acted: Tensor = layer(pictures)
+    assert acted.min() == 0
+    assert convert_as_torch(layer)(pictures).min() < 0
+    kept = timm_layers.convert_sync_batchnorm(layer)
+    assert torch.equal(kept(pictures), acted)
+    # Nor does it help to convert with timm first, and to leave the switch on.
+    assert convert_as_torch(kept)(pictures).min() < 0
+
+
+@pytest.mark.parametrize("synchronised", [False, True])
+def test_a_conversion_that_drops_activations_is_refused(synchronised: bool) -> None:
+    module = Acting(synchronised=synchronised)
+    message = r"layer 'backbone\.1' is a .*Act.*timm.layers.convert_sync_batchnorm"
+    with pytest.raises(ValueError, match=message):
+        check_trainable(trainer_that(sync_batchnorm=True), module)
+
+
+@pytest.mark.parametrize(
+    ("module", "sync_batchnorm", "strategy"),
+    [
+        (Acting, False, "ddp"),
+        (functools.partial(Acting, synchronised=True), False, "ddp"),
+        (functools.partial(Acting, apply_act=False), True, "ddp"),
+        (zoo.Base, True, "ddp"),
+        # Nothing is converted where there is one process only.
+        (Acting, True, "auto"),
+    ],
+)
+def test_other_conversions_are_accepted(
+    module: Any, sync_batchnorm: bool, strategy: str
+) -> None:
+    trainer = trainer_that(sync_batchnorm, strategy)
+    assert check_trainable(trainer, module()) is None  # type: ignore[func-returns-value]
