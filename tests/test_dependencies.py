@@ -37,9 +37,10 @@ ALLOWED = {
     "finetuning": MODULES,
     "evaluation": EVALUATION,
     "data": {"types", "transforms", "data"},
+    "doctor": CALLBACKS | {"doctor"},
     "testing": ATTACKS,
 }
-LIGHTNING = {"callbacks", "methods", "finetuning", "data", "cli"}
+LIGHTNING = {"callbacks", "methods", "finetuning", "data", "doctor", "cli"}
 LIGHTLY = {"loss", "transforms", "models", "finetuning", "methods", "data", "cli"}
 
 

@@ -1,0 +1,40 @@
+"""The checks, in the order in which they are made and shown.
+
+A check is a function from a `Patient` to findings. It raises `SkipError` where it
+cannot be made for a reason that another check tells; other exceptions are findings.
+"""
+
+from __future__ import annotations
+
+from lightly_adv.doctor.checks import (
+    attackable,
+    backbone,
+    batch_norm,
+    cost,
+    data,
+    isolation,
+    labels,
+    loss,
+    pictures,
+    precision,
+    radius,
+    repeat,
+    step,
+)
+from lightly_adv.doctor.visit import Check
+
+CHECKS: dict[str, Check] = {
+    "data": data.check,
+    "pictures": pictures.check,
+    "backbone": backbone.check,
+    "eps": radius.check,
+    "labels": labels.check,
+    "training step": step.check,
+    "isolation": isolation.check,
+    "gradient": attackable.check,
+    "loss": loss.check,
+    "repeatable": repeat.check,
+    "batch norm": batch_norm.check,
+    "precision": precision.check,
+    "cost": cost.check,
+}

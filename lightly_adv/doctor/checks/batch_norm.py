@@ -1,0 +1,101 @@
+"""Which statistics do BatchNorm layers use?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from timm.layers.norm_act import BatchNormAct2d
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lightly_adv.doctor.failures import SkipError
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+
+NAME = "batch norm"
+
+SMALL_BATCH = 8
+"""Batches below have statistics that are mostly noise."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Look at modes, running statistics, batch size, and the way to SyncBatchNorm."""
+    if not isinstance(patient.module, nn.Module):
+        raise SkipError
+    layers = [each for each in patient.module.modules() if isinstance(each, _BatchNorm)]
+    if not layers:
+        yield Finding(NAME, "PASS", "there are no BatchNorm layers.")
+        return
+    training = sum(each.training for each in layers)
+    mode = patient.training.bn_mode
+    seen = (
+        f"{training} of {len(layers)} layers in train mode; the attack sees them with "
+        f"bn_mode={mode!r}"
+    )
+    problems = [
+        *_statistics(layers, mode),
+        *_batch(patient, training),
+        *_synchronised(patient, layers),
+    ]
+    if not problems:
+        yield Finding(NAME, "PASS", f"{seen}.")
+    for at, (text, remedy) in enumerate(problems):
+        yield Finding(NAME, "WARN", f"{seen}. {text}" if at == 0 else text, remedy)
+
+
+def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]]:
+    used = layers if mode == "eval" else [each for each in layers if not each.training]
+    fresh = sum(_fresh(each) for each in used)
+    if fresh:
+        yield (
+            f"The running statistics of {fresh} layers have seen no batch (mean 0, "
+            "variance 1), and the attack normalises with them: at the start of "
+            "training it is aimed at another network.",
+            "Start from a trained backbone, grow the attack with AttackSchedule, or "
+            "pass bn_mode='batch'.",
+        )
+    broken = sum(_broken(each) for each in layers)
+    if broken:
+        yield (
+            f"The running statistics of {broken} layers are not finite.",
+            "Load other weights, or reset them with layer.reset_running_stats().",
+        )
+
+
+def _batch(patient: Patient, training: int) -> Iterator[tuple[str, str]]:
+    if patient.batch is None or patient.random_data:
+        return
+    size = patient.full_size or min(len(each) for each in patient.selected.pictures)
+    if training and size < SMALL_BATCH:
+        yield (
+            f"A batch of {size} pictures gives noisy statistics.",
+            "Train with larger batches, freeze the statistics by putting the layers "
+            "into eval mode, or use GroupNorm.",
+        )
+
+
+def _synchronised(
+    patient: Patient, layers: list[_BatchNorm]
+) -> Iterator[tuple[str, str]]:
+    act = sum(isinstance(each, BatchNormAct2d) for each in layers)
+    if act and patient.options.get("sync_batchnorm"):
+        yield (
+            f"sync_batchnorm=True turns timm's BatchNormAct2d ({act} layers) into "
+            "torch's SyncBatchNorm, which drops their activation.",
+            "Call timm.layers.convert_sync_batchnorm(module) yourself, and leave "
+            "sync_batchnorm=False.",
+        )
+
+
+def _fresh(layer: _BatchNorm) -> bool:
+    mean, var = layer.running_mean, layer.running_var
+    if mean is None or var is None:
+        return False
+    counted = layer.num_batches_tracked
+    unseen = counted is None or int(counted) == 0
+    return unseen and bool((mean == 0).all()) and bool((var == 1).all())
+
+
+def _broken(layer: _BatchNorm) -> bool:
+    found = (layer.running_mean, layer.running_var)
+    return any(not bool(each.isfinite().all()) for each in found if each is not None)

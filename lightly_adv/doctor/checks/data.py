@@ -1,0 +1,58 @@
+"""Are there pictures, and are they real ones?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+from lightly_adv.training.views import SelectedViews
+
+NAME = "data"
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Tell which tensors of the batch are pictures; fail if there are none."""
+    selected = patient.selected
+    seen = _described(selected.pictures)
+    if patient.full_size is not None:
+        seen += f" (the first of {patient.full_size}; all of them would take too long)"
+    if patient.random_data:
+        yield Finding(
+            NAME,
+            "WARN",
+            f"no data were given; the pictures are random: {seen}. What is said of "
+            "pictures and labels holds for these.",
+            "Give the data that you train on.",
+        )
+        return
+    if len(selected.views) < len(selected.pictures):
+        numbers = places(selected)
+        seen += f"; attacked: {', '.join(map(str, numbers))}"
+    yield Finding(NAME, "PASS", f"the batch has {seen}.")
+
+
+def places(selected: SelectedViews) -> list[int]:
+    """Return the numbers of the attacked views among all picture views."""
+    numbers = {id(view): at for at, view in enumerate(selected.pictures)}
+    return [numbers[id(view)] for view in selected.views]
+
+
+def named(numbers: Sequence[int]) -> str:
+    """Name views by their numbers.
+
+    Examples:
+        >>> named([0]), named([1, 2])
+        ('view 0', 'views 1, 2')
+    """
+    plural = "s" if len(numbers) > 1 else ""
+    return f"view{plural} {', '.join(map(str, numbers))}"
+
+
+def _described(views: Sequence[Tensor]) -> str:
+    shapes: dict[str, list[int]] = {}
+    for at, view in enumerate(views):
+        shapes.setdefault(" x ".join(map(str, view.shape)), []).append(at)
+    return "; ".join(f"{named(at)} of {shape}" for shape, at in shapes.items())

@@ -1,0 +1,35 @@
+"""Can all that a training step changes be set aside while attacking?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+from lightly_adv.isolation import report
+
+NAME = "isolation"
+
+SHOWN = 6
+"""Names that are written out."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Evaluate the loss twice, isolated, and compare the module with before."""
+    before = report.snapshot(patient.module)
+    losses = patient.losses
+    leaked = before.changes(report.snapshot(patient.module))
+    if not leaked:
+        count = len(losses)
+        text = f"after {count} evaluations of the loss everything is as it was."
+        yield Finding(NAME, "PASS", text)
+        return
+    more = f" and {len(leaked) - SHOWN} more" if len(leaked) > SHOWN else ""
+    yield Finding(
+        NAME,
+        "FAIL",
+        f"every evaluation of the attack would change {', '.join(leaked[:SHOWN])}"
+        f"{more}: it lives in an object that is neither a module nor a built-in "
+        "container.",
+        "Make it a buffer or an attribute of the module.",
+    )

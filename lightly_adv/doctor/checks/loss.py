@@ -1,0 +1,77 @@
+"""Does the attack raise the loss?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from lightly_adv.attacks.gradients import UnreachedError
+from lightly_adv.doctor.failures import SkipError
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+
+NAME = "loss"
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Compare the loss before and after the attack, as attacked and as trained on."""
+    if patient.threat_model.eps == 0:
+        raise SkipError
+    try:
+        attacked = patient.attacked
+    except UnreachedError as error:
+        raise SkipError from error
+    clean, raised = _mean(patient.losses[0]), _mean(patient.attacked_loss)
+    seen = f"{clean:.4g} before the attack and {raised:.4g} after it"
+    if attacked.attack.evaluations < patient.attack.evaluations:
+        seen += f" (examined with {attacked.attack.steps} steps only)"
+    if not raised > clean:
+        yield _not_raised(patient, clean, f"{seen}: it does not rise")
+        return
+    trained = patient.trained_loss
+    seen += f"; as trained on: {patient.run.loss:.4g} and {trained:.4g}"
+    if math.isfinite(trained) and trained <= patient.run.loss:
+        yield Finding(
+            NAME,
+            "WARN",
+            f"{seen}, where it does not rise.",
+            "The attack sees the module in eval mode, training in train mode, and here "
+            f"that matters; try bn_mode='batch' (it is {patient.training.bn_mode!r}).",
+        )
+    else:
+        yield Finding(NAME, "PASS", f"{seen}.")
+
+
+def _not_raised(patient: Patient, clean: float, seen: str) -> Finding:
+    """Tell what does not suit the loss from a gradient that leads nowhere."""
+    if patient.training.bn_mode == "eval":
+        before, after = (_mean(each) for each in patient.batch_losses)
+        if after > before:
+            return Finding(
+                NAME,
+                "WARN",
+                f"{seen}. Under bn_mode='batch' it does, from {before:.4g} to "
+                f"{after:.4g}.",
+                "Pass bn_mode='batch', at least until the running statistics of the "
+                "BatchNorm layers fit the pictures.",
+            )
+    if _mean(patient.nudged_loss) > clean:
+        return Finding(
+            NAME,
+            "WARN",
+            f"{seen}, but it does with one small step along the gradient.",
+            "The loss is too rough for this attack: take more and shorter steps.",
+        )
+    return Finding(
+        NAME,
+        "FAIL",
+        f"{seen}, not even with one small step along the gradient.",
+        "The gradient is not that of the loss. Look for detach(), straight-through "
+        "estimators and custom backward passes on the way from the views.",
+    )
+
+
+def _mean(loss: Tensor) -> float:
+    return float(loss.float().mean())

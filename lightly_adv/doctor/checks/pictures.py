@@ -1,0 +1,152 @@
+"""Are the pictures normalised as the threat model says?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from lightly_adv.doctor import normalizations
+from lightly_adv.doctor.checks.data import named
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.normalizations import Candidate, Fit, Values
+from lightly_adv.doctor.patient import Patient
+from lightly_adv.functional.pixels import channel_stats
+from lightly_adv.types import Normalize
+
+NAME = "pictures"
+
+CLOSE = 0.005
+"""How much of [0, 1] pictures leave empty at each end, if they fill it."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Undo the normalisation of every view; pixels must come out, and plausible ones.
+
+    What is wrong is said once for all views that it is wrong with.
+    """
+    views, declared = patient.selected.pictures, patient.threat_model.normalize
+    problems: dict[str, list[int]] = {}
+    told: dict[str, Finding] = {}
+    for at, view in enumerate(views):
+        found = _examine(view, declared, guessed=patient.guess)
+        problems.setdefault(found.seen, []).append(at)
+        told[found.seen] = found
+    good = [told[seen].status == "PASS" for seen in problems]
+    if all(good):
+        yield _pass(patient, views)
+        return
+    for seen, numbers in problems.items():
+        finding = told[seen]
+        if finding.status != "PASS":
+            which = "all views" if len(problems) == 1 else named(numbers)
+            yield Finding(NAME, finding.status, f"{which}: {seen}", finding.remedy)
+
+
+def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:
+    declared = patient.threat_model.normalize
+    seen = normalizations.fit(normalizations.values_of(views), declared)
+    how = _described(declared, views[0])
+    certain = " and are multiples of 1/255" if seen.exact else ""
+    text = f"pixels span {_span(seen)}{certain}; normalisation: {how}."
+    if patient.guess and declared is not None:
+        text += f" Say so to the attack: ThreatModel({_argument(declared)})."
+    return Finding(NAME, "PASS", text)
+
+
+def _examine(view: Tensor, declared: Normalize | None, *, guessed: bool) -> Finding:
+    """Judge one view; views with the same problem get the same finding."""
+    values = normalizations.values_of([view])
+    seen = normalizations.fit(values, declared)
+    likely = normalizations.best(values, declared)
+    if not seen.inside:
+        return Finding(NAME, "FAIL", _outside(seen, likely, declared), _remedy(likely))
+    if seen.exact:
+        return Finding(NAME, "PASS", "")
+    plain = normalizations.fit(values, None)
+    if declared is not None and plain.inside:
+        return Finding(
+            NAME,
+            "FAIL",
+            f"they lie in [0, 1] already, as pixels do, but normalize= is "
+            f"{_described(declared, view)}: the normalisation is missing.",
+            "Add the normalisation to the transform, or pass "
+            "ThreatModel(normalize=None).",
+        )
+    if likely is not None and likely.normalize != declared:
+        return _compared(values, seen, likely)
+    return Finding(NAME, "PASS", "")
+
+
+def _compared(values: Values, seen: Fit, likely: Candidate) -> Finding:
+    """Judge pictures that fit, where another normalisation may fit better."""
+    other = normalizations.fit(values, likely.normalize)
+    text = (
+        f"with the given normalisation pixels span {_span(seen)} only; {likely.name} "
+        f"makes it {_span(other)}"
+    )
+    if other.exact:
+        text += " and multiples of 1/255, so it is the one that was applied."
+        return Finding(NAME, "FAIL", text, _remedy(likely))
+    if other.gap < CLOSE and seen.gap > 0.15:
+        return Finding(NAME, "FAIL", f"{text}.", _remedy(likely))
+    if other.gap < CLOSE and seen.gap > 3 * CLOSE and likely.kind != "double":
+        return Finding(NAME, "WARN", f"{text}. Is it the right one?", _remedy(likely))
+    return Finding(NAME, "PASS", "")
+
+
+def _outside(seen: Fit, likely: Candidate | None, declared: Normalize | None) -> str:
+    text = f"pixels span {_span(seen)} instead of [0, 1]"
+    if likely is None:
+        return f"{text}, and no usual normalisation explains that."
+    if likely.kind == "double":
+        return f"{text}: normalised twice ({likely.name})."
+    if likely.kind == "scale":
+        return f"{text}: wrong scale ({likely.name})."
+    if declared is None:
+        return f"{text}: they are normalised, and {likely.name} fits."
+    if likely.kind == "plain":
+        return f"{text}: they are plain pixels, not normalised."
+    return f"{text}: normalised with another mean and std; {likely.name} fits."
+
+
+def _remedy(likely: Candidate | None) -> str:
+    if likely is None:
+        return (
+            "Print the smallest and the largest value of a batch and compare with the "
+            "transform; pass its mean and std as ThreatModel(normalize=...)."
+        )
+    if likely.kind == "double":
+        return "Normalise once: take one Normalize out of the transform."
+    if likely.kind == "scale":
+        return (
+            "Divide by 255 exactly once, for instance with "
+            "v2.ToDtype(torch.float32, scale=True)."
+        )
+    return f"If that is meant, pass ThreatModel({_argument(likely.normalize)})."
+
+
+def _argument(normalize: Normalize | None) -> str:
+    if normalize is None:
+        return "normalize=None"
+    mean, std = (
+        [round(float(each), 4) for each in normalize[key]] for key in ("mean", "std")
+    )
+    return f"normalize={{'mean': {mean}, 'std': {std}}}"
+
+
+def _described(normalize: Normalize | None, view: Tensor) -> str:
+    """Name a normalisation, or write it out."""
+    given = channel_stats(view.detach().float(), normalize)
+    for each in normalizations.candidates(view.shape[-3], None):
+        stats = channel_stats(view.detach().float(), each.normalize)
+        near = all(
+            (a - b).abs().max() < 1e-3 for a, b in zip(given, stats, strict=True)
+        )
+        if near and each.kind in ("plain", "once"):
+            return each.name
+    return _argument(normalize)
+
+
+def _span(seen: Fit) -> str:
+    return f"[{float(seen.low.min()):.3g}, {float(seen.high.max()):.3g}]"

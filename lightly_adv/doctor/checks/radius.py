@@ -1,0 +1,136 @@
+"""What does one eps do to a picture?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lightly_adv.attacks import Attack
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation import labels
+from lightly_adv.functional import pixels
+from lightly_adv.functional.pixels import channel_stats
+from lightly_adv.threat_model import ThreatModel
+
+NAME = "eps"
+
+SMALLEST = {"Linf": 0.25, "L2": 0.2, "L1": 0.01}
+"""Below this a ball is hardly larger than nothing: grey levels per pixel on average."""
+
+LARGEST = 64.0
+"""Above this it is larger than anything usual, in the same units."""
+
+_STDS = (0.225, 0.2453, 0.2)
+"""Average std of ImageNet's and CIFAR-10's normalisations."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Tell the radius in pixels, grey levels and normalised units, and judge it."""
+    attack, views = patient.attack, patient.selected.views
+    threat_model = attack.threat_model
+    entries = views[0][0].numel()
+    levels = 255 * threat_model.eps / _spread(threat_model.norm, entries)
+    seen = _described(threat_model, views, levels)
+    problem = _problem(threat_model, views, levels) or _steps(attack)
+    if problem is None:
+        yield Finding(NAME, "PASS", f"{seen}.")
+    else:
+        yield Finding(NAME, "WARN", f"{seen}. {problem[0]}", problem[1])
+
+
+def _described(
+    threat_model: ThreatModel, views: Sequence[Tensor], levels: float
+) -> str:
+    eps, norm = threat_model.eps, threat_model.norm
+    each = "" if norm == "Linf" else " if spread evenly"
+    text = (
+        f"{labels.ball(threat_model)} = {eps:.4g} in pixels of [0, 1]: each of "
+        f"{views[0][0].numel()} values can move by {levels:.3g} of 255 levels{each}"
+    )
+    if threat_model.normalize is not None and norm == "Linf":
+        stds = [eps / float(std) for std in threat_model.normalize["std"]]
+        units = " ".join(f"{each:.3g}" for each in stds)
+        text += f", {units} in normalised units"
+    return f"{text}; {100 * _saturated(threat_model, views):.0f} % are 0 or 1 already"
+
+
+def _problem(
+    threat_model: ThreatModel, views: Sequence[Tensor], levels: float
+) -> tuple[str, str] | None:
+    eps, norm = threat_model.eps, threat_model.norm
+    if eps == 0:
+        return "Nothing is perturbed.", "Raise eps, for instance to 8/255."
+    if levels < SMALLEST[norm]:
+        hint = "was it divided by 255 twice?"
+        if norm != "Linf":
+            hint = "is it the radius of an Linf ball?"
+        return f"That is next to nothing: {hint}", _usual(norm)
+    if levels > LARGEST:
+        hint = " Is it in units of 0..255?" if eps > 1 else ""
+        return f"No picture survives this.{hint}", _usual(norm)
+    if norm == "Linf" and abs(levels - round(levels)) > 1e-3:
+        return _normalised_units(threat_model, views)
+    return None
+
+
+def _normalised_units(
+    threat_model: ThreatModel, views: Sequence[Tensor]
+) -> tuple[str, str] | None:
+    """Recognise a number of levels that was divided by the std of a normalisation."""
+    _, std = channel_stats(views[0].float().cpu(), threat_model.normalize)
+    candidates = {*_STDS, *std.flatten().tolist(), float(std.mean())}
+    for each in sorted(candidates - {1.0}):
+        levels = threat_model.eps * each * 255
+        if round(levels) in (1, 2, 4, 8, 16) and abs(levels / round(levels) - 1) < 5e-3:
+            return (
+                f"It is {round(levels)}/255 divided by a std of {each:.3g}: is it in "
+                "normalised units?",
+                f"eps is in pixels, whatever the views are normalised with: pass "
+                f"{round(levels)}/255.",
+            )
+    return None
+
+
+def _steps(attack: Attack) -> tuple[str, str] | None:
+    eps, length = attack.threat_model.eps, attack.step_length
+    if length > 2 * eps:
+        return (
+            f"A step of {labels.fraction(length)} jumps across the whole ball.",
+            "Pass a step_size below eps; by default it is eps / 4.",
+        )
+    if not attack.random_start and attack.steps * length < eps * (1 - 1e-6):
+        return (
+            f"{attack.steps} steps of {labels.fraction(length)} do not reach the rim "
+            "of the ball.",
+            "Take more or longer steps, or random_start=True.",
+        )
+    return None
+
+
+def _usual(norm: str) -> str:
+    radii = {
+        "Linf": "4/255 or 8/255",
+        "L2": "0.5 at 32 x 32, 3 at 224 x 224",
+        "L1": "12",
+    }
+    return f"eps is in pixels of [0, 1]; usual in {norm}: {radii[norm]}."
+
+
+def _spread(norm: str, entries: int) -> float:
+    """Return the norm of a perturbation that moves every entry by 1."""
+    spread = {"Linf": 1.0, "L2": math.sqrt(entries), "L1": float(entries)}
+    return spread[norm]
+
+
+def _saturated(threat_model: ThreatModel, views: Sequence[Tensor]) -> float:
+    low, high = threat_model.bounds
+    shares = []
+    for view in views:
+        position = pixels.to_pixels(view.detach().float(), threat_model.normalize)
+        at_end = (position <= low + 1e-3) | (position >= high - 1e-3)
+        shares.append(at_end.float().mean())
+    return float(torch.stack(shares).mean())

@@ -1,0 +1,50 @@
+"""Does a run repeat?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import torch
+
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+
+NAME = "repeatable"
+
+LARGEST_USUAL = 1 << 32
+"""Seeds that people choose are smaller; torch's own first seed is larger."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Compare two evaluations of one loss, and look for a seed."""
+    seed = _seed()
+    first, second = patient.losses
+    if not torch.allclose(first, second, rtol=1e-5, equal_nan=True):
+        yield Finding(
+            NAME,
+            "WARN",
+            f"the loss of the same views was {float(first.mean()):.6g} and then "
+            f"{float(second.mean()):.6g}: it depends on something besides views, "
+            "module and the random streams of torch, random and numpy.",
+            "Draw from one of these streams, or from a torch.Generator that is an "
+            "attribute of the module.",
+        )
+    elif seed is None:
+        yield Finding(
+            NAME,
+            "WARN",
+            "the loss of the same views is the same, but no seed is set.",
+            "Call pl.seed_everything(0) first, so that runs repeat.",
+        )
+    else:
+        text = f"the loss of the same views is the same; the seed is {seed}."
+        yield Finding(NAME, "PASS", text)
+
+
+def _seed() -> int | None:
+    given = os.environ.get("PL_GLOBAL_SEED")
+    if given is not None:
+        return int(given)
+    seed = torch.initial_seed()
+    return seed if seed < LARGEST_USUAL else None

@@ -1,0 +1,82 @@
+"""Does a training step run, and what does it change?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from lightly_adv.doctor.failures import SkipError
+from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.targets import TargetError
+from lightly_adv.training.step_objective import StepSkippedError
+
+NAME = "training step"
+
+SHOWN = 4
+"""Names that are written out."""
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Take the step and take it back; list what it changed."""
+    try:
+        run = patient.run
+    except TargetError as error:
+        raise SkipError from error
+    except StepSkippedError:
+        yield Finding(
+            NAME,
+            "FAIL",
+            "training_step returned None: it skips the first batch.",
+            "Return the loss.",
+        )
+        return
+    if not math.isfinite(run.loss):
+        yield Finding(
+            NAME,
+            "FAIL",
+            f"the loss is {run.loss}.",
+            "Look at the loss and its inputs, for instance with "
+            "Trainer(detect_anomaly=True).",
+        )
+        return
+    if not run.trains:
+        yield Finding(
+            NAME,
+            "FAIL",
+            "the loss depends on no parameter that is trained.",
+            "Thaw some with requires_grad_(True), and compute the loss outside of "
+            "torch.no_grad().",
+        )
+        return
+    yield Finding(
+        NAME, "PASS", f"loss {run.loss:.4g}; {_changed(patient.module, run.changes)}."
+    )
+
+
+def _changed(module: nn.Module, names: Sequence[str]) -> str:
+    if not names:
+        return "it changes nothing by itself"
+    statistics = [each for each in names if each.endswith(_STATISTICS)]
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    weights = [each for each in names if each in parameters]
+    rest = [each for each in names if each not in {*statistics, *weights}]
+    parts = []
+    if statistics:
+        parts.append(f"{len(statistics)} statistics of BatchNorm")
+    if weights:
+        owners = list(dict.fromkeys(each.rpartition(".")[0] for each in weights))
+        roots = list(dict.fromkeys(each.split(".")[0] for each in owners))
+        parts.append(f"{len(weights)} parameters ({_listed(roots)})")
+    if rest:
+        parts.append(_listed(rest))
+    return f"it changes {', '.join(parts)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,255 @@
+"""The preflight: examine a module before it is trained against attacks."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers.logger import DummyLogger
+from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils.data import DataLoader
+
+from lightly_adv.attacks import PGD, Attack, AttackSchedule
+from lightly_adv.callbacks import AdversarialTraining, refusals
+from lightly_adv.doctor import visit
+from lightly_adv.doctor.checks import CHECKS
+from lightly_adv.doctor.failures import failure
+from lightly_adv.doctor.findings import Diagnosis
+from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.random_pictures import RandomPictures
+from lightly_adv.doctor.untouched import untouched
+from lightly_adv.doctor.visit import Check, Doctor, FinishedError
+from lightly_adv.evaluation import labels
+from lightly_adv.isolation import rng
+from lightly_adv.threat_model import ThreatModel
+
+START = "start"
+"""Name of the finding about what keeps training from starting."""
+
+_FORCED: dict[str, Any] = {
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "devices": 1,
+    "num_nodes": 1,
+    "strategy": "auto",
+    "sync_batchnorm": False,
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 0,
+    "fast_dev_run": False,
+    "barebones": False,
+    "profiler": None,
+    # These two would change settings of the process.
+    "deterministic": None,
+    "benchmark": None,
+}
+"""Options of the Trainer that an examination on one device needs."""
+
+
+def diagnose(
+    module: Any,
+    data: Any = None,
+    attack: Attack | AttackSchedule | ThreatModel | AdversarialTraining | None = None,
+    *,
+    checks: Mapping[str, Check] = CHECKS,
+    **trainer_options: Any,
+) -> Diagnosis:
+    """Examine a LightningModule, its data and an attack; takes some training steps.
+
+    A Trainer runs to the first training step, where the checks are made, and no
+    further. Parameters, buffers, attributes and modes of the module and the random
+    streams are afterwards what they were. What `isolated` cannot reach is named by the
+    check "isolation".
+
+    Args:
+        module: The module that is to be trained.
+        data: A batch, a loader of batches or a LightningDataModule; only the first
+            batch is used. None takes the loader of the module, or else
+            `RandomPictures`.
+        attack: An attack, a schedule or a threat model; or the `AdversarialTraining`
+            callback that training will use, with all its options. None takes the
+            attack that the module holds, or else PGD with 8/255 and the normalisation
+            that fits the pictures.
+        checks: The checks by name, by default all of `CHECKS`. A check is a function
+            from a `Patient` to findings.
+        **trainer_options: Options of the Trainer, such as `precision="16-mixed"`,
+            `strategy="fsdp"` or `sync_batchnorm=True`. The examination itself runs in
+            one process, on one device.
+
+    Returns:
+        The findings; `print` shows them as a table.
+
+    Raises:
+        TypeError: If the attack is none of these.
+
+    Examples:
+        >>> from lightly_adv.methods import PretextModule
+        >>> module = PretextModule("rotation", backbone="resnet8_tiny")
+        >>> data = RandomPictures(32, views=0, normalize=None)
+        >>> diagnosis = diagnose(module, data, ThreatModel(eps=8 / 255))
+        >>> diagnosis.ok, diagnosis.statuses["pictures"], diagnosis.statuses["loss"]
+        (True, 'PASS', 'PASS')
+    """
+    patient = Patient(module, AdversarialTraining(_USUAL), options=trainer_options)
+    _prescribe(patient, attack)
+    data = _data(patient, data)
+    doctor = Doctor(patient, checks)
+    with _hushed(), _protected(module) as obstacle:
+        error = obstacle or _visit(doctor, data)
+        if error is not None:
+            patient.batch = _first_batch(module, data)
+            patient.choose_attack()
+            doctor.findings, doctor.skipped = visit.examine(patient, checks)
+            doctor.findings.insert(0, failure(START, error))
+    return Diagnosis(_subject(patient), doctor.findings, doctor.skipped)
+
+
+_USUAL = PGD(ThreatModel(eps=8 / 255), steps=5, step_size=2 / 255)
+
+
+def _prescribe(patient: Patient, attack: Any) -> None:
+    """Fill in the attack, and what training does with it."""
+    module = patient.module
+    own = visit.own_attacks(module) if isinstance(module, nn.Module) else []
+    if isinstance(attack, AdversarialTraining):
+        patient.training = attack
+    elif isinstance(attack, Attack | AttackSchedule):
+        patient.training.attack = attack
+    elif isinstance(attack, ThreatModel):
+        patient.training.attack = PGD(attack, steps=5)
+    elif attack is not None:
+        raise TypeError(
+            f"attack is a {type(attack).__name__}; expected an attack such as "
+            "PGD(ThreatModel(eps=8 / 255), steps=5), a ThreatModel, or the "
+            "AdversarialTraining callback."
+        )
+    elif own:
+        patient.training.attack = own[0][1]
+    patient.guess = attack is None and not own
+    patient.attacks_itself = bool(own)
+    dual = patient.training.mode == "dual"
+    patient.streams = visit.streams_of(own[0][0]) if own else 1 + dual
+
+
+def _data(patient: Patient, data: Any) -> Any:
+    """Return what `Trainer.fit` takes, or None where the module has a loader."""
+    module = patient.module
+    if data is None and is_overridden("train_dataloader", module, pl.LightningModule):
+        return None
+    if data is None:
+        data = RandomPictures()
+    if isinstance(data, RandomPictures):
+        patient.random_data = True
+        if not patient.guess:
+            data.normalize = patient.threat_model.normalize
+    if isinstance(data, Tensor | list | tuple | Mapping):
+        # The step may write into its batch; the one given stays as it is.
+        copied = pytree.tree_map_only(Tensor, Tensor.clone, data)
+        return DataLoader([copied], batch_size=None)  # type: ignore[arg-type]
+    classes = getattr(getattr(data, "dataset", None), "classes", None)
+    count = getattr(data, "num_classes", len(classes) if classes else None)
+    patient.data_classes = None if patient.random_data else count
+    return data
+
+
+def _visit(doctor: Doctor, data: Any) -> Exception | None:
+    """Let the doctor see the first training step; return what kept it from that."""
+    patient = doctor.patient
+    options = {"max_epochs": 100, **patient.options, **_FORCED}
+    options |= {"callbacks": [doctor], "logger": DummyLogger()}
+    try:
+        _check_strategy(patient.options.get("strategy", "auto"))
+        trainer = pl.Trainer(**options)
+        refusals.check_trainable(trainer, patient.module)
+        visit.hold_still(patient.module)
+        if isinstance(data, pl.LightningDataModule):
+            trainer.fit(patient.module, datamodule=data)
+        else:
+            trainer.fit(patient.module, train_dataloaders=data)
+    except FinishedError:
+        return None
+    except Exception as error:
+        return error
+    return RuntimeError(
+        "training ended before its first step: there is no batch, or "
+        "on_train_batch_start returned -1."
+    )
+
+
+def _check_strategy(strategy: Any) -> None:
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if any(each in name.lower() for each in ("fsdp", "modelparallel", "stage_3")):
+        raise ValueError(
+            f"the strategy {name} shards parameters over processes, so that they "
+            "cannot be set aside while attacking; use strategy='ddp'."
+        )
+
+
+def _first_batch(module: Any, data: Any) -> Any:
+    """Return the first batch without a Trainer; None where that fails."""
+    try:
+        source = module if data is None else data
+        if isinstance(source, pl.LightningDataModule):
+            source.setup("fit")
+        if hasattr(source, "train_dataloader"):
+            source = source.train_dataloader()
+        return next(iter(source))
+    except Exception:
+        return None
+
+
+def _subject(patient: Patient) -> str:
+    """Say in a line what was examined."""
+    attack, kind = patient.attack, type(patient.module).__name__
+    ball = f"{type(attack).__name__}, {labels.ball(attack.threat_model)}"
+    parts = [kind, f"{ball}, {attack.steps} steps", patient.precision]
+    try:
+        shapes = Counter(tuple(each.shape) for each in patient.selected.pictures)
+        device = str(patient.device)
+    except Exception:
+        return "; ".join(parts)
+    seen = [f"{n} of {' x '.join(map(str, shape))}" for shape, n in shapes.items()]
+    return "; ".join([kind, f"views: {' and '.join(seen)}", *parts[1:], device])
+
+
+@contextmanager
+def _protected(module: Any) -> Iterator[Exception | None]:
+    """Put back the module and the random streams; say so if that is impossible."""
+    obstacle: Exception | None = None
+    with ExitStack() as stack:
+        if torch.cuda.is_available():
+            device = torch.device("cuda", torch.cuda.current_device())
+            stack.enter_context(rng.forked(device))
+        try:
+            if isinstance(module, nn.Module):
+                stack.enter_context(untouched(module))
+        except (TypeError, ValueError) as error:
+            obstacle = error
+        yield obstacle
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Leave the talking to the findings."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [each.level for each in loggers]
+    try:
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+_TALKATIVE = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")

@@ -1,0 +1,55 @@
+"""Exceptions as findings: what was raised, and by which line of whose code."""
+
+from __future__ import annotations
+
+import site
+import sysconfig
+import traceback
+from pathlib import Path
+
+from lightly_adv.doctor.findings import Finding
+
+OWN = str(Path(__file__).parents[1])
+"""The folder of this package."""
+
+LONGEST = 400
+"""Characters of a message that are shown."""
+
+
+class SkipError(Exception):
+    """A check cannot be made, for a reason that another one tells."""
+
+
+def failure(name: str, error: BaseException) -> Finding:
+    """Return an exception as a finding that fails.
+
+    Messages of this package say what to do and come as they are. Others come with
+    their type and with the line of the user's code that they passed last.
+    """
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}..."
+    frames = traceback.extract_tb(error.__traceback__)
+    if not (frames and frames[-1].filename.startswith(OWN)):
+        text = f"{type(error).__name__}: {text}{_place(frames)}"
+    lines = "".join(traceback.format_exception(error))
+    return Finding(name, "FAIL", text, traceback=lines)
+
+
+def _place(frames: traceback.StackSummary) -> str:
+    """Name the innermost line that belongs to neither us nor an installed package."""
+    theirs = [each for each in frames if not each.filename.startswith(_INSTALLED)]
+    if not theirs:
+        return ""
+    last = theirs[-1]
+    return f" (raised in {last.name}, {Path(last.filename).name}:{last.lineno})"
+
+
+_INSTALLED = (
+    OWN,
+    "<",
+    sysconfig.get_path("stdlib"),
+    *{sysconfig.get_path("purelib"), sysconfig.get_path("platlib")},
+    *site.getsitepackages(),
+)
+"""Where code lies that the user did not write."""

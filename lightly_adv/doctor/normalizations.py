@@ -1,0 +1,198 @@
+"""Which normalisation a picture came from, told from its values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from timm.data import constants
+from torch import Tensor
+
+from lightly_adv.functional import pixels
+from lightly_adv.threat_model import RANGE_TOLERANCE
+from lightly_adv.types import Normalize
+
+GRID = 0.02
+"""How far from a multiple of 1/255 a pixel may lie, in units of 1/255."""
+
+SAMPLE = 1 << 16
+"""Values of each channel of a view that are looked at for the grid."""
+
+PLAIN = "none (plain pixels)"
+
+_USUAL: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+    "ImageNet's": (
+        constants.IMAGENET_DEFAULT_MEAN,
+        constants.IMAGENET_DEFAULT_STD,
+    ),
+    "CIFAR-10's": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "CIFAR-10's (with the other std)": (
+        (0.4914, 0.4822, 0.4465),
+        (0.2023, 0.1994, 0.2010),
+    ),
+    "CIFAR-100's": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "CLIP's": (constants.OPENAI_CLIP_MEAN, constants.OPENAI_CLIP_STD),
+    "that of [-1, 1] (mean and std 0.5)": ((0.5,), (0.5,)),
+    "MNIST's": ((0.1307,), (0.3081,)),
+}
+_BYTES = ((0.0,), (1 / 255,))
+_TWICE = ((0.0,), (255.0,))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way in which pixels may have become what they are.
+
+    Args:
+        name: What it is called.
+        normalize: Mean and std that undo it, None for nothing.
+        kind: "plain", "once", "double" (normalised twice), or "scale" (not divided by
+            255, or twice).
+    """
+
+    name: str
+    normalize: Normalize | None
+    kind: str
+
+
+@dataclass(frozen=True)
+class Values:
+    """What is kept of pictures: undoing a normalisation keeps the order of values.
+
+    Args:
+        low: Smallest value of each channel.
+        high: Largest value of each channel.
+        sample: Some values of each channel, (C, N); none of pictures in 16 bits, which
+            are too coarse for the grid.
+    """
+
+    low: Tensor
+    high: Tensor
+    sample: Tensor
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What pictures look like once a normalisation is undone.
+
+    Args:
+        low: Smallest pixel of each channel.
+        high: Largest pixel of each channel.
+        on_grid: Share of pixels that are multiples of 1/255.
+    """
+
+    low: Tensor
+    high: Tensor
+    on_grid: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether all pixels lie in [0, 1]."""
+        low, high = float(self.low.min()), float(self.high.max())
+        return low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
+
+    @property
+    def exact(self) -> bool:
+        """Whether pixels came out of 8 bits in just this way."""
+        return self.on_grid > 0.95
+
+    @property
+    def gap(self) -> float:
+        """How much of [0, 1] is left empty at both ends, on average, in [0, 0.5]."""
+        return float((self.low + 1 - self.high).mean() / 2)
+
+
+def values_of(views: Sequence[Tensor]) -> Values:
+    """Summarise views of shape (B, ..., C, H, W) with equally many channels."""
+    rows = [view.detach().float().movedim(-3, 0).flatten(1) for view in views]
+    ranges = [each.aminmax(dim=1) for each in rows]
+    coarse = any(view.dtype in (torch.float16, torch.bfloat16) for view in views)
+    picked = [row[:, :: max(1, row.shape[1] // SAMPLE)] for row in rows]
+    sample = torch.cat(picked, dim=1).cpu()
+    return Values(
+        torch.stack([each.min for each in ranges]).amin(dim=0).cpu(),
+        torch.stack([each.max for each in ranges]).amax(dim=0).cpu(),
+        sample[:, :0] if coarse else sample,
+    )
+
+
+def fit(values: Values, normalize: Normalize | None) -> Fit:
+    """Undo a normalisation.
+
+    Examples:
+        >>> view = torch.tensor([0, 51, 255]).view(1, 1, 1, 3) / 255
+        >>> found = fit(values_of([view]), None)
+        >>> found.inside, found.exact, found.gap
+        (True, True, 0.0)
+    """
+    low, high, sample = (
+        pixels.to_pixels(each[..., None, None], normalize)[..., 0, 0]
+        for each in (values.low, values.high, values.sample.T)
+    )
+    steps = sample * 255
+    near = (steps - steps.round()).abs() < GRID
+    return Fit(low, high, float(near.float().mean()) if near.numel() else 0.0)
+
+
+def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]:
+    """Yield what pictures with so many channels may have gone through.
+
+    Args:
+        channels: Number of channels.
+        declared: What they are said to have gone through; doubles of it come first.
+    """
+    yield Candidate(PLAIN, None, "plain")
+    once = {
+        name: stats
+        for name, stats in _USUAL.items()
+        if len(stats[0]) in (1, channels) and (name != "MNIST's" or channels == 1)
+    }
+    for name, stats in once.items():
+        yield Candidate(name, _normalize(stats, channels), "once")
+    yield Candidate("0..255", _normalize(_BYTES, channels), "scale")
+    yield Candidate("divided by 255 twice", _normalize(_TWICE, channels), "scale")
+    if declared is not None:
+        once = {"the given one": (declared["mean"], declared["std"]), **once}
+    for first, inner in once.items():
+        scaled = _normalize(_both(inner, _BYTES), channels)
+        yield Candidate(f"{first} applied to 0..255", scaled, "scale")
+        for second, outer in once.items():
+            name = f"{second} after {first}" if first != second else f"{first} twice"
+            stats = _both(outer, inner)
+            yield Candidate(name, _normalize(stats, channels), "double")
+
+
+def best(values: Values, declared: Normalize | None) -> Candidate | None:
+    """Return the candidate that explains the pictures best; None if none does.
+
+    The one that puts pixels onto multiples of 1/255 is certain. Without such traces
+    of 8 bits it is the one that fills [0, 1] best, and the simpler one in doubt.
+    """
+    found: list[tuple[bool, float, Candidate]] = []
+    for each in candidates(len(values.low), declared):
+        seen = fit(values, each.normalize)
+        if seen.inside:
+            doubt = 0.0 if each.kind in ("plain", "once") else 0.05
+            found.append((not seen.exact, round(seen.gap, 3) + doubt, each))
+    return min(found, key=lambda each: each[:2])[2] if found else None
+
+
+def _both(
+    outer: tuple[Sequence[float], Sequence[float]],
+    inner: tuple[Sequence[float], Sequence[float]],
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and std that undo first the outer, then the inner normalisation."""
+    length = max(len(outer[0]), len(inner[0]))
+    mean_o, std_o, mean_i, std_i = (
+        torch.tensor(list(each), dtype=torch.float64).expand(length)
+        for each in (*outer, *inner)
+    )
+    return (mean_o * std_i + mean_i).tolist(), (std_o * std_i).tolist()
+
+
+def _normalize(
+    stats: tuple[Sequence[float], Sequence[float]], channels: int
+) -> Normalize:
+    mean, std = (list(each) * (channels if len(each) == 1 else 1) for each in stats)
+    return {"mean": mean, "std": std}

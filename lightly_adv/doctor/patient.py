@@ -1,0 +1,366 @@
+"""What is examined: a module, a batch, an attack, and evaluations that leave no trace.
+
+Everything that costs an evaluation is kept, so that checks can share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from lightly_adv.attacks import PGD, Attack, gradients
+from lightly_adv.callbacks import AdversarialTraining
+from lightly_adv.doctor import normalizations, targets, trim
+from lightly_adv.doctor.failures import SkipError
+from lightly_adv.doctor.targets import Target
+from lightly_adv.doctor.untouched import untouched
+from lightly_adv.isolation import report, routes
+from lightly_adv.isolation.isolated import Isolation, isolated
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.training import views
+from lightly_adv.training.per_view import attack_per_view
+from lightly_adv.training.step_objective import Step, StepObjective, loss_of
+from lightly_adv.training.views import SelectedViews
+
+ATTACK_SECONDS = 15.0
+"""How long the attack may take; one that would take longer is examined shortened."""
+
+STEP_SECONDS = 4.0
+"""How long a training step may take; if it takes longer, pictures are left out."""
+
+FEWEST = 8
+"""Pictures of a batch that are kept in any case."""
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """What one training step did.
+
+    Args:
+        loss: Its loss.
+        trains: Whether the loss depends on a parameter that is trained.
+        changes: Names of what it changed in the module and in the random streams.
+        targets: Classes that a cross-entropy was given.
+    """
+
+    loss: float
+    trains: bool
+    changes: list[str]
+    targets: list[Target]
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What the attack did.
+
+    Args:
+        attack: The attack, shortened if the given one takes too long.
+        views: The perturbed views.
+        seconds: How long the given attack takes.
+    """
+
+    attack: Attack
+    views: list[Tensor]
+    seconds: float
+
+
+@dataclass
+class Patient:
+    """A module with its first batch, inside a training step that is never finished.
+
+    Args:
+        module: The LightningModule.
+        training: Attack, mode, view policy and the like. Its attack has the threat
+            model to check pictures against.
+        batch: The first batch; None if there is none.
+        step: The training step, as a function of the batch; None if training does
+            not start.
+        options: Options of the Trainer.
+        precision: What the Trainer computes with.
+        random_data: Whether the pictures are made up.
+        data_classes: How many classes the data have, if they tell.
+        steps_per_epoch: How many batches an epoch has, if known.
+        streams: How often a step of training passes the network in all: 2 on clean
+            and adversarial views.
+        attacks_itself: Whether the training step holds the attack itself, as that of
+            `PretextModule` does.
+        guess: Whether no attack was given, so that one has to be chosen.
+        full_size: Pictures in the batch before some were left out; None if all of them
+            are there.
+    """
+
+    module: Any
+    training: AdversarialTraining
+    batch: Any = None
+    step: Step | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    precision: str = "32-true"
+    random_data: bool = False
+    data_classes: int | None = None
+    steps_per_epoch: float | None = None
+    streams: int = 1
+    attacks_itself: bool = False
+    guess: bool = False
+    full_size: int | None = None
+
+    def choose_attack(self) -> None:
+        """Where no attack was given, choose one that fits the pictures."""
+        if self.guess:
+            self.training.attack = usual_attack(self.batch)
+
+    def hurry(self) -> None:
+        """Leave out pictures of a batch for which steps take too long."""
+        try:
+            size = trim.batch_size(self.selected.pictures) or 0
+        except (TypeError, ValueError):
+            return
+        if size <= FEWEST:
+            return
+        seconds = self._probe(size, FEWEST) * size / FEWEST
+        count = max(FEWEST, int(size * STEP_SECONDS / max(seconds, STEP_SECONDS)))
+        if count < size:
+            self.batch = trim.first(self.batch, size=size, count=count)
+            self.full_size = size
+            del self.selected
+
+    def _probe(self, size: int, count: int) -> float:
+        """Return the seconds that a step takes on a few pictures; 0 if it fails."""
+        few = trim.first(self.batch, size=size, count=count)
+        best = math.inf
+        for _ in range(2):
+            try:
+                best = min(best, self._step_seconds(few))
+            except Exception:
+                return 0.0
+            if best * size / count < STEP_SECONDS:
+                break
+        return best
+
+    @property
+    def attack(self) -> Attack:
+        """The attack, as it is at the end of training."""
+        return self.training.attack.at(1.0)
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        """What the attack may do."""
+        return self.training.attack.threat_model
+
+    @functools.cached_property
+    def selected(self) -> SelectedViews:
+        """The views under attack.
+
+        Raises:
+            SkipError: If there is no batch.
+            TypeError: If the batch holds no picture in a floating dtype.
+            ValueError: If it holds no picture, or not those asked for.
+        """
+        if self.batch is None:
+            raise SkipError
+        return views.select_views(
+            self.batch,
+            policy=self.training.views,
+            normalize=self.threat_model.normalize,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pictures are."""
+        return self.selected.views[0].device
+
+    @functools.cached_property
+    def objective(self) -> StepObjective:
+        """The loss of the training step as the attack sees it."""
+        return StepObjective(
+            step=self.training_step,
+            module=self.module,
+            isolation=Isolation(self.module),
+            selected=self.selected,
+            bn_mode=self.training.bn_mode,
+        )
+
+    @property
+    def training_step(self) -> Step:
+        """The training step.
+
+        Raises:
+            SkipError: If training does not start.
+        """
+        if self.step is None:
+            raise SkipError
+        return self.step
+
+    @functools.cached_property
+    def run(self) -> StepRun:
+        """The training step on the clean batch, taken once and taken back."""
+        with untouched(self.module):
+            before = report.snapshot(self.module)
+            with targets.watched(self.batch) as seen:
+                loss = loss_of(self.training_step(self.batch))
+            changes = before.changes(report.snapshot(self.module))
+        return StepRun(float(loss.detach()), loss.requires_grad, changes, seen)
+
+    @functools.cached_property
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """The loss on the clean views as the attack sees it, computed twice."""
+        first, second = (
+            self._value(self.objective, self.selected.views) for _ in range(2)
+        )
+        return first, second
+
+    @functools.cached_property
+    def grads(self) -> list[Tensor | None]:
+        """The gradient of that loss for every view; None where none arrives."""
+        return self._timed_grads[0]
+
+    @functools.cached_property
+    def attacked(self) -> Attacked:
+        """The views under the attack.
+
+        Raises:
+            SkipError: If the pictures are not what the threat model says.
+        """
+        try:
+            for view in self.selected.views:
+                self.threat_model.room(view)
+        except (TypeError, ValueError) as error:
+            raise SkipError from error
+        attack = self.attack
+        share = self._timed_grads[1] * self.evaluations / ATTACK_SECONDS
+        if share > 1:
+            steps = max(1, int(attack.steps / share))
+            attack = _shortened(attack, steps)
+        with clock(self.device) as taken:
+            found = self._run_attack(attack, self.objective)
+        scale = self.attack.evaluations / attack.evaluations
+        return Attacked(attack, found, taken[0] * scale)
+
+    @functools.cached_property
+    def attacked_loss(self) -> Tensor:
+        """The loss on the perturbed views, as the attack sees it."""
+        return self._value(self.objective, self.attacked.views)
+
+    @functools.cached_property
+    def nudged_loss(self) -> Tensor:
+        """That loss after one step of eps / 10 along the gradient."""
+        length = self.threat_model.eps / 10
+        small = Attack(
+            dataclasses.replace(self.threat_model, eps=length),
+            steps=1,
+            step_size=length,
+            random_start=False,
+        )
+        return self._value(self.objective, self._run_attack(small, self.objective))
+
+    @functools.cached_property
+    def batch_losses(self) -> tuple[Tensor, Tensor]:
+        """The loss before and after the attack under `bn_mode="batch"`."""
+        objective = dataclasses.replace(self.objective, bn_mode="batch")
+        found = self._run_attack(self.attacked.attack, objective)
+        clean = self._value(objective, self.selected.views)
+        return clean, self._value(objective, found)
+
+    @functools.cached_property
+    def trained_loss(self) -> float:
+        """The loss on the perturbed views as it is trained on: in train mode."""
+        perturbed = self.selected.replace(self.attacked.views)
+        with (
+            isolated(self.module),
+            torch.no_grad(),
+            routes.bn_route(routes.ADV),
+        ):
+            return float(loss_of(self.training_step(perturbed)).detach())
+
+    @functools.cached_property
+    def step_seconds(self) -> float:
+        """How long the training step takes, forward and backward, without attack."""
+        return self._step_seconds(self.batch)
+
+    def _step_seconds(self, batch: Any) -> float:
+        with clock(self.device) as taken, untouched(self.module):
+            loss = loss_of(self.training_step(batch))
+            trained = [each for each in self.module.parameters() if each.requires_grad]
+            if loss.requires_grad and trained:
+                torch.autograd.grad(loss, trained, allow_unused=True)
+        return taken[0]
+
+    @property
+    def evaluations(self) -> int:
+        """How often the attack evaluates the loss in a step."""
+        each = len(self.selected.views) if self.training.independent else 1
+        return each * self.attack.evaluations
+
+    @functools.cached_property
+    def _timed_grads(self) -> tuple[list[Tensor | None], float]:
+        with clock(self.device) as taken:
+            found = self.differentiate()
+        return found, taken[0]
+
+    def differentiate(self) -> list[Tensor | None]:
+        """Differentiate the loss with respect to the clean views, as attacks do.
+
+        Raises:
+            UnreachedError: If no view matters to the loss.
+            ValueError: If the gradient is NaN.
+        """
+        leaves = [view.detach().clone() for view in self.selected.views]
+        return gradients.gradients(self.objective, leaves, [True] * len(leaves))
+
+    def _run_attack(self, attack: Attack, objective: StepObjective) -> list[Tensor]:
+        run = attack_per_view if self.training.independent else type(attack).__call__
+        generator = Generator().manual_seed(0)
+        return run(attack, objective, self.selected.views, generator=generator)
+
+    def _value(self, objective: StepObjective, views: Sequence[Tensor]) -> Tensor:
+        with torch.no_grad():
+            return objective(views).detach()
+
+
+@contextmanager
+def clock(device: torch.device) -> Iterator[list[float]]:
+    """Measure the seconds that a block takes, with what it left to the device."""
+    taken: list[float] = []
+    _wait(device)
+    start = time.perf_counter()
+    yield taken
+    _wait(device)
+    taken.append(time.perf_counter() - start)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _shortened(attack: Attack, steps: int) -> Attack:
+    """Return the attack with fewer steps, if it is one that has them."""
+    try:
+        return dataclasses.replace(attack, steps=steps, restarts=1)
+    except (TypeError, ValueError):
+        return attack
+
+
+def usual_attack(batch: Any) -> Attack:
+    """Return PGD at 8/255 with the normalisation that the pictures show.
+
+    What cannot be told from them is left for the checks to find.
+    """
+    threat_model = ThreatModel(eps=8 / 255)
+    try:
+        found = views.select_views(batch, policy=None, normalize=None)
+        values = normalizations.values_of(found.pictures)
+        candidate = normalizations.best(values, None)
+    except (TypeError, ValueError, RuntimeError):
+        candidate = None
+    if candidate is not None and candidate.kind == "once":
+        threat_model = dataclasses.replace(threat_model, normalize=candidate.normalize)
+    return PGD(threat_model, steps=5, step_size=2 / 255)
