@@ -7,9 +7,12 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
+
+import torch
+from torch import nn
 
 from lightly_adv.cli import console, fractions
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
@@ -20,36 +23,42 @@ from lightly_adv.evaluation import (
     labels,
     list_suites,
 )
+from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.models import Ensemble
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
 
 EXAMPLES = """\
 The network and the data are those of the run that the checkpoint lies in; options of
-the data change them.
+the data change them. Several checkpoints are attacked as one ensemble, which answers
+with the mean of their probabilities, on the data of the first one.
 
 examples:
   lightly-adv evaluate runs/finetune/checkpoints/best-robust.ckpt
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --norm L2 --eps 0.5
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --data.root OTHER_PICTURES
+  lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
 """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Evaluate a checkpoint on test pictures; return the exit code."""
+    """Evaluate a checkpoint, or an ensemble, on test pictures; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
-    checkpoint: Path = options.checkpoint
-    folder = RunFolder.of_checkpoint(checkpoint)
-    cli = _restore(checkpoint, folder, others)
-    threat_model = _changed(cli.threat_model, norm=options.norm, eps=options.eps)
+    _check_once(options.members)
+    members = {path: _restore(path, others) for path in options.members}
+    _check_members(members)
+    threat_model = _threat_model(members.values(), norm=options.norm, eps=options.eps)
     limit = {} if options.max_samples is None else {"max_samples": options.max_samples}
     suite = create_suite(options.suite, **limit)
-    name = f"{checkpoint.stem}, {suite.name}, {labels.ball(threat_model)}"
-    out: Path = options.out or folder.path / f"{_file_name(name)}.json"
+    first, cli = next(iter(members.items()))
+    who = first.stem if len(members) == 1 else f"ensemble of {len(members)}"
+    name = f"{who}, {suite.name}, {labels.ball(threat_model)}"
+    out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another file with --out.")
     cli.datamodule.setup("test")
     report = evaluate_robustness(
-        cli.model,
+        _model(members.values()),
         cli.datamodule.test_dataloader(),
         threat_model,
         suite=suite,
@@ -58,31 +67,98 @@ def run(arguments: Sequence[str]) -> int:
         progress=sys.stderr.isatty(),
     )
     console.say(str(report))
-    write_json(out, json.loads(report.to_json(name=checkpoint.stem)))
+    content = json.loads(report.to_json(name=who))
+    write_json(out, {**content, "checkpoints": [str(path) for path in members]})
     console.say(f"evaluate: the report is in {out}")
     return 0
 
 
-def _restore(checkpoint: Path, folder: RunFolder, others: Sequence[str]) -> FinetuneCLI:
-    """Return network, weights and data of a run."""
+def _restore(checkpoint: Path, others: Sequence[str]) -> FinetuneCLI:
+    """Return network, weights and data of the run that a checkpoint lies in."""
+    folder = RunFolder.of_checkpoint(checkpoint)
     config = str(folder.path / "config.yaml")
     # What the backbone was loaded from may be gone, and is in the weights anyway.
     fixed = ["--config", "model: {checkpoint: null}", "--ckpt_path", str(checkpoint)]
     cli = FinetuneCLI(["--config", config, *others, "--out", str(folder.path), *fixed])
+    _check_classes(cli.model, checkpoint)
     load_weights(cli.model, checkpoint)
     return cli
+
+
+def _check_classes(model: RobustClassifier, checkpoint: Path) -> None:
+    """Refuse weights for other classes than the data have."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    trained = len(content["state_dict"]["head.bias"])
+    if trained != model.num_classes:
+        raise ValueError(
+            f"{checkpoint} tells {trained} classes apart, but the data have "
+            f"{model.num_classes}; evaluate it on pictures of the classes that it was "
+            "trained on."
+        )
+
+
+def _check_once(paths: Sequence[Path]) -> None:
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is given twice; each member counts once.")
+
+
+def _check_members(members: Mapping[Path, FinetuneCLI]) -> None:
+    """Refuse members of an ensemble that answer different questions."""
+    counts = {path: cli.model.num_classes for path, cli in members.items()}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{path} {count}" for path, count in counts.items())
+        raise ValueError(
+            f"the checkpoints have different numbers of classes ({found}); an ensemble "
+            "needs classifiers of the same classes."
+        )
+    names = {
+        path: getattr(c.datamodule, "classes", None) for path, c in members.items()
+    }
+    (first, expected), *rest = names.items()
+    for path, classes in rest:
+        if expected and classes and classes != expected:
+            raise ValueError(
+                f"{first} was trained on the classes {expected}, {path} on {classes}; "
+                "an ensemble needs classifiers of the same classes."
+            )
+
+
+def _threat_model(members: Iterable[FinetuneCLI], **changes: Any) -> ThreatModel:
+    """Return what the attacks may do: that of the runs, with some of it changed."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    found = [dataclasses.replace(cli.threat_model, **given) for cli in members]
+    if any(each != found[0] for each in found):
+        balls = ", ".join(labels.ball(each) for each in found)
+        raise ValueError(
+            f"the runs of the checkpoints have different threat models ({balls}); say "
+            "which one to evaluate under with --norm and --eps."
+        )
+    return found[0]
+
+
+def _model(members: Iterable[FinetuneCLI]) -> nn.Module:
+    models: list[nn.Module] = [cli.model for cli in members]
+    return models[0] if len(models) == 1 else Ensemble(models)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lightly-adv evaluate",
-        description="Measure clean and robust accuracy of a fine-tuned classifier.",
+        description="Measure clean and robust accuracy of a fine-tuned classifier, or "
+        "of an ensemble of several.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("checkpoint", type=Path, help="<run>/checkpoints/<name>.ckpt")
+    add(
+        "members",
+        type=Path,
+        nargs="+",
+        metavar="checkpoint",
+        help="<run>/checkpoints/<name>.ckpt; several make an ensemble",
+    )
     add("--suite", default="pgd-20", help=f"one of {', '.join(list_suites())}")
     add("--norm", choices=get_args(Norm), help="default: that of the run")
     add("--eps", type=fractions.number, help="in pixels; default: that of the run")
@@ -92,11 +168,6 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="JSON file to write; default: in the folder of the run"
     )
     return parser
-
-
-def _changed(threat_model: ThreatModel, **changes: Any) -> ThreatModel:
-    given = {key: value for key, value in changes.items() if value is not None}
-    return dataclasses.replace(threat_model, **given)
 
 
 def _file_name(text: str) -> str:

@@ -42,3 +42,11 @@ class NoClasses(TinyDataModule):
     @property
     def num_classes(self) -> int:
         raise AttributeError("num_classes")
+
+
+class ThreeClasses(TinyDataModule):
+    """One that tells of a third class, of which there are no pictures."""
+
+    @property
+    def num_classes(self) -> int:
+        return 3
