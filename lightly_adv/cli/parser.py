@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import operator
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 from pytorch_lightning.cli import LightningArgumentParser
@@ -60,6 +62,21 @@ class Parser(LightningArgumentParser):
         set_loader(NAMES_MODE, names.load_yaml)
         options |= {"parser_mode": PARSER_MODE, "formatter_class": _Formatter}
         super().__init__(*args, **options)
+
+    def add_lightning_class_args(self, *args: Any, **options: Any) -> list[str]:
+        """Add the options of a class; numbers that may be whole are tried as such.
+
+        Python keeps one order for a set of types, the first that any package used, so
+        that Lightning's `int | float` may be read as `float | int`. One batch would
+        then mean all of them, the share 1.0.
+        """
+        added: list[str] = super().add_lightning_class_args(*args, **options)
+        for action in self._actions:
+            kinds = get_args(getattr(action, "_typehint", None))
+            if int in kinds and float in kinds:
+                ordered = sorted(kinds, key=lambda kind: kind is not int)
+                vars(action)["_typehint"] = functools.reduce(operator.or_, ordered)
+        return added
 
     def parse_with_names(self, arguments: Sequence[str]) -> Any:
         """Parse; where that fails, once more with names of attacks as their classes.

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import pytorch_lightning as pl
 
 from lightly_adv.cli.parser import Parser, summary
 
@@ -36,6 +39,21 @@ def test_errors_are_raised_and_not_printed() -> None:
     parser.add_argument("--count", type=int)
     with pytest.raises(ValueError, match="count"):
         parser.parse_args(["--count", "x"])
+
+
+@pytest.mark.parametrize("kinds", [int | float | None, float | int | None])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1", 1), ("2", 2), ("1.0", 1.0), ("0.5", 0.5)]
+)
+def test_one_batch_is_not_all_of_them(kinds: Any, text: str, expected: float) -> None:
+    class Trainer(pl.Trainer):
+        def __init__(self, limit: Any = None) -> None: ...
+
+    Trainer.__init__.__annotations__["limit"] = kinds
+    parser = Parser()
+    parser.add_lightning_class_args(Trainer, "trainer")
+    found = parser.parse_args([f"--trainer.limit={text}"]).trainer.limit
+    assert (found, type(found)) == (expected, type(expected))
 
 
 def test_help_leaves_out_most_of_the_trainer_and_config_nothing() -> None:
