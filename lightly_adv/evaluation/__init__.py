@@ -1,6 +1,8 @@
 """Robust accuracy that one can trust, and the pictures that show it."""
 
 from lightly_adv.evaluation import suites
+from lightly_adv.evaluation.differences import PairedDifference as PairedDifference
+from lightly_adv.evaluation.differences import paired_difference as paired_difference
 from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robustness
 from lightly_adv.evaluation.evaluate import robust_curve as robust_curve
 from lightly_adv.evaluation.report import RobustnessReport as RobustnessReport

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 
+AREA = 64.0
+"""Area of a marker, in square points; the largest is four times as large."""
 
-def accuracy_scatter(results: Sequence[Row], *, title: str | None = None) -> Figure:
+
+def accuracy_scatter(
+    results: Sequence[Row], *, size: str | None = None, title: str | None = None
+) -> Figure:
     """Draw clean against robust accuracy, one labelled marker per name.
 
     Rows of the same name are seeds: they are small dots, and their mean is the marker.
@@ -24,6 +29,8 @@ def accuracy_scatter(results: Sequence[Row], *, title: str | None = None) -> Fig
     Args:
         results: Rows with `name`, `clean_accuracy` and `robust_accuracy` in percent,
             as from `RobustnessReport.row`.
+        size: Key of a number that the areas of the markers stand for, such as
+            "epochs"; None for markers of one size.
         title: Written above.
 
     Raises:
@@ -36,7 +43,8 @@ def accuracy_scatter(results: Sequence[Row], *, title: str | None = None) -> Fig
         >>> type(accuracy_scatter([row])).__name__
         'Figure'
     """
-    groups = rows.by_name(results, needs=("clean_accuracy", "robust_accuracy"))
+    needs = ("clean_accuracy", "robust_accuracy", *([size] if size else []))
+    groups = rows.by_name(results, needs=needs)
     condition = _condition(results)
     figure = canvas.new_figure(6.0, 4.6)
     axes = canvas.plain_axes(figure, (0.11, 0.12, 0.86, 0.80))
@@ -48,17 +56,27 @@ def accuracy_scatter(results: Sequence[Row], *, title: str | None = None) -> Fig
     every = [point for each in seeds.values() for point in each]
     _set_limits(axes, every)
     _draw_limit(axes)
+    areas = _areas(
+        [fmean(row[size] for row in group) for group in groups.values()] if size else []
+    )
     colors = [canvas.look(index)[0] for index in range(len(groups))]
     for index, (each, mean) in enumerate(zip(seeds.values(), means, strict=True)):
-        _draw_points(axes, each, mean, index)
+        _draw_points(axes, each, mean, index, area=areas[index] if size else AREA)
     place.label_points(axes, means, list(groups), colors, avoid=every)
     axes.set_xlabel("clean accuracy (%)", color=canvas.INK)
     axes.set_ylabel(f"robust accuracy (%){condition}", color=canvas.INK)
-    if len(every) > len(means):
-        canvas.note(axes, "small: seeds, large: mean")
+    notes = ["small: seeds, large: mean"] if len(every) > len(means) else []
+    notes += [f"area: {size}"] if size else []
+    if notes:
+        canvas.note(axes, "; ".join(notes))
     if title:
         axes.set_title(title, color=canvas.INK, fontsize=11, loc="left")
     return figure
+
+
+def _areas(values: Sequence[float]) -> list[float]:
+    """Return areas in proportion to the values."""
+    return [4 * AREA * value / max(values) for value in values]
 
 
 def _condition(results: Sequence[Row]) -> str:
@@ -91,7 +109,9 @@ def _draw_limit(axes: Axes) -> None:
     )
 
 
-def _draw_points(axes: Axes, seeds: Sequence[Point], mean: Point, index: int) -> None:
+def _draw_points(
+    axes: Axes, seeds: Sequence[Point], mean: Point, index: int, *, area: float
+) -> None:
     color, marker = canvas.look(index)
     if len(seeds) > 1:
         x, y = zip(*seeds, strict=True)
@@ -99,7 +119,7 @@ def _draw_points(axes: Axes, seeds: Sequence[Point], mean: Point, index: int) ->
     axes.scatter(
         mean[0],
         mean[1],
-        s=64,
+        s=area,
         color=color,
         marker=marker,
         edgecolors="white",

@@ -1,0 +1,1 @@
+"""The parts of `paper_claims.py`, in the order in which they are used."""

@@ -1,0 +1,256 @@
+"""From results to rows, differences, Markdown and a figure."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import torch
+
+from claims.phases import SEEDS, TASKS, Classifier, Experiment
+from claims.settings import ENSEMBLE, SCRATCH, Arm
+from lightly_adv.evaluation import figures
+from lightly_adv.evaluation.differences import paired_difference
+
+Row = dict[str, Any]
+
+KEYS = ("clean_accuracy", "robust_accuracy")
+PACKAGES = ("lightly-adv", "torch", "lightly", "timm", "pytorch-lightning")
+
+
+def collect(experiment: Experiment) -> dict[str, Any]:
+    """Return the content of results.json."""
+    return {
+        "rows": rows(experiment),
+        "differences": differences(experiment),
+        "best_single_task": experiment.best_single().arm.task,
+        "seeds": experiment.seeds,
+        "settings": experiment.settings,
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def rows(experiment: Experiment) -> list[Row]:
+    """Return one row for every classifier and ensemble, with the seeds' values."""
+    baseline = _baseline(experiment)
+    found = [
+        _classifier_row(experiment, each, baseline) for each in experiment.classifiers
+    ]
+    best = experiment.best_single()
+    sizes = {TASKS: experiment.singles, SEEDS: [best] * len(experiment.singles)}
+    found += [_ensemble_row(experiment, name, each) for name, each in sizes.items()]
+    strong = experiment.key_rows(experiment.seeds[0])
+    for row in found:
+        if row["key"] in strong:
+            row["strong"] = _accuracies(experiment, row["key"], "strong")
+    return found
+
+
+def differences(experiment: Experiment) -> list[Row]:
+    """Return the comparisons that decide about the claims, in robust accuracy."""
+    return [
+        _difference(experiment, claim, first, second, part)
+        for claim, first, second, part in _comparisons(experiment)
+    ]
+
+
+def _comparisons(experiment: Experiment) -> list[tuple[str, str, str, str]]:
+    tasks = list(experiment.settings["pretraining"]["tasks"])
+    protocols = list(experiment.settings["finetuning"]["protocols"])
+    scratch, longer = (each.name for each in experiment.classifiers[:2])
+    adversarial = {task: Arm("adversarial", task) for task in tasks}
+    found = []
+    for arm in adversarial.values():
+        name = Classifier(arm, "AFF").name
+        found += [("a", name, scratch, "suite"), ("a", name, longer, "suite")]
+    for task, arm in adversarial.items():
+        for protocol in protocols:
+            pair = (
+                Classifier(each, protocol).name for each in (arm, Arm("standard", task))
+            )
+            found.append(("b", *pair, "suite"))
+    best = experiment.best_single()
+    standard = Classifier(Arm("standard", best.arm.task), "AFF").name
+    found += [("a", best.name, scratch, "strong"), ("b", best.name, standard, "strong")]
+    found += _ensemble_comparisons(experiment, best)
+    return found
+
+
+def _ensemble_comparisons(
+    experiment: Experiment, best: Classifier
+) -> list[tuple[str, str, str, str]]:
+    off, on, reversed_ = (
+        Arm("adversarial", ENSEMBLE, each) for each in ("off", "on", "reversed")
+    )
+    found = []
+    for protocol in ("SLF", "AFF"):
+        name = Classifier(off, protocol).name
+        single = Classifier(best.arm, protocol).name
+        found.append(("d", name, single, "suite"))
+        for arm in (on, reversed_):
+            found.append(("e", Classifier(arm, protocol).name, name, "suite"))
+    found += [("d", TASKS, best.name, "suite"), ("d", SEEDS, best.name, "suite")]
+    return [*found, ("d", TASKS, SEEDS, "suite"), ("d", TASKS, best.name, "strong")]
+
+
+def _difference(
+    experiment: Experiment, claim: str, first: str, second: str, part: str
+) -> Row:
+    flags = []
+    for name in (first, second):
+        results = [experiment.test_result(name, s, part) for s in experiment.seeds]
+        flags.append(torch.tensor([each["flags"]["robust"] for each in results]))
+    draws = experiment.settings["evaluation"]["draws"]
+    found = paired_difference(flags[0], flags[1], draws=draws)
+    each = (100 * (flags[0].double() - flags[1].double()).mean(dim=1)).tolist()
+    return {
+        "claim": claim,
+        "first": first,
+        "second": second,
+        "part": part,
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "seeds": dict(zip(map(str, experiment.seeds), each, strict=True)),
+    }
+
+
+def _classifier_row(
+    experiment: Experiment, classifier: Classifier, baseline: dict[int, float]
+) -> Row:
+    arm = classifier.arm
+    results = {seed: experiment.result(classifier, seed) for seed in experiment.seeds}
+    before = {
+        seed: {"passes": 0, "seconds": 0.0, "epochs": 0}
+        if arm == SCRATCH
+        else experiment.pretraining_result(arm, seed)
+        for seed in experiment.seeds
+    }
+    reached = {seed: _reached(results[seed], baseline[seed]) for seed in results}
+    every = [each for each in reached.values() if each is not None]
+    epochs = fmean(every) if len(every) == len(reached) else None
+    one = next(iter(results.values()))
+    passes_before = next(iter(before.values()))["passes"]
+    return {
+        "name": classifier.title,
+        "key": classifier.name,
+        "pretraining": arm.pretraining,
+        "task": arm.task,
+        "finetuning": classifier.protocol,
+        **_accuracies(experiment, classifier.name, "suite"),
+        "lr": experiment.best_rate(classifier),
+        "epochs": one["epochs"],
+        "pretraining_epochs": next(iter(before.values()))["epochs"],
+        "passes": one["passes"] + passes_before,
+        "finetuning_passes": one["passes"],
+        "seconds": fmean(results[s]["seconds"] + before[s]["seconds"] for s in results),
+        "epochs_to_baseline": epochs,
+        "epochs_to_baseline_seeds": {str(s): each for s, each in reached.items()},
+        "passes_to_baseline": epochs and epochs * one["passes_per_epoch"],
+        "passes_to_baseline_with_pretraining": epochs
+        and epochs * one["passes_per_epoch"] + passes_before,
+    }
+
+
+def _ensemble_row(
+    experiment: Experiment, name: str, members: Sequence[Classifier]
+) -> Row:
+    rows = [
+        _classifier_row(experiment, each, _baseline(experiment)) for each in members
+    ]
+    best = experiment.best_single().arm.task
+    titles = {
+        TASKS: f"ensemble of {len(members)} tasks",
+        SEEDS: f"ensemble of {len(members)} seeds of {best}",
+    }
+    return {
+        "name": titles[name],
+        "key": name,
+        "pretraining": "adversarial",
+        "task": ", ".join(str(each.arm.task) for each in members)
+        if name == TASKS
+        else best,
+        "finetuning": "ensemble",
+        **_accuracies(experiment, name, "suite"),
+        **{key: sum(row[key] for row in rows) for key in ("passes", "seconds")},
+        "epochs": rows[0]["epochs"],
+    }
+
+
+def _accuracies(experiment: Experiment, name: str, part: str) -> Row:
+    found = {s: experiment.test_result(name, s, part) for s in experiment.seeds}
+    return {
+        **{key: fmean(each[key] for each in found.values()) for key in KEYS},
+        "suite": found[experiment.seeds[0]]["suite"],
+        "seeds": {
+            str(s): {key: each[key] for key in KEYS} for s, each in found.items()
+        },
+    }
+
+
+def _baseline(experiment: Experiment) -> dict[int, float]:
+    """Return the best robust validation accuracy of scratch, by seed."""
+    scratch = experiment.classifiers[0]
+    return {
+        seed: max(experiment.result(scratch, seed)["val_robust"])
+        for seed in experiment.seeds
+    }
+
+
+def _reached(result: Row, target: float) -> int | None:
+    """Return after how many epochs the validation accuracy is there, if ever."""
+    history = result["val_robust"]
+    return next((n for n, value in enumerate(history, 1) if value >= target), None)
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """Return tables of rows and differences."""
+    lines = [
+        "| pre-training, fine-tuning | clean | robust | seeds "
+        "| epochs to scratch's best | passes to it, with pre-training (thousands) "
+        "| all passes | strong |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in content["rows"]:
+        each = [seed["robust_accuracy"] for seed in row["seeds"].values()]
+        spread = f"{', '.join(f'{v:.1f}' for v in each)} (sd {pstdev(each):.1f})"
+        epochs = row.get("epochs_to_baseline")
+        strong = row.get("strong", {}).get("robust_accuracy")
+        reached = "- | -"
+        if epochs is not None:
+            passes = (
+                row["passes_to_baseline"],
+                row["passes_to_baseline_with_pretraining"],
+            )
+            own, both = (each / 1000 for each in passes)
+            reached = f"{epochs:.1f} | {own:.0f}, {both:.0f}"
+        again = "" if strong is None else f"{strong:.1f}"
+        lines.append(
+            f"| {row['name']} | {row['clean_accuracy']:.1f} "
+            f"| {row['robust_accuracy']:.1f} | {spread} "
+            f"| {reached} | {row['passes'] / 1000:.0f} | {again} |"
+        )
+    lines += [
+        "",
+        "| claim | comparison | difference | seeds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for each in content["differences"]:
+        seeds = ", ".join(f"{value:+.1f}" for value in each["seeds"].values())
+        strong = ", strong attack" if each["part"] == "strong" else ""
+        lines.append(
+            f"| ({each['claim']}) | {each['first']} - {each['second']}{strong} "
+            f"| {each['difference']:+.1f} [{each['low']:+.1f}, {each['high']:+.1f}] "
+            f"| {seeds} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """Draw clean against robust accuracy, the size of a marker for its epochs."""
+    shown = [row for row in content["rows"] if row["finetuning"] in ("AFF", "ensemble")]
+    figure = figures.accuracy_scatter(shown, size="epochs")
+    figures.save(figure, path)

@@ -1,0 +1,308 @@
+"""Pre-training and fine-tuning of one seed, and attacks on what comes out."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from claims.settings import (
+    ENSEMBLE,
+    Arm,
+    Settings,
+    attack_of,
+    threat_model_of,
+    write,
+)
+from claims.simclr import SimCLR
+from lightly_adv import AdversarialTraining
+from lightly_adv.attacks import AttackSchedule
+from lightly_adv.callbacks import RobustValidation
+from lightly_adv.data import ImageFolderDataModule
+from lightly_adv.data.pictures import Pictures
+from lightly_adv.evaluation import Suite, create_suite, evaluate_robustness
+from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.models import create_backbone, save_backbone
+from lightly_adv.models.ensemble import Ensemble
+from lightly_adv.models.pretext import create_pretext_task
+from lightly_adv.training.optimizers import OneCycleSGD
+
+
+def pretrain(
+    settings: Settings, root: Path, path: Path, *, arm: Arm, seed: int
+) -> None:
+    """Train a backbone without labels; write it and what it cost."""
+    chosen = settings["pretraining"]
+    data = data_module(settings, root, seed, "pretraining")
+    attack = AttackSchedule(attack_of(settings, "pretraining"), ramp=chosen["ramp"])
+    pl.seed_everything(seed, verbose=False)
+    module, callbacks = _pretraining_module(settings, arm, attack)
+    epochs = epochs_of(settings, arm)
+    seconds, _ = _fit(module, data, epochs, callbacks, validate=False)
+    save_backbone(module.backbone, path.with_suffix(".safetensors"), overwrite=True)
+    logged = {k: float(v) for k, v in module.trainer.callback_metrics.items()}
+    passes = epochs * len(data.train_dataset) * passes_of(settings, arm)
+    result = {"epochs": epochs, "passes": passes, "seconds": seconds, "logged": logged}
+    write(path, result)
+
+
+def finetune(
+    settings: Settings,
+    root: Path,
+    path: Path,
+    *,
+    backbone: Path | None,
+    protocol: str,
+    lr: float,
+    factor: int,
+    seed: int,
+    fitting_seed: int,
+) -> None:
+    """Train a classifier on the labels of a seed; write it and its history.
+
+    Args:
+        settings: See `settings.read`.
+        root: Folder of the pictures.
+        path: Where the result goes; the weights are beside it.
+        backbone: Weights of the pre-trained backbone; None for scratch.
+        protocol: "SLF", "ALF" or "AFF".
+        lr: Highest learning rate.
+        factor: How many times the epochs of the protocol.
+        seed: Chooses labelled and validation pictures.
+        fitting_seed: Seeds initial weights, order and noise.
+    """
+    chosen = settings["finetuning"]
+    how = chosen["protocols"][protocol]
+    data = data_module(settings, root, seed, "finetuning")
+    pl.seed_everything(fitting_seed, verbose=False)
+    classifier = new_classifier(settings, data.num_classes, protocol, backbone, lr)
+    suite = create_suite("pgd", **settings["evaluation"]["validation"])
+    validation = RobustValidation(threat_model_of(settings), suite=suite)
+    epochs = factor * how["epochs"]
+    seconds, history = _fit(classifier, data, epochs, [validation], validate=True)
+    torch.save(classifier.state_dict(), path.with_suffix(".pt"))
+    steps = chosen["attack"]["steps"] if how["attacked"] else 0
+    passes_per_epoch = len(data.train_dataset) * (steps + 1)
+    result = {
+        "epochs": epochs,
+        "passes_per_epoch": passes_per_epoch,
+        "passes": epochs * passes_per_epoch,
+        "seconds": seconds,
+        "val_clean": [each["val_top1"] for each in history],
+        "val_robust": [each["val_robust_top1"] for each in history],
+    }
+    write(path, result)
+
+
+def test(
+    settings: Settings,
+    root: Path,
+    path: Path,
+    *,
+    members: list[tuple[Path, str]],
+    suite: dict[str, Any],
+    seed: int,
+) -> None:
+    """Attack a classifier, or an ensemble of several, on the test pictures.
+
+    Args:
+        settings: See `settings.read`.
+        root: Folder of the pictures.
+        path: Where the report goes.
+        members: Weights and protocol of each classifier.
+        suite: Name and options of the suite.
+        seed: Of the data, and of the noise.
+    """
+    data = data_module(settings, root, seed, "finetuning")
+    loader = data.test_dataloader()
+    models = []
+    for weights, protocol in members:
+        model = new_classifier(settings, data.num_classes, protocol, None, lr=0.1)
+        model.load_state_dict(torch.load(weights, weights_only=True))
+        models.append(model)
+    model = models[0] if len(models) == 1 else Ensemble(models)
+    options = dict(suite)
+    chosen: Suite = create_suite(options.pop("name"), **options)
+    started = time.perf_counter()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    report = evaluate_robustness(
+        model, loader, threat_model_of(settings), suite=chosen, seed=seed, device=device
+    )
+    flags = {
+        "clean": report.flags["clean"].int().tolist(),
+        "robust": report.flags[list(report.flags)[-1]].int().tolist(),
+    }
+    result = {**report.row(), "warnings": report.warnings, "flags": flags}
+    write(path, result | {"seconds": time.perf_counter() - started})
+
+
+def new_backbone(settings: Settings) -> torch.nn.Module:
+    """Return a backbone with fresh weights."""
+    chosen = settings["backbone"]
+    return create_backbone(chosen["name"], **chosen["options"])
+
+
+def new_classifier(
+    settings: Settings,
+    num_classes: int,
+    protocol: str,
+    backbone: Path | None,
+    lr: float,
+) -> RobustClassifier:
+    """Return a classifier, with pre-trained weights if there are any."""
+    chosen = settings["finetuning"]
+    how = chosen["protocols"][protocol]
+    return RobustClassifier(
+        new_backbone(settings),
+        num_classes=num_classes,
+        trainable=how["trainable"],
+        attack=attack_of(settings, "finetuning") if how["attacked"] else None,
+        checkpoint=backbone,
+        lr=lr,
+        weight_decay=chosen["weight_decay"],
+        channels_last=settings["channels_last"],
+    )
+
+
+def data_module(
+    settings: Settings, root: Path, seed: int, part: str
+) -> ImageFolderDataModule:
+    """Return the pictures of a seed: labelled ones to fine-tune, else all."""
+    chosen = settings[part]
+    subset = {"num_labelled": chosen["num_labelled"]} if part == "finetuning" else {}
+    if part == "pretraining":
+        subset = {"labelled_fraction": chosen["fraction"]}
+    return _Folder(
+        root,
+        seed=seed,
+        batch_size=chosen["batch_size"],
+        **settings["data"],
+        **subset,
+    )
+
+
+def _pretraining_module(
+    settings: Settings, arm: Arm, attack: AttackSchedule
+) -> tuple[Any, list[pl.Callback]]:
+    chosen = settings["pretraining"]
+    backbone = new_backbone(settings)
+    adversarial = arm.pretraining == "adversarial"
+    common = {
+        "attack": attack if adversarial else None,
+        "weight": chosen["weight"],
+        "channels_last": settings["channels_last"],
+        **chosen["optimizer"],
+    }
+    if arm.task == ENSEMBLE:
+        tasks = chosen["ensemble"]["tasks"]
+        weight = chosen["ensemble"]["diversity"][arm.diversity]
+        options = {task: chosen["tasks"][task] for task in tasks}
+        return (
+            PretextEnsembleModule(
+                tasks,
+                backbone=backbone,
+                options=options,
+                diversity_weight=weight,
+                attack_diversity_weight=weight * chosen["ensemble"]["in_attack"],
+                **common,
+            ),
+            [],
+        )
+    options = chosen["tasks"][arm.task]
+    if arm.task == "simclr":
+        module = SimCLR(
+            backbone,
+            optimizer=OneCycleSGD(**chosen["optimizer"]),
+            channels_last=settings["channels_last"],
+            **options,
+        )
+        # The second view stays clean, as a fixed partner.
+        callback = AdversarialTraining(attack, views=[0])
+        return module, [callback] if adversarial else []
+    task = create_pretext_task(str(arm.task), backbone=backbone, **options)
+    return PretextModule(task, **common), []
+
+
+def epochs_of(settings: Settings, arm: Arm) -> int:
+    """Return the epochs of pre-training of an arm."""
+    chosen = settings["pretraining"]
+    part = chosen["ensemble"] if arm.task == ENSEMBLE else None
+    epochs: int = part["epochs"] if part else chosen["epochs"][arm.pretraining]
+    return epochs
+
+
+def passes_of(settings: Settings, arm: Arm) -> int:
+    """Return how often a picture is passed forward and backward in an epoch.
+
+    The second derivatives of the diversity term are not counted.
+    """
+    attacked = arm.pretraining == "adversarial"
+    steps = settings["pretraining"]["attack"]["steps"]
+    if arm.task == "simclr":  # two views in every evaluation
+        return 2 * (steps * attacked + 1)
+    tasks = settings["pretraining"]["ensemble"]["tasks"]
+    count = len(tasks) if arm.task == ENSEMBLE else 1
+    return count * (steps + 2 if attacked else 1)
+
+
+class _History(pl.Callback):
+    """Keep what was logged after every epoch."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict[str, float]] = []
+
+    def on_train_epoch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        logged = trainer.callback_metrics.items()
+        self.epochs.append({key: float(value) for key, value in logged})
+
+
+def _fit(
+    module: pl.LightningModule,
+    data: ImageFolderDataModule,
+    epochs: int,
+    callbacks: list[pl.Callback],
+    *,
+    validate: bool,
+) -> tuple[float, list[dict[str, float]]]:
+    """Train; return the seconds and what was logged after every epoch."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    history = _History()
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        callbacks=[*callbacks, history],
+        limit_val_batches=1.0 if validate else 0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    started = time.perf_counter()
+    trainer.fit(module, datamodule=data)
+    return time.perf_counter() - started, history.epochs
+
+
+class _Folder(ImageFolderDataModule):
+    """Decode the pictures once in each process, for all seeds."""
+
+    def load_train(self) -> Pictures:
+        return _load(self.root, self.image_size, "train")
+
+    def load_test(self) -> Pictures:
+        return _load(self.root, self.image_size, "test")
+
+
+@functools.lru_cache
+def _load(root: Path, image_size: int, part: str) -> Pictures:
+    folder = ImageFolderDataModule(root, image_size=image_size)
+    return folder.load_train() if part == "train" else folder.load_test()
