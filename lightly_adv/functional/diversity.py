@@ -11,13 +11,17 @@ from torch import Tensor
 RIDGE = 1e-5
 """Added to the diagonal, so that aligned gradients have a finite logarithm."""
 
+TINY = 1e-20
+"""Gradients shorter than this are not brought to unit length, but fade to zero."""
+
 
 def gradient_diversity(grads: Sequence[Tensor], *, ridge: float = RIDGE) -> Tensor:
     """Return the mean over samples of `log det(G^T G + ridge I)`.
 
     The columns of G are the gradients of one sample, flattened and brought to unit
     length: orthogonal ones give about 0, identical ones a large negative number
-    (-21.9 for three). Differentiable.
+    (-21.9 for three). A gradient of zeros counts as one that is aligned with others.
+    Differentiable. Autocast is off inside: half precision would drown the ridge.
 
     - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
       2020, https://arxiv.org/abs/2003.12862
@@ -29,7 +33,7 @@ def gradient_diversity(grads: Sequence[Tensor], *, ridge: float = RIDGE) -> Tens
         ridge: Number that is added to the diagonal, above 0.
 
     Returns:
-        A scalar of at least single precision.
+        A scalar, in single precision, or in double where all gradients are.
 
     Raises:
         ValueError: If there are fewer than two gradients, or if their sizes differ.
@@ -42,12 +46,21 @@ def gradient_diversity(grads: Sequence[Tensor], *, ridge: float = RIDGE) -> Tens
         -10.82
     """
     _check(grads)
-    units = [F.normalize(grad.flatten(1).float(), dim=1, eps=1e-20) for grad in grads]
-    columns = torch.stack(units, dim=1)
-    # Three numbers decide about the determinant; single precision would blur 1e-5.
-    gram = (columns @ columns.mT).double()
-    identity = torch.eye(len(grads), dtype=gram.dtype, device=gram.device)
-    return torch.logdet(gram + ridge * identity).mean().to(columns.dtype)
+    with torch.autocast(grads[0].device.type, enabled=False):
+        units = [F.normalize(_wide(grad), dim=1, eps=TINY) for grad in grads]
+        columns = torch.stack(units, dim=1)
+        gram = columns @ columns.mT
+        # A determinant of 1e-10 does not survive single precision, and there is no
+        # other on Apple's devices.
+        gram = (gram.cpu() if gram.device.type == "mps" else gram).double()
+        identity = torch.eye(len(grads), dtype=gram.dtype, device=gram.device)
+        found = torch.logdet(gram + ridge * identity).mean()
+    return found.to(columns.device, columns.dtype)
+
+
+def _wide(grad: Tensor) -> Tensor:
+    """Return a gradient as (B, entries), in single precision or wider."""
+    return grad.flatten(1).to(torch.promote_types(grad.dtype, torch.float32))
 
 
 def _check(grads: Sequence[Tensor]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,8 +13,9 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import routes
 from lightly_adv.methods.pretraining import Pretraining, images_of
+from lightly_adv.models import second_derivatives
 from lightly_adv.models.pretext import PretextTask
-from lightly_adv.models.pretext.ensemble import Frame, PretextEnsemble
+from lightly_adv.models.pretext.ensemble import Frame, PretextEnsemble, check_frame
 from lightly_adv.training.optimizers import OneCycleSGD
 from lightly_adv.types import Views
 
@@ -67,7 +70,8 @@ class PretextEnsembleModule(Pretraining):
     Raises:
         TypeError: If an attack is not one.
         ValueError: If a number is out of range or a name unknown; in training, if h is
-            asked for and the network has no second derivative.
+            asked for and the network is compiled, which leaves no second derivative,
+            or if the inputs of the tasks differ in size.
 
     Examples:
         >>> module = PretextEnsembleModule(backbone="resnet8_tiny")
@@ -92,6 +96,8 @@ class PretextEnsembleModule(Pretraining):
         warmup: float = 0.2,
         channels_last: bool = False,
     ) -> None:
+        check_frame(frame)
+        _check_weights(diversity_weight, attack_diversity_weight)
         network = PretextEnsemble(tasks, backbone, options=options)
         super().__init__(
             network,
@@ -117,6 +123,11 @@ class PretextEnsembleModule(Pretraining):
     def backbone(self) -> nn.Module:
         """The network that is kept: the trunk with the last stage of the first task."""
         return self.ensemble.backbone
+
+    def on_fit_start(self) -> None:
+        """Refuse a compiled network, if gradient diversity is asked for."""
+        if self._differentiates_twice:
+            second_derivatives.check_twice_differentiable(self)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the weighted loss of one batch."""
@@ -174,7 +185,7 @@ class PretextEnsembleModule(Pretraining):
         self, inputs: list[Tensor], targets: list[Tensor], top1: str, route: str
     ) -> list[Tensor]:
         """Return the losses on a BatchNorm route; log accuracies, and their mean."""
-        with routes.bn_route(route):
+        with routes.bn_route(route), self._attention_kernels():
             logits = self.ensemble.logits(inputs, targets)
         batch_size = len(targets[0])
         accuracies = self.ensemble.accuracies(logits, targets)
@@ -195,11 +206,17 @@ class PretextEnsembleModule(Pretraining):
         diversity_weight: float,
     ) -> list[Tensor]:
         def objective(views: Views) -> Tensor:
-            losses = self.ensemble.losses(views, targets)
-            total = torch.stack(losses).sum()
             if not diversity_weight:
-                return total
-            return total + diversity_weight * self._diversity(losses, views, targets)
+                return torch.stack(self.ensemble.losses(views, targets)).sum()
+            # Between restarts attacks ask for the value alone, without gradients.
+            with torch.enable_grad(), self._attention_kernels():
+                views = [
+                    each if each.requires_grad else each.detach().requires_grad_()
+                    for each in views
+                ]
+                losses = self.ensemble.losses(views, targets)
+                diversity = self._diversity(losses, views, targets)
+                return torch.stack(losses).sum() + diversity_weight * diversity
 
         return self._perturb(
             attack, objective, inputs, network=self.ensemble, generator=generator
@@ -210,8 +227,27 @@ class PretextEnsembleModule(Pretraining):
     ) -> Tensor:
         return self.ensemble.diversity(losses, inputs, targets, frame=self.frame)
 
+    @property
+    def _differentiates_twice(self) -> bool:
+        attacked = self.attack_diversity_weight if self.weight > 0 else 0.0
+        return bool(self.diversity_weight or attacked)
+
+    def _attention_kernels(self) -> AbstractContextManager[None]:
+        if self._differentiates_twice:
+            return second_derivatives.attention_kernels()
+        return nullcontext()
+
     def _differentiable(self, inputs: list[Tensor]) -> list[Tensor]:
         """Return inputs that gradients are taken at, if diversity asks for them."""
         if not self.diversity_weight:
             return inputs
         return [each.detach().requires_grad_() for each in inputs]
+
+
+def _check_weights(*weights: float | None) -> None:
+    for weight in weights:
+        if weight is not None and not math.isfinite(weight):
+            raise ValueError(
+                f"a diversity weight is {weight}; expected a finite number. Above 0 "
+                "training aligns the gradients, below 0 it makes them differ."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import routes
 from lightly_adv.methods.pretraining import Pretraining, images_of
-from lightly_adv.models.pretext import PretextTask, create_pretext_task
+from lightly_adv.models.pretext.registry import build_task
+from lightly_adv.models.pretext.task import PretextTask
 from lightly_adv.training.optimizers import OneCycleSGD
 
 
@@ -35,6 +37,8 @@ class PretextModule(Pretraining):
         task: A pretext task, or the name of one.
         backbone: For a task by name: the name of a backbone that timm knows, or a
             module. None stands for the default of the task.
+        task_options: For a task by name: arguments for it besides the backbone, such as
+            `{"grid": 2}` for "jigsaw".
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None stands for standard pre-training.
         weight: Weight of the adversarial loss, in [0, 1]. With 1 there is no clean
@@ -48,8 +52,9 @@ class PretextModule(Pretraining):
             faster for small networks on a CPU.
 
     Raises:
-        TypeError: If an attack is not one, or if a task comes with a backbone.
-        ValueError: If a number is out of range or a name unknown.
+        TypeError: If an attack is not one, or if a task that is made already comes with
+            a backbone or options.
+        ValueError: If a number is out of range, or if a name or an option is unknown.
 
     Examples:
         >>> from lightly_adv import PGD, ThreatModel
@@ -64,6 +69,7 @@ class PretextModule(Pretraining):
         task: str | PretextTask = "rotation",
         *,
         backbone: str | nn.Module | None = None,
+        task_options: Mapping[str, Any] | None = None,
         attack: Attack | AttackSchedule | None = None,
         weight: float = 0.5,
         val_attack: Attack | None = None,
@@ -72,7 +78,7 @@ class PretextModule(Pretraining):
         warmup: float = 0.2,
         channels_last: bool = False,
     ) -> None:
-        network = _create_task(task, backbone)
+        network = _create_task(task, backbone, dict(task_options or {}))
         super().__init__(
             network,
             attack=attack,
@@ -158,19 +164,20 @@ class PretextModule(Pretraining):
 
 
 def _create_task(
-    task: str | PretextTask, backbone: str | nn.Module | None
+    task: str | PretextTask, backbone: str | nn.Module | None, options: dict[str, Any]
 ) -> PretextTask:
     if isinstance(task, str):
-        options = {} if backbone is None else {"backbone": backbone}
-        return create_pretext_task(task, **options)
+        given = {} if backbone is None else {"backbone": backbone}
+        return build_task(task, task, options | given)
     if not isinstance(task, PretextTask):
         raise TypeError(
             f"task is a {type(task).__name__}; expected a PretextTask, or a name such "
             "as 'rotation'."
         )
-    if backbone is not None:
+    if backbone is not None or options:
+        extra = "backbone=" if backbone is not None else "task_options="
         raise TypeError(
-            f"backbone= came with a {type(task).__name__}, which has its own; give it "
-            "to the task instead."
+            f"{extra} came with a {type(task).__name__}, which is made already; give "
+            "that to the task instead."
         )
     return task

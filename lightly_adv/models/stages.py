@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lightly_adv.models import backbones
 
-_STEM = re.compile(r"(act|bn|conv|patch_embed|stem)\w*")
+_STEM = re.compile(r"$|layer0|(features\.)?(act|bn|conv|norm|patch_embed|stem)")
+"""Names of the first feature map, where it comes from the layers before the stages."""
 
 
 def last_stage(backbone: nn.Module) -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def feature_level(backbone: nn.Module, stages: int | None) -> FeatureLevel:
     levels = [
         FeatureLevel(number, each["num_chs"])
         for number, each in enumerate(info)
-        if not _STEM.match(each["module"])
+        if number > 0 or not _STEM.match(each["module"])
     ]
     if not 1 <= stages <= len(levels):
         raise ValueError(
@@ -119,8 +120,8 @@ def _block_patterns(backbone: nn.Module) -> list[str]:
     if not blocks:
         raise ValueError(
             f"{type(backbone).__name__} does not tell its stages: it has no "
-            "group_matcher as networks of timm do. Use trainable='head' or 'all', or a "
-            "backbone of timm."
+            "group_matcher as networks of timm do. Use a backbone of timm, or, in "
+            "fine-tuning, trainable='head' or 'all'."
         )
     if isinstance(blocks, str):
         return [blocks]

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 Selection: TypeAlias = Literal["random", "hamming"]
 """How permutations are chosen: as drawn, or far apart from each other."""
 
-CANDIDATES = 1000
-"""How many are drawn for each one that is kept by its distance to the others."""
+CANDIDATES = 10_000
+"""From how many at least those that are far apart are picked."""
 
 
 def draw_permutations(
@@ -28,8 +28,9 @@ def draw_permutations(
         length: Number of things to permute.
         count: Number of permutations.
         selection: "random" draws them uniformly. "hamming" picks one after the other,
-            each the one of 1000 candidates that differs in the most places from the
-            nearest of those picked before and from the identity.
+            each the one of 10,000 candidates (ten times `count`, if that is more) that
+            differs in the most places from the nearest of those picked before and of
+            the identity.
         generator: Where the randomness comes from; torch's global generator if None.
 
     Returns:
@@ -44,15 +45,39 @@ def draw_permutations(
         torch.Size([23, 4])
     """
     _check(length, count, selection)
+    if selection == "hamming":
+        return _far_apart(length, count, generator)
+    seen = {tuple(range(length))}
+    kept: list[list[int]] = []
+    while len(kept) < count:
+        for each in _draw(length, count - len(kept), generator).tolist():
+            if tuple(each) not in seen:
+                seen.add(tuple(each))
+                kept.append(each)
+    return torch.tensor(kept)
+
+
+def _far_apart(length: int, count: int, generator: Generator | None) -> Tensor:
     kept = torch.arange(length)[None]
-    candidates = CANDIDATES if selection == "hamming" else 1
+    candidates, nearest = kept, torch.zeros(1)
     while len(kept) <= count:
-        drawn = torch.rand(candidates, length, generator=generator).argsort(dim=1)
-        nearest = (drawn[:, None] != kept).sum(dim=2).amin(dim=1)
-        best = int(nearest.argmax())
+        best = nearest.argmax()
         if nearest[best] > 0:
-            kept = torch.cat([kept, drawn[best, None]])
+            kept = torch.cat([kept, candidates[best, None]])
+            nearest = torch.minimum(nearest, _distance(candidates, kept[-1]))
+        else:  # at the start, and where all permutations there are have to be found
+            candidates = _draw(length, max(CANDIDATES, 10 * count), generator)
+            distances = [_distance(candidates, each) for each in kept]
+            nearest = torch.stack(distances).amin(dim=0)
     return kept[1:]
+
+
+def _draw(length: int, count: int, generator: Generator | None) -> Tensor:
+    return torch.rand(count, length, generator=generator).argsort(dim=1)
+
+
+def _distance(candidates: Tensor, other: Tensor) -> Tensor:
+    return (candidates != other).sum(dim=1)
 
 
 def _check(length: int, count: int, selection: str) -> None:
@@ -63,6 +88,6 @@ def _check(length: int, count: int, selection: str) -> None:
     most = math.factorial(length) - 1
     if not 1 <= count <= most:
         raise ValueError(
-            f"{count} permutations of {length} things; expected 1 to {most}, which is "
-            "all of them without the identity."
+            f"{count} permutations of {length} things, but there are {most} beside the "
+            "identity; ask for at least one and no more than that, or permute more."
         )

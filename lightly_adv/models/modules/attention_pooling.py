@@ -8,7 +8,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lightly_adv.models import second_derivatives
 
 HEAD_DIM = 64
 """Width of one attention head."""
@@ -58,8 +59,8 @@ class AttentionPooling(nn.Module):
         """Return the pooled vectors (B, D) of sets of vectors (B, N, D)."""
         token = self.token.expand(len(vectors), -1, -1)
         found = torch.cat([token, vectors], dim=1)
-        # The other kernels have no second derivative, which gradient diversity takes.
-        with sdpa_kernel(SDPBackend.MATH):
+        # Gradient diversity takes second derivatives.
+        with second_derivatives.attention_kernels():
             for layer in self.layers:
                 found = layer(found)
         return found[:, 0]

@@ -6,12 +6,12 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
-import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv import functional
-from lightly_adv.models import backbones, stages
-from lightly_adv.models.pretext import PretextTask, create_pretext_task
+from lightly_adv.models import backbones, second_derivatives, stages
+from lightly_adv.models.pretext.registry import build_task
+from lightly_adv.models.pretext.task import PretextTask
 
 Frame: TypeAlias = Literal["inputs", "images"]
 """Where gradients are compared: in the inputs of the tasks, or in the pictures."""
@@ -35,10 +35,12 @@ class PretextEnsemble(nn.Module):
         options: By name of the task, arguments for it besides the backbone.
 
     Raises:
+        TypeError: If a task is no `PretextTask`.
         ValueError: If there are fewer than two tasks, if one comes twice, if options
-            are for none of them, or if a name or the stages are unknown.
+            are for none of them or do not fit, or if a name or the stages are unknown.
 
     Examples:
+        >>> import torch
         >>> ensemble = PretextEnsemble(
         ...     ["rotation", "jigsaw"], backbone="resnet8_tiny",
         ...     options={"jigsaw": {"num_permutations": 5}},
@@ -56,18 +58,15 @@ class PretextEnsemble(nn.Module):
         options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        _check_names(list(tasks), dict(options or {}))
+        _check_names(tasks, dict(options or {}))
         own = backbones.create_backbone(backbone)
         last = stages.last_stage(own)
         self.tasks = nn.ModuleDict()
         for name in tasks:
             branch = share_trunk(own, last) if len(self.tasks) else own
             arguments = {**(options or {}).get(name, {}), "backbone": branch}
-            self.tasks[name] = (
-                tasks[name](**arguments)
-                if isinstance(tasks, Mapping)
-                else create_pretext_task(name, **arguments)
-            )
+            task = tasks[name] if isinstance(tasks, Mapping) else name
+            self.tasks[name] = build_task(task, name, arguments)
 
     @property
     def names(self) -> list[str]:
@@ -148,23 +147,28 @@ class PretextEnsemble(nn.Module):
             ValueError: If the inputs differ in size, if the network has no second
                 derivative, or if the frame is unknown.
         """
-        if frame not in get_args(Frame):
-            raise ValueError(
-                f"frame={frame!r} is unknown; use one of {get_args(Frame)}."
-            )
-        _check_twice_differentiable(self)
+        check_frame(frame)
+        second_derivatives.check_twice_differentiable(self)
         # One backward pass for all: no task depends on the inputs of another.
-        grads = torch.autograd.grad(
-            torch.stack(list(losses)).sum(), list(inputs), create_graph=True
-        )
+        grads = second_derivatives.input_gradients(losses, inputs)
         if frame == "images":
             each = zip(self._each, grads, targets, strict=True)
-            grads = tuple(task.restore(grad, y) for task, grad, y in each)
+            grads = [task.restore(grad, y) for task, grad, y in each]
         return functional.gradient_diversity(grads)
 
     @property
     def _each(self) -> list[PretextTask]:
-        return [task for task in self.tasks.values() if isinstance(task, PretextTask)]
+        return list(self.tasks.values())  # type: ignore[arg-type]
+
+
+def check_frame(frame: str) -> None:
+    """Refuse what is no frame.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if frame not in get_args(Frame):
+        raise ValueError(f"frame={frame!r} is unknown; use one of {get_args(Frame)}.")
 
 
 def share_trunk(backbone: nn.Module, own: Sequence[str]) -> nn.Module:
@@ -193,7 +197,8 @@ def share_trunk(backbone: nn.Module, own: Sequence[str]) -> nn.Module:
     return copy.deepcopy(backbone, memo)
 
 
-def _check_names(names: list[str], options: dict[str, Any]) -> None:
+def _check_names(tasks: Any, options: dict[str, Any]) -> None:
+    names = [tasks] if isinstance(tasks, str) else list(tasks)
     if len(names) < 2:
         raise ValueError(
             f"tasks={names} is no ensemble; name at least two, or use PretextModule "
@@ -207,17 +212,3 @@ def _check_names(names: list[str], options: dict[str, Any]) -> None:
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise ValueError(f"options are given for {unknown}, but the tasks are {names}.")
-
-
-def _check_twice_differentiable(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        compiled = hasattr(part, "_orig_mod") or (
-            getattr(part, "_compiled_call_impl", None) is not None
-        )
-        if compiled or getattr(part, "grad_checkpointing", False):
-            what = "is compiled" if compiled else "uses gradient checkpointing"
-            raise ValueError(
-                f"{name} {what}, which has no second derivative, but gradient "
-                "diversity needs one; use the plain module, or set the diversity "
-                "weights to 0."
-            )
