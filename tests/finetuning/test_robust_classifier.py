@@ -14,6 +14,7 @@ from lightly_adv import PGD, ThreatModel
 from lightly_adv.attacks import AttackSchedule
 from lightly_adv.finetuning import RobustClassifier, Trainable
 from lightly_adv.models import create_backbone, save_backbone
+from lightly_adv.models.modules import IMAGENET_NORMALIZE, Normalize
 
 ATTACK = PGD(ThreatModel(eps=8 / 255), steps=2, random_start=False)
 
@@ -166,6 +167,19 @@ def test_normalize_is_inside() -> None:
     assert torch.equal(plain((images - 0.5) / 0.5), expected)
 
 
+def test_normalize_is_that_of_the_backbone() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    found = RobustClassifier("test_resnet", num_classes=3).eval()
+    assert torch.equal(found.normalize(images), (images - 0.5) / 0.5)
+    usual = RobustClassifier("resnet8_tiny", num_classes=3)
+    assert torch.equal(usual.normalize(images), Normalize(IMAGENET_NORMALIZE)(images))
+    own = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 4))
+    plain = RobustClassifier(own, num_classes=3)
+    assert torch.equal(plain.normalize(images), usual.normalize(images))
+    # A later timm may change its configuration; a checkpoint must not.
+    assert found.hparams["normalize"] == {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+
+
 def test_channels_last_changes_nothing_but_the_format() -> None:
     torch.manual_seed(0)
     first = RobustClassifier("resnet8_tiny", num_classes=3).eval()
@@ -206,6 +220,7 @@ def test_it_comes_back_from_its_own_checkpoint(tmp_path: Path) -> None:
     [
         ({"num_classes": 1}, ValueError, r"num_classes=1; expected at least 2"),
         ({"trainable": "tail"}, ValueError, r"trainable='tail' is unknown.*'head'"),
+        ({"normalize": "imagenet"}, ValueError, r"normalize='imagenet' is unknown"),
         ({"attack": "pgd"}, TypeError, r"attack is a str; expected an attack"),
         ({"lr": -1.0}, ValueError, r"lr=-1.0"),
         ({"checkpoint": "nix.ckpt"}, FileNotFoundError, r"no checkpoint at nix.ckpt"),
