@@ -161,10 +161,13 @@ class ThreatModel:
     def apply(self, view: Tensor, delta: Tensor, room: Room) -> Tensor:
         """Add a pixel perturbation to a view: `view + delta / std`.
 
-        Unperturbed pixels are bit for bit those of the view, in its own dtype.
+        Unperturbed pixels are bit for bit those of the view, in its own dtype and
+        memory format.
         """
         moved = (view + delta / room.std).to(view.dtype)
-        return torch.where(delta == 0, view, moved)
+        # `where` takes the memory format of its condition: give it that of the view.
+        still = torch.empty_like(view, dtype=torch.bool).copy_(delta == 0)
+        return torch.where(still, view, moved)
 
     def check(self, view: Tensor, perturbed: Tensor) -> None:
         """Verify that a perturbed view is one that this threat model allows.
