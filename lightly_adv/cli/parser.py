@@ -33,7 +33,8 @@ SHOWN = {
 TITLES = {
     "trainer": "trainer (all other options of Lightning's Trainer work too)",
     "model": "model",
-    "data": "data: DigitsDataModule, ImageFolderDataModule, TorchvisionDataModule",
+    "data": "data: DigitsDataModule, ImageFolderDataModule, TorchvisionDataModule, "
+    "ImageNet32DataModule",
     "evaluation": "evaluation",
 }
 """Headings of the groups of options."""

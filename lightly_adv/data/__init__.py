@@ -3,6 +3,7 @@
 from lightly_adv.data.datamodule import PictureDataModule as PictureDataModule
 from lightly_adv.data.digits import DigitsDataModule as DigitsDataModule
 from lightly_adv.data.image_folder import ImageFolderDataModule as ImageFolderDataModule
+from lightly_adv.data.imagenet32 import ImageNet32DataModule as ImageNet32DataModule
 from lightly_adv.data.torchvision_sets import (
     TorchvisionDataModule as TorchvisionDataModule,
 )

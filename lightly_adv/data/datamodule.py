@@ -35,8 +35,10 @@ class PictureDataModule(pl.LightningDataModule, ABC):
             depends on it.
         val_fraction: Share of the training pictures, of every class alike, that is
             kept for validation; 0 for none.
-        labelled_fraction: Share of the remaining training pictures, of every class
-            alike and at least one, that is trained on.
+        fraction: Share of the remaining training pictures that is used, chosen without
+            a look at their labels: how much data to pre-train on.
+        labelled_fraction: Share of these, of every class alike and at least one, that
+            is trained on.
         num_labelled: The same as a number, with equally many of every class.
 
     Raises:
@@ -57,6 +59,7 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         num_workers: int = 0,
         seed: int = 0,
         val_fraction: float = 0.1,
+        fraction: float = 1.0,
         labelled_fraction: float = 1.0,
         num_labelled: int | None = None,
     ) -> None:
@@ -65,6 +68,7 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         self.num_workers = num_workers
         self.seed = seed
         self.val_fraction = val_fraction
+        self.fraction = fraction
         self.labelled_fraction = labelled_fraction
         self.num_labelled = num_labelled
         self._check_options()
@@ -139,12 +143,14 @@ class PictureDataModule(pl.LightningDataModule, ABC):
 
     def _setup_fit(self) -> None:
         pictures, held_out = self.load_train(), self.load_val()
-        fraction = self.val_fraction if held_out is None else 0.0
-        train, val = splits.split(pictures.labels, fraction=fraction, seed=self.seed)
+        share = self.val_fraction if held_out is None else 0.0
+        train, val = splits.split(pictures.labels, fraction=share, seed=self.seed)
         if held_out is not None:
             self._val = _whole(held_out)
         elif len(val):
             self._val = PictureDataset(pictures, val)
+        used = splits.pick_any(len(train), fraction=self.fraction, seed=self.seed)
+        train = train[used]
         train = train[self._pick_labelled(pictures.labels[train])]
         augmentation = Augmentation(self.padding, self.flip_probability)
         self._train = PictureDataset(pictures, train, augmentation=augmentation)
@@ -179,6 +185,11 @@ class PictureDataModule(pl.LightningDataModule, ABC):
             raise ValueError(
                 f"val_fraction={self.val_fraction} must be at least 0 and less than "
                 "1; 0.1 keeps a tenth of the training pictures for validation."
+            )
+        if not 0 < self.fraction <= 1:
+            raise ValueError(
+                f"fraction={self.fraction} must be more than 0 and at most 1; 0.1 uses "
+                "a tenth of the training pictures."
             )
         if not 0 < self.labelled_fraction <= 1:
             raise ValueError(

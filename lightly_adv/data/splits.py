@@ -37,6 +37,27 @@ def split(labels: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor
     return _sorted(rest), _sorted(held_out)
 
 
+def pick_any(count: int, *, fraction: float, seed: int) -> Tensor:
+    """Pick a fraction of some pictures, at least one, whatever their classes.
+
+    With the same seed a larger fraction contains the smaller one.
+
+    Args:
+        count: Number of pictures.
+        fraction: Share that is picked, 0 < fraction <= 1.
+        seed: Seed of the choice.
+
+    Examples:
+        >>> pick_any(20, fraction=0.1, seed=0).shape
+        torch.Size([2])
+    """
+    if fraction == 1:
+        return torch.arange(count)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(count, generator=generator)
+    return order[: max(1, round(fraction * count))].sort().values
+
+
 def pick_fraction(labels: Tensor, *, fraction: float, seed: int) -> Tensor:
     """Pick a fraction of every class, at least one picture of each.
 
@@ -92,8 +113,9 @@ def _shuffled_classes(labels: Tensor, seed: int) -> list[Tensor]:
     """Return the indices of each class that occurs, in an order fixed by the seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
-    shuffled = labels[order]
-    return [order[shuffled == label] for label in torch.unique(labels)]
+    by_class = order[labels[order].argsort(stable=True)]
+    _, counts = torch.unique(labels, return_counts=True)
+    return list(torch.split(by_class, counts.tolist()))
 
 
 def _sorted(parts: list[Tensor]) -> Tensor:

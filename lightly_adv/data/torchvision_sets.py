@@ -48,6 +48,9 @@ class TorchvisionDataModule(PictureDataModule):
     Training pictures are cropped out of a padding of an eighth of their size (4 for
     32 pixels) and flipped horizontally. Of STL-10 the labelled pictures are used.
 
+    CIFAR comes as Python pickles, which can run code. torchvision opens them only if
+    their MD5 sums are those of the published files, so that others are never read.
+
     Args:
         name: "CIFAR10", "CIFAR100" or "STL10".
         root: The folder that torchvision keeps its sets in.

@@ -134,6 +134,25 @@ def test_labelled_fraction() -> None:
     assert data.train_dataset.labels.bincount().tolist() == [1] * 4
 
 
+@pytest.mark.parametrize(("fraction", "count"), [(0.5, 54), (0.1, 11), (1e-9, 1)])
+def test_fraction_of_the_training_pictures(fraction: float, count: int) -> None:
+    data, everything = Toy(fraction=fraction), Toy()
+    assert len(data.train_dataset) == count
+    assert set(data.train_dataset.indices.tolist()) < set(
+        everything.train_dataset.indices.tolist()
+    )
+    assert data.val_dataset is not None
+    assert everything.val_dataset is not None
+    assert torch.equal(data.val_dataset.indices, everything.val_dataset.indices)
+
+
+def test_labels_are_chosen_among_the_fraction() -> None:
+    used = set(Toy(fraction=0.5).train_dataset.indices.tolist())
+    data = Toy(fraction=0.5, num_labelled=8)
+    assert data.train_dataset.labels.bincount().tolist() == [2] * 4
+    assert set(data.train_dataset.indices.tolist()) < used
+
+
 def test_validation_and_test_are_clean_and_in_order() -> None:
     data = Toy(batch_size=4)
     images = torch.cat([images for images, _ in data.test_dataloader()])
@@ -190,6 +209,8 @@ def test_without_validation_in_a_trainer() -> None:
         ({"batch_size": 0}, "batch_size=0 and num_workers=0; expected at least 1"),
         ({"num_workers": -1}, "num_workers=-1"),
         ({"val_fraction": 1.0}, "val_fraction=1.0 must be at least 0 and less than 1"),
+        ({"fraction": 0.0}, "fraction=0.0 must be more than 0 and at most 1"),
+        ({"fraction": 10}, "0.1 uses a tenth of the training pictures"),
         ({"labelled_fraction": 0.0}, "labelled_fraction=0.0 must be more than 0"),
         ({"labelled_fraction": 100}, "for a number of pictures use num_labelled"),
         ({"labelled_fraction": 0.5, "num_labelled": 8}, "both given; use one of them"),

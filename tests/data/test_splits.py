@@ -75,3 +75,19 @@ def test_too_few_labels_for_the_classes() -> None:
 def test_too_many_labels_for_a_class() -> None:
     with pytest.raises(ValueError, match=r"asks for 21 .* class 2 has 20 to train on"):
         splits.pick_balanced(LABELS, count=63, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "count"), [(1, 100), (0.5, 50), (0.014, 1), (1e-9, 1)]
+)
+def test_any_pictures(fraction: float, count: int) -> None:
+    picked = splits.pick_any(100, fraction=fraction, seed=0).tolist()
+    assert len(picked) == count
+    assert picked == sorted(set(picked))
+    assert set(picked) <= set(range(100))
+
+
+def test_more_of_any_pictures_contain_fewer() -> None:
+    few, more = (splits.pick_any(100, fraction=f, seed=4).tolist() for f in (0.1, 0.3))
+    assert set(few) < set(more)
+    assert few != splits.pick_any(100, fraction=0.1, seed=5).tolist()
