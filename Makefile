@@ -1,6 +1,7 @@
 # make demo    the main job: three ways to a robust classifier, a few minutes on a CPU
 # make test    everything that has to pass: format, lint, types, documentation, tests
 # make docs    the documentation as a site: docs/_build/html/index.html
+# make notebooks    examples/notebooks anew, from examples/pytorch_lightning
 #
 # All make a virtual environment in .venv the first time; later nothing is installed.
 
@@ -15,7 +16,7 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 # Every warning is an error, broken references included.
 SPHINX := $(BIN)/sphinx-build --builder html --nitpicky --fail-on-warning --keep-going --quiet
 
-.PHONY: demo test docs format type-check install clean
+.PHONY: demo test docs notebooks format type-check install clean
 
 demo: install
 	$(BIN)/lightly-adv demo
@@ -29,6 +30,9 @@ test: install
 
 docs: install
 	$(SPHINX) docs docs/_build/html
+
+notebooks: install
+	$(BIN)/python examples/notebooks/create_notebooks.py
 
 format: install
 	$(BIN)/ruff format .
