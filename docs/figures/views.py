@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,16 +82,15 @@ def found() -> Found:
     data.setup("test")
     model, criterion = SimCLR(), NTXentLoss(temperature=0.2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    step = 0
-    while step < TRAINING_STEPS:
-        for images, _ in data.train_dataloader():
-            views = [augment(images, generator) for _ in range(2)]
-            loss = criterion(model(views[0]), model(views[1]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
+    epochs = itertools.chain.from_iterable(itertools.repeat(data.train_dataloader()))
+    for images, _ in itertools.islice(epochs, TRAINING_STEPS):
+        views = [augment(images, generator) for _ in range(2)]
+        loss = criterion(model(views[0]), model(views[1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     images, _ = next(iter(data.test_dataloader()))
+    generator.manual_seed(4)  # its colours are easy to tell apart
     views = [augment(images[:64], generator) for _ in range(2)]
     return attacked(model.eval(), criterion, views, generator)
 
