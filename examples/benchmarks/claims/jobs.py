@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -86,7 +87,9 @@ class Workers:
         os.environ.update({k: os.environ.get(k, v) for k, v in ENVIRONMENT.items()})
         count = count or torch.cuda.device_count() or os.cpu_count()
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(count, mp_context=context)
+        self.pool = ProcessPoolExecutor(
+            count, mp_context=context, initializer=_end_with_parent
+        )
 
     def run(self, jobs: Iterable[Job], progress: Progress) -> None:
         """Run what is not done yet, the costliest first; wait for all of it.
@@ -108,3 +111,15 @@ class Workers:
                 self.pool.shutdown(cancel_futures=True)
                 traceback.print_exception(error)
                 raise SystemExit(f"{job.name} failed; mend it and go on") from error
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the first process is killed, in whatever way."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

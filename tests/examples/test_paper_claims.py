@@ -1,0 +1,164 @@
+"""The experiment on the paper's claims, at a size that says nothing about them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision.utils import save_image
+
+SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
+
+TINY = [
+    "backbone.options={channels: [8, 8, 16], stem_width: 4}",
+    "pretraining.batch_size=8",
+    "pretraining.tasks={rotation: {}, jigsaw: {grid: 2, num_permutations: 3}, "
+    "simclr: {temperature: 0.5}}",
+    "pretraining.epochs={standard: 1, adversarial: 1}",
+    "pretraining.ensemble.tasks=[rotation, jigsaw]",
+    "pretraining.ensemble.epochs=1",
+    "pretraining.ensemble.in_attack=1.0",
+    "finetuning.num_labelled=4",
+    "finetuning.batch_size=4",
+    "finetuning.protocols={"
+    "SLF: {trainable: head, attacked: false, epochs: 1, lr: [0.1]}, "
+    "AFF: {trainable: all, attacked: true, epochs: 1, lr: [0.03, 0.1]}}",
+    "evaluation.validation.steps=1",
+    "evaluation.suite={name: pgd, steps: 2}",
+    "evaluation.strong={name: pgd, steps: 3, max_samples: 4}",
+    "evaluation.draws=20",
+    "data.val_fraction=0.25",
+]
+
+
+class InProcess:
+    """Runs jobs one after the other, and counts them."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def run(self, jobs: list[Any], progress: Any) -> None:
+        for job in jobs:
+            if not job.path.exists():
+                self.names.append(job.name)
+                progress.tell(job, job.run())
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    names = ("settings", "jobs", "phases", "tables")
+    yield {name: importlib.import_module(f"claims.{name}") for name in names}
+    for name in [name for name in sys.modules if name.split(".")[0] == "claims"]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", 8), ("test", 4)):
+        for label in "ab":
+            folder = tmp_path / "pictures" / part / label
+            folder.mkdir(parents=True)
+            for index in range(count):
+                image = torch.rand(3, 32, 32, generator=generator)
+                save_image(image, folder / f"{index}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.slow
+def test_from_pictures_to_tables(
+    claims: dict[str, Any], pictures: Path, tmp_path: Path
+) -> None:
+    torch.set_num_threads(1)
+    out = tmp_path / "out"
+    settings = claims["settings"].read("small", TINY, out)
+    experiment = claims["phases"].Experiment(settings, pictures, out, [0, 1])
+    workers = InProcess()
+    experiment.run(workers)
+    content = claims["tables"].collect(experiment)
+
+    rows = {row["key"]: row for row in content["rows"]}
+    assert len(rows) == len(content["rows"])
+    assert rows["none-AFF-x2"]["epochs"] == 2
+    # 4 labelled pictures, 3 steps and the update; 6 others, 2 steps and 2 updates.
+    assert rows["none-AFF"]["passes"] == 4 * 4
+    assert rows["adversarial-rotation-AFF"]["passes"] == 4 * 4 + 6 * 4
+    assert rows["standard-simclr-SLF"]["passes"] == 4 + 6 * 2
+    assert rows["ensemble-of-tasks"]["task"] == "rotation, jigsaw"
+    for row in rows.values():
+        assert row["pretraining"] in ("none", "standard", "adversarial")
+        assert row["finetuning"] in ("SLF", "ALF", "AFF", "ensemble")
+        assert set(row["seeds"]) == {"0", "1"}
+        assert 0 <= row["robust_accuracy"] <= row["clean_accuracy"] <= 100
+        assert row["seconds"] > 0
+    claimed = {each["claim"] for each in content["differences"]}
+    assert claimed == {"a", "b", "d", "e"}
+    for each in content["differences"]:
+        assert each["low"] <= each["difference"] <= each["high"]
+
+    assert "adversarial rotation, AFF" in claims["tables"].markdown(content)
+    claims["tables"].draw(content, out / "figure1.png")
+    assert (out / "figure1.png").stat().st_size > 10_000
+
+    # What is done is not done again, and what is lost is.
+    done = len(workers.names)
+    lost = out / "seed-1" / "test-suite-none-AFF.json"
+    lost.unlink()
+    experiment.run(workers)
+    assert workers.names[done:] == ["seed 1, suite, none-AFF"]
+
+
+def test_other_settings_do_not_mix(claims: dict[str, Any], tmp_path: Path) -> None:
+    claims["settings"].read("small", [], tmp_path)
+    claims["settings"].read("small", [], tmp_path)
+    with pytest.raises(SystemExit, match="other settings"):
+        claims["settings"].read("small", ["pretraining.weight=1"], tmp_path)
+
+
+def test_unknown_setting(claims: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"has no pretraining\.wieght"):
+        claims["settings"].read("small", ["pretraining.wieght=1"], tmp_path)
+
+
+def test_paper_scale_lists_its_jobs(claims: dict[str, Any], tmp_path: Path) -> None:
+    settings = claims["settings"].read("paper", [], tmp_path)
+    experiment = claims["phases"].Experiment(settings, tmp_path, tmp_path, [0, 1, 2])
+    names = [job.name for job in experiment.pretraining()]
+    assert len(names) == 3 * (4 + 4 + 3)
+    assert "seed 2, pre-training, adversarial ensemble, h reversed" in names
+
+
+def test_views_of_simclr_stay_pixels(claims: dict[str, Any]) -> None:
+    simclr = importlib.import_module("claims.simclr")
+    images = torch.rand(64, 3, 16, 16)
+    torch.manual_seed(0)
+    views = simclr.random_view(images)
+    assert views.shape == images.shape
+    assert views.amin() >= 0
+    assert views.amax() <= 1
+    grey = (views - views[:, :1]).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert 0.05 < grey.float().mean() < 0.4
+
+
+def failing(path: Path) -> None:
+    raise ValueError("broken")
+
+
+def writing(path: Path) -> None:
+    path.write_text("{}")
+
+
+@pytest.mark.slow
+def test_a_failed_job_is_named(claims: dict[str, Any], tmp_path: Path) -> None:
+    jobs = claims["jobs"]
+    good = jobs.Job("good", tmp_path / "good.json", writing, {}, cost=2.0)
+    bad = jobs.Job("bad", tmp_path / "bad.json", failing, {}, cost=1.0)
+    with pytest.raises(SystemExit, match="bad failed"):
+        jobs.Workers(1).run([bad, good], jobs.Progress(3.0))
+    assert good.path.exists()
