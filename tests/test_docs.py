@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import lightly_adv
+from lightly_adv import finetuning
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -15,8 +19,25 @@ PAGES = [
 ]
 
 
+REGISTER: tuple[Any, ...] = (
+    lightly_adv.register_attack,
+    lightly_adv.register_method,
+    lightly_adv.register_pretext_task,
+    lightly_adv.register_suite,
+    finetuning.register_objective,
+)
+
+
+@pytest.fixture(autouse=True)
+def own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget afterwards what a page registers."""
+    for register in REGISTER:
+        registry = register.__self__
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_blocks_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightly_adv.models import stems
 from lightly_adv.threat_model import ThreatModel
@@ -35,6 +38,24 @@ def _parameters(model: nn.Module) -> int:
 def test_features(name: str) -> None:
     model = _create(name, num_classes=0).eval()
     assert model(torch.rand(1, 3, 32, 32)).shape == (1, FEATURES[name])
+
+
+def _row(name: str) -> str:
+    with torch.device("meta"):
+        model = _create(name, num_classes=0).eval()
+        picture = torch.rand(1, 3, 32, 32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        features = model(picture).shape[1]
+    macs = counter.get_total_flops() / 2 / 1e6
+    return f"| `{name}` | {_parameters(model):,} | {features} | {macs:.1f} |"
+
+
+def test_the_table_in_the_documentation() -> None:
+    page = Path(__file__).parents[2] / "docs" / "backbones.md"
+    shown = re.findall(r"^\| `.*", page.read_text(), flags=re.MULTILINE)
+    assert shown == [_row(name) for name in FEATURES]
+    assert _row("resnet18").endswith("| 37.0 |")
+    assert "takes 37.0 million MACs" in page.read_text()
 
 
 @pytest.mark.parametrize(
