@@ -19,14 +19,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import multiprocessing
 import os
+import signal
 import statistics
+import sys
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,13 @@ def read_settings(path: Path, overrides: list[str], out: Path) -> Settings:
     return settings
 
 
+def end_with_workers(signum: int, frame: Any) -> None:
+    """Leave no seed running: a signal to this process does not reach the others."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    sys.exit(128 + signum)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="picture folder")
@@ -205,8 +214,10 @@ def main() -> None:
     # unless it is told otherwise when a process starts.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**32))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**33))
+    signal.signal(signal.SIGTERM, end_with_workers)
+    context = multiprocessing.get_context("spawn")
     runs = [Run(settings, args.data, args.out / f"seed-{s}", s) for s in args.seeds]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
         list(pool.map(Run.run, runs))
     rows = collect(args.out, args.seeds)
     seconds = time.perf_counter() - started

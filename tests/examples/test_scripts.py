@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,6 +65,45 @@ def test_rotation(tmp_path: Path) -> None:
     assert names == ["adversarial + AFF", "none + AFF"]
     # Stages that are done are not done again.
     assert "epoch" not in run(*arguments, folder=tmp_path)
+
+
+def members(group: int) -> int:
+    """Return how many processes there are in a group."""
+    count = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        count += fields[2] == str(group) and fields[0] != "Z"
+    return count
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < seconds
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_rotation_ends_with_its_workers(tmp_path: Path) -> None:
+    script = str(EXAMPLES / "pytorch_lightning" / "rotation.py")
+    data = str(pictures(tmp_path / "data"))
+    process = subprocess.Popen(
+        [sys.executable, script, "--data", data, "--seeds", "0"],
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    try:
+        # Itself, the worker of the one seed, and the tracker of multiprocessing.
+        wait_until(lambda: members(process.pid) == 3, seconds=200)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=200) == 128 + signal.SIGTERM
+        wait_until(lambda: members(process.pid) == 0, seconds=20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_attack_speed(tmp_path: Path) -> None:
