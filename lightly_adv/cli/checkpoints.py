@@ -7,6 +7,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from lightly_adv.models import save_backbone
 
 BEST = {"best-clean": "val_top1", "best-robust": "val_robust_top1"}
 """Checkpoints that are chosen on validation pictures, and what they are chosen by."""
@@ -63,7 +66,21 @@ class SaveBest(pl.Callback):
             return
         if float(value) > self.best:
             self.best = float(value)
-            trainer.save_checkpoint(self.path)
+            self.save(trainer, pl_module)
+
+    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file."""
+        trainer.save_checkpoint(self.path)
+
+
+class SaveBestBackbone(SaveBest):
+    """Write the backbone of a module at such times, if it has one."""
+
+    def save(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file."""
+        backbone = getattr(pl_module, "backbone", None)
+        if isinstance(backbone, nn.Module) and trainer.is_global_zero:
+            save_backbone(backbone, self.path, overwrite=True)
 
 
 class SaveOnInterrupt(pl.Callback):

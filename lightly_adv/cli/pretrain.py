@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightly_adv.cli import console
+from lightly_adv.cli.checkpoints import BEST, SaveBestBackbone
+from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.models import save_backbone
 
@@ -16,8 +19,10 @@ Pre-train a backbone without labels, standard or adversarial.
 
 By default the pretext task is rotation and the pictures are scikit-learn's digits.
 --out gets config.yaml, run.json, result.json (accuracy of the pretext task on
-validation pictures, in percent), checkpoints/ and backbone.safetensors, which
-`lightly-adv finetune --model.checkpoint` takes.
+validation pictures, in percent), checkpoints/ (the last one, and those with the best
+clean and robust accuracy on validation pictures) and the backbones of these, which
+`lightly-adv finetune --model.checkpoint` takes: backbone.safetensors,
+backbone-best-clean.safetensors and backbone-best-robust.safetensors.
 """
 
 EXAMPLES = """
@@ -26,6 +31,11 @@ examples:
     lightly-adv pretrain --model.backbone resnet8_tiny --trainer.max_epochs 5 \\
       --model.attack PGD --model.attack.threat_model.eps 32/255 \\
       --model.attack.steps 2 --out runs/pretrain
+  another pretext task, with options of its own
+    lightly-adv pretrain --model.task jigsaw --model.task_options '{grid: 2}'
+  several tasks at once on one trunk
+    lightly-adv pretrain --model PretextEnsembleModule \\
+      --model.tasks '[rotation, jigsaw, selfie]' --model.diversity_weight 0.1
   pictures of your own, in PATH/train/<class>/ and PATH/test/<class>/
     lightly-adv pretrain --data ImageFolderDataModule --data.root PATH
   from a YAML file, with one value changed
@@ -34,8 +44,9 @@ examples:
     lightly-adv pretrain --config runs/pretrain/config.yaml \\
       --ckpt_path runs/pretrain/checkpoints/last.ckpt
 
---model.task and --model.attack take registered names (rotation, pgd), also those of
-installed plug-ins; --model.attack takes import paths (lightly_adv.PGD), too.
+--model.task and --model.attack take registered names (rotation, jigsaw, selfie; pgd),
+also those of installed plug-ins; --model.attack takes import paths (lightly_adv.PGD),
+too.
 
 --model takes any LightningModule by its import path, such as your own SimCLR. To make
 its training adversarial, add the callback lightly_adv.AdversarialTraining to
@@ -49,7 +60,7 @@ more help:
 
 
 class PretrainCLI(TrainingCLI):
-    """Pre-training of a `PretextModule`, or of any LightningModule."""
+    """Pre-training of a `PretextModule`, or of any other LightningModule."""
 
     description = DESCRIPTION
     examples = EXAMPLES
@@ -61,6 +72,13 @@ class PretrainCLI(TrainingCLI):
             model_class=pl.LightningModule,
             subclass_mode_model=True,
         )
+
+    def callbacks(self) -> list[pl.Callback]:
+        """Keep the backbones of the best checkpoints, too."""
+        return [
+            SaveBestBackbone(backbone_path(self.folder, name), monitor=monitor)
+            for name, monitor in BEST.items()
+        ]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Choose the model if no other is asked for."""
@@ -84,7 +102,17 @@ def run(arguments: Sequence[str]) -> int:
     cli.folder.write_result([row], logged=logged)
     backbone = getattr(cli.model, "backbone", None)
     if backbone is not None:
-        path = cli.folder.path / "backbone.safetensors"
+        path = backbone_path(cli.folder)
         save_backbone(backbone, path, overwrite=True)
         console.say(f"pretrain: the backbone is in {path}")
+    for name in BEST:
+        if backbone_path(cli.folder, name).exists():
+            path = backbone_path(cli.folder, name)
+            console.say(f"pretrain: that of {name}.ckpt is in {path}")
     return 0
+
+
+def backbone_path(folder: RunFolder, checkpoint: str = "last") -> Path:
+    """Return where the backbone of a checkpoint is written."""
+    suffix = "" if checkpoint == "last" else f"-{checkpoint}"
+    return folder.path / f"backbone{suffix}.safetensors"

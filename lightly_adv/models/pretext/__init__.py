@@ -2,10 +2,12 @@
 
 from lightly_adv.models.pretext.ensemble import PretextEnsemble as PretextEnsemble
 from lightly_adv.models.pretext.jigsaw import JigsawTask as JigsawTask
-from lightly_adv.models.pretext.registry import REGISTRY as _REGISTRY
+from lightly_adv.models.pretext.registry import REGISTRY
 from lightly_adv.models.pretext.rotation import RotationTask as RotationTask
 from lightly_adv.models.pretext.selfie import SelfieTask as SelfieTask
 from lightly_adv.models.pretext.task import PretextTask as PretextTask
+
+_REGISTRY = REGISTRY
 
 create_pretext_task = _REGISTRY.create
 list_pretext_tasks = _REGISTRY.list

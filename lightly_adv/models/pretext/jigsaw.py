@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -30,7 +32,8 @@ class JigsawTask(PretextTask):
         backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
             features (B, D).
         grid: Number of tiles along each side.
-        num_permutations: Number of permutations beside the identity.
+        num_permutations: Number of permutations beside the identity. None stands for
+            the 30 of [1], or for all there are, 23, on a grid of 2.
         bias: Share of the pictures whose class is drawn from all classes alike, in
             [0, 1]; the others keep their order. With 30 permutations and 0.9 the
             identity has a share of 0.129, as in [1], every permutation one of 0.029.
@@ -58,7 +61,7 @@ class JigsawTask(PretextTask):
         backbone: str | nn.Module = "resnet18_small",
         *,
         grid: int = 4,
-        num_permutations: int = 30,
+        num_permutations: int | None = None,
         bias: float = 0.9,
         selection: Selection = "random",
         seed: int = 0,
@@ -72,9 +75,10 @@ class JigsawTask(PretextTask):
         super().__init__(backbone, normalize=normalize)
         self.grid = grid
         self.bias = bias
+        count = _default_count(grid) if num_permutations is None else num_permutations
         drawn = permutations.draw_permutations(
             grid**2,
-            num_permutations,
+            count,
             selection=selection,
             generator=Generator().manual_seed(seed),
         )
@@ -116,3 +120,7 @@ class JigsawTask(PretextTask):
         """Put the tiles back in their order."""
         orders = tiles.inverse_orders(self.permutations)[targets]
         return tiles.permute_tiles(inputs, orders, self.grid)
+
+
+def _default_count(grid: int) -> int:
+    return min(30, math.factorial(grid**2) - 1)

@@ -39,8 +39,9 @@ def build_task(
         accepted = ", ".join(
             each for each in signature.parameters if each != "backbone"
         )
+        given = {name: each for name, each in options.items() if name != "backbone"}
         raise ValueError(
-            f"the options {dict(options)} do not fit the pretext task {name!r} "
+            f"the options {given} do not fit the pretext task {name!r} "
             f"({error}); it takes {accepted or 'none'}."
         ) from error
     made = factory(**options)
