@@ -14,7 +14,7 @@ from lightly_adv import PGD, ThreatModel, create_method, list_methods
 from lightly_adv.attacks import AttackSchedule
 from lightly_adv.isolation import rng
 from lightly_adv.methods import PretextModule
-from lightly_adv.models.pretext import create_pretext_task
+from lightly_adv.models.pretext import JigsawTask, create_pretext_task
 
 ATTACK = PGD(ThreatModel(eps=8 / 255), steps=2, random_start=False)
 SEED = 7
@@ -247,6 +247,36 @@ def test_bad_arguments_are_refused(
 def test_a_task_with_a_backbone_takes_no_other() -> None:
     with pytest.raises(TypeError, match="backbone= came with a RotationTask"):
         PretextModule(tiny_task(), backbone="resnet8_tiny")
+
+
+def test_options_of_the_task(tmp_path: Path) -> None:
+    options = {"grid": 2, "num_permutations": 5}
+    module = PretextModule("jigsaw", backbone="resnet8_tiny", task_options=options)
+    assert isinstance(module.task, JigsawTask)
+    assert module.task.permutations.shape == (6, 4)
+    path = tmp_path / "last.ckpt"
+    fit(module, count=1).save_checkpoint(path)
+    restored = PretextModule.load_from_checkpoint(path, weights_only=True)
+    found = restored.task.get_buffer("permutations")
+    assert torch.equal(found, module.task.permutations)
+    with pytest.raises(ValueError, match=r"\{'gird': 2\} do not fit .*'jigsaw'"):
+        PretextModule("jigsaw", task_options={"gird": 2})
+    with pytest.raises(TypeError, match="task_options= came with a RotationTask"):
+        PretextModule(tiny_task(), task_options={"normalize": None})
+
+
+@pytest.mark.parametrize("name", ["jigsaw", "selfie"])
+def test_other_tasks_train(name: str) -> None:
+    options = {"jigsaw": {"grid": 2}, "selfie": {"depth": 1, "grid": 4}}[name]
+    module = PretextModule(
+        name, backbone="resnet8_tiny", task_options=options, attack=ATTACK
+    )
+    before = module.backbone.get_parameter("layer1.0.conv1.weight").clone()
+    metrics = fit(module).callback_metrics
+    assert metrics["train_loss"].isfinite()
+    assert {"val_top1", "val_robust_top1"} <= set(metrics)
+    after = module.backbone.get_parameter("layer1.0.conv1.weight")
+    assert not torch.equal(before, after)
 
 
 def test_batches_of_several_views_are_refused() -> None:

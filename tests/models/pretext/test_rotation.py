@@ -89,3 +89,9 @@ def test_attack_on_the_inputs_raises_the_loss() -> None:
 
     (adversarial,) = attack(objective, [inputs])  # type: ignore[arg-type]
     assert task.loss(adversarial, targets) > task.loss(inputs, targets)
+
+
+def test_restore_undoes_draw() -> None:
+    task, images = RotationTask(_tiny()), torch.rand(8, 3, 32, 32)
+    inputs, targets = task.draw(images)
+    assert torch.equal(task.restore(inputs, targets), images)

@@ -49,3 +49,33 @@ def test_accuracy_is_in_percent_and_detached() -> None:
     accuracy = task.accuracy(logits, torch.tensor([[0, 1], [2, 0]]))
     assert accuracy.item() == 75.0
     assert not accuracy.requires_grad
+
+
+def test_what_a_task_may_leave_as_it_is() -> None:
+    task = Places(nn.Identity())
+    inputs, targets = torch.rand(2, 2, 3), torch.tensor([[0, 1], [2, 2]])
+    assert torch.equal(task.logits(inputs, targets), task(inputs))
+    assert torch.equal(task.labels(targets), targets)
+    with pytest.raises(NotImplementedError, match=r"Places does not implement restore"):
+        task.restore(inputs, targets)
+
+
+class Told(Places):
+    """The question depends on what was drawn, and so do the answers."""
+
+    def logits(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self(inputs) + targets[..., None]
+
+    def labels(self, targets: Tensor) -> Tensor:
+        return (targets + 1) % 3
+
+
+def test_loss_and_accuracy_are_made_of_logits_and_labels() -> None:
+    task = Told(nn.Identity())
+    inputs, targets = torch.rand(4, 2, 3), torch.randint(3, (4, 2))
+    logits = inputs + targets[..., None]
+    labels = (targets + 1) % 3
+    expected = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    assert torch.equal(task.loss(inputs, targets), expected)
+    right = 100 * (logits.argmax(dim=2) == labels).float().mean()
+    assert torch.equal(task.accuracy(logits, targets), right)
