@@ -64,7 +64,8 @@ class Told(Places):
     """The question depends on what was drawn, and so do the answers."""
 
     def logits(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return self(inputs) + targets[..., None]
+        found: Tensor = self(inputs) + targets[..., None]
+        return found
 
     def labels(self, targets: Tensor) -> Tensor:
         return (targets + 1) % 3
