@@ -8,6 +8,7 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from lightly_adv.cli import console
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.training import TrainingCLI
-from lightly_adv.doctor import Diagnosis, diagnose
+from lightly_adv.doctor import START, Diagnosis, diagnose
 from lightly_adv.doctor.failures import failure
 
 EXAMPLES = """\
@@ -49,6 +50,10 @@ LIGHTLY_ADV_TRACEBACK=1 also shows where exceptions come from.
 """
 
 
+class _UnmadeError(Exception):
+    """The module or its data cannot be made; the cause says why."""
+
+
 class _Examined(TrainingCLI):
     """Makes module and data, but no Trainer and no folder."""
 
@@ -67,7 +72,10 @@ class _Examined(TrainingCLI):
 
     def instantiate_classes(self) -> None:
         """Keep the options of the Trainer for the examination."""
-        found = self.parser.instantiate_classes(self.config)
+        try:
+            found = self.parser.instantiate_classes(self.config)
+        except Exception as error:
+            raise _UnmadeError from _unwrapped(error)
         self.model, self.datamodule = found.model, found.data
         self.attack: Any = found.attack
         self.options = {
@@ -114,18 +122,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         kind, chosen = _chosen(options.target)
         diagnosis = kind([*chosen, *others]).diagnosis()
-    except _MISTAKES:
-        raise
-    except Exception as error:
-        diagnosis = Diagnosis(options.target, [failure("module", error)])
+    except _UnmadeError as error:
+        cause = error.__cause__ or error
+        diagnosis = Diagnosis(options.target, [failure(START, cause)])
     console.say(str(diagnosis))
     if os.environ.get("LIGHTLY_ADV_TRACEBACK"):
         console.say("\n".join(["", *diagnosis.tracebacks]))
     return 0 if diagnosis.ok else 1
-
-
-_MISTAKES = (ValueError, TypeError, OSError, ImportError)
-"""Errors that come from the command line, or say by themselves what is wrong."""
 
 
 def _chosen(target: str) -> tuple[_Kind, list[str]]:
@@ -169,8 +172,21 @@ def _from_file(path: Path) -> ModuleType:
     # The parser finds the class by this name.
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent.resolve()))
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _UnmadeError from error
     return module
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return the error that the parser met, where it made another one of it."""
+    while error.__cause__ is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if "jsonargparse" not in frames[-1].filename:
+            break
+        error = error.__cause__
+    return error
 
 
 def _only_class(module: ModuleType) -> str:

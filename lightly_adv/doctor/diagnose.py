@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
-from lightly_adv.attacks import PGD, Attack, AttackSchedule
+from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining, refusals
-from lightly_adv.doctor import visit
+from lightly_adv.doctor import prescription, visit
 from lightly_adv.doctor.checks import CHECKS
 from lightly_adv.doctor.failures import failure
 from lightly_adv.doctor.findings import Diagnosis
+from lightly_adv.doctor.own_attacks import hold_still
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.doctor.random_pictures import RandomPictures
 from lightly_adv.doctor.untouched import untouched
@@ -98,45 +99,20 @@ def diagnose(
         >>> diagnosis.ok, diagnosis.statuses["pictures"], diagnosis.statuses["loss"]
         (True, 'PASS', 'PASS')
     """
-    patient = Patient(module, AdversarialTraining(_USUAL), options=trainer_options)
-    _prescribe(patient, attack)
+    patient = Patient(
+        module, AdversarialTraining(prescription.USUAL), options=trainer_options
+    )
+    prescription.prescribe(patient, attack)
     data = _data(patient, data)
     doctor = Doctor(patient, checks)
-    with _hushed(), _protected(module) as obstacle:
+    with _hushed(), _protected(module, data) as obstacle:
         error = obstacle or _visit(doctor, data)
         if error is not None:
             patient.batch = _first_batch(module, data)
-            patient.choose_attack()
+            prescription.choose(patient)
             doctor.findings, doctor.skipped = visit.examine(patient, checks)
             doctor.findings.insert(0, failure(START, error))
     return Diagnosis(_subject(patient), doctor.findings, doctor.skipped)
-
-
-_USUAL = PGD(ThreatModel(eps=8 / 255), steps=5, step_size=2 / 255)
-
-
-def _prescribe(patient: Patient, attack: Any) -> None:
-    """Fill in the attack, and what training does with it."""
-    module = patient.module
-    own = visit.own_attacks(module) if isinstance(module, nn.Module) else []
-    if isinstance(attack, AdversarialTraining):
-        patient.training = attack
-    elif isinstance(attack, Attack | AttackSchedule):
-        patient.training.attack = attack
-    elif isinstance(attack, ThreatModel):
-        patient.training.attack = PGD(attack, steps=5)
-    elif attack is not None:
-        raise TypeError(
-            f"attack is a {type(attack).__name__}; expected an attack such as "
-            "PGD(ThreatModel(eps=8 / 255), steps=5), a ThreatModel, or the "
-            "AdversarialTraining callback."
-        )
-    elif own:
-        patient.training.attack = own[0][1]
-    patient.guess = attack is None and not own
-    patient.attacks_itself = bool(own)
-    dual = patient.training.mode == "dual"
-    patient.streams = visit.streams_of(own[0][0]) if own else 1 + dual
 
 
 def _data(patient: Patient, data: Any) -> Any:
@@ -169,7 +145,7 @@ def _visit(doctor: Doctor, data: Any) -> Exception | None:
         _check_strategy(patient.options.get("strategy", "auto"))
         trainer = pl.Trainer(**options)
         refusals.check_trainable(trainer, patient.module)
-        visit.hold_still(patient.module)
+        hold_still(patient.module)
         if isinstance(data, pl.LightningDataModule):
             trainer.fit(patient.module, datamodule=data)
         else:
@@ -221,10 +197,13 @@ def _subject(patient: Patient) -> str:
 
 
 @contextmanager
-def _protected(module: Any) -> Iterator[Exception | None]:
+def _protected(module: Any, data: Any) -> Iterator[Exception | None]:
     """Put back the module and the random streams; say so if that is impossible."""
     obstacle: Exception | None = None
     with ExitStack() as stack:
+        generator = getattr(data, "generator", None)
+        if isinstance(generator, torch.Generator):
+            stack.callback(generator.set_state, generator.get_state())
         if torch.cuda.is_available():
             device = torch.device("cuda", torch.cuda.current_device())
             stack.enter_context(rng.forked(device))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import site
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
+from lightly_adv.doctor import targets
 from lightly_adv.doctor.findings import Finding
 
 OWN = str(Path(__file__).parents[1])
@@ -24,19 +26,24 @@ def failure(name: str, error: BaseException) -> Finding:
     """Return an exception as a finding that fails.
 
     Messages of this package say what to do and come as they are. Others come with
-    their type and with the line of the user's code that they passed last.
+    their type and with the line of the user's code that they passed last. All calls of
+    torch pass `targets`, which is neither.
     """
     text = " ".join(str(error).split())
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}..."
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [
+        each
+        for each in traceback.extract_tb(error.__traceback__)
+        if each.filename != targets.__file__
+    ]
     if not (frames and frames[-1].filename.startswith(OWN)):
         text = f"{type(error).__name__}: {text}{_place(frames)}"
     lines = "".join(traceback.format_exception(error))
     return Finding(name, "FAIL", text, traceback=lines)
 
 
-def _place(frames: traceback.StackSummary) -> str:
+def _place(frames: Sequence[traceback.FrameSummary]) -> str:
     """Name the innermost line that belongs to neither us nor an installed package."""
     theirs = [each for each in frames if not each.filename.startswith(_INSTALLED)]
     if not theirs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from timm.data import constants
@@ -19,9 +20,14 @@ GRID = 0.02
 SAMPLE = 1 << 16
 """Values of each channel of a view that are looked at for the grid."""
 
+FILLED = 0.03
+"""How much of [0, 1] may be empty at each end if a double mistake is to be believed."""
+
 PLAIN = "none (plain pixels)"
 
-_USUAL: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+_Stats: TypeAlias = tuple[Sequence[float], Sequence[float]]
+
+_USUAL: dict[str, _Stats] = {
     "ImageNet's": (
         constants.IMAGENET_DEFAULT_MEAN,
         constants.IMAGENET_DEFAULT_STD,
@@ -79,7 +85,7 @@ class Fit:
     Args:
         low: Smallest pixel of each channel.
         high: Largest pixel of each channel.
-        on_grid: Share of pixels that are multiples of 1/255.
+        on_grid: Share of pixels that are multiples of 1/255; 0 outside of [0, 1].
     """
 
     low: Tensor
@@ -126,13 +132,40 @@ def fit(values: Values, normalize: Normalize | None) -> Fit:
         >>> found.inside, found.exact, found.gap
         (True, True, 0.0)
     """
-    low, high, sample = (
-        pixels.to_pixels(each[..., None, None], normalize)[..., 0, 0]
-        for each in (values.low, values.high, values.sample.T)
-    )
-    steps = sample * 255
+    low, high = (_undone(each, normalize) for each in (values.low, values.high))
+    found = Fit(low, high, 0.0)
+    if not found.inside or values.sample.numel() == 0:
+        return found
+    steps = 255 * _undone(values.sample.T, normalize)
     near = (steps - steps.round()).abs() < GRID
-    return Fit(low, high, float(near.float().mean()) if near.numel() else 0.0)
+    return Fit(low, high, float(near.float().mean()))
+
+
+def _undone(values: Tensor, normalize: Normalize | None) -> Tensor:
+    """Undo a normalisation of values with channels last."""
+    return pixels.to_pixels(values[..., None, None], normalize)[..., 0, 0]
+
+
+def usual(channels: int) -> list[Candidate]:
+    """Return plain pixels and the usual normalisations for so many channels."""
+    found = [Candidate(PLAIN, None, "plain")]
+    for name, stats in _USUAL.items():
+        if len(stats[0]) in (1, channels) and (name != "MNIST's" or channels == 1):
+            found.append(Candidate(name, _normalize(stats, channels), "once"))
+    return found
+
+
+def name_of(normalize: Normalize | None, channels: int) -> str | None:
+    """Return the name of a normalisation; None if it is not a usual one.
+
+    Examples:
+        >>> name_of({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}, 3)
+        "ImageNet's"
+    """
+    for each in usual(channels):
+        if _near(each.normalize, normalize):
+            return each.name
+    return None
 
 
 def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]:
@@ -140,27 +173,23 @@ def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]
 
     Args:
         channels: Number of channels.
-        declared: What they are said to have gone through; doubles of it come first.
+        declared: What they are said to have gone through.
     """
-    yield Candidate(PLAIN, None, "plain")
-    once = {
-        name: stats
-        for name, stats in _USUAL.items()
-        if len(stats[0]) in (1, channels) and (name != "MNIST's" or channels == 1)
-    }
-    for name, stats in once.items():
-        yield Candidate(name, _normalize(stats, channels), "once")
+    known = usual(channels)
+    yield from known
     yield Candidate("0..255", _normalize(_BYTES, channels), "scale")
     yield Candidate("divided by 255 twice", _normalize(_TWICE, channels), "scale")
-    if declared is not None:
-        once = {"the given one": (declared["mean"], declared["std"]), **once}
+    once = {each.name: each.normalize for each in known if each.normalize is not None}
+    if declared is not None and name_of(declared, channels) is None:
+        once["the given one"] = declared
     for first, inner in once.items():
-        scaled = _normalize(_both(inner, _BYTES), channels)
-        yield Candidate(f"{first} applied to 0..255", scaled, "scale")
+        scaled = _both(_stats(inner), _BYTES)
+        name = f"{first} applied to 0..255"
+        yield Candidate(name, _normalize(scaled, channels), "scale")
         for second, outer in once.items():
             name = f"{second} after {first}" if first != second else f"{first} twice"
-            stats = _both(outer, inner)
-            yield Candidate(name, _normalize(stats, channels), "double")
+            both = _both(_stats(outer), _stats(inner))
+            yield Candidate(name, _normalize(both, channels), "double")
 
 
 def best(values: Values, declared: Normalize | None) -> Candidate | None:
@@ -172,16 +201,15 @@ def best(values: Values, declared: Normalize | None) -> Candidate | None:
     found: list[tuple[bool, float, Candidate]] = []
     for each in candidates(len(values.low), declared):
         seen = fit(values, each.normalize)
-        if seen.inside:
-            doubt = 0.0 if each.kind in ("plain", "once") else 0.05
-            found.append((not seen.exact, round(seen.gap, 3) + doubt, each))
+        simple = each.kind in ("plain", "once")
+        if seen.inside and (simple or seen.exact or seen.gap < FILLED):
+            found.append(
+                (not seen.exact, round(seen.gap, 3) + 0.05 * (not simple), each)
+            )
     return min(found, key=lambda each: each[:2])[2] if found else None
 
 
-def _both(
-    outer: tuple[Sequence[float], Sequence[float]],
-    inner: tuple[Sequence[float], Sequence[float]],
-) -> tuple[Sequence[float], Sequence[float]]:
+def _both(outer: _Stats, inner: _Stats) -> _Stats:
     """Mean and std that undo first the outer, then the inner normalisation."""
     length = max(len(outer[0]), len(inner[0]))
     mean_o, std_o, mean_i, std_i = (
@@ -191,8 +219,19 @@ def _both(
     return (mean_o * std_i + mean_i).tolist(), (std_o * std_i).tolist()
 
 
-def _normalize(
-    stats: tuple[Sequence[float], Sequence[float]], channels: int
-) -> Normalize:
+def _normalize(stats: _Stats, channels: int) -> Normalize:
     mean, std = (list(each) * (channels if len(each) == 1 else 1) for each in stats)
     return {"mean": mean, "std": std}
+
+
+def _stats(normalize: Normalize) -> _Stats:
+    return normalize["mean"], normalize["std"]
+
+
+def _near(first: Normalize | None, second: Normalize | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return all(
+        len(a) == len(b) and all(abs(x - y) < 1e-3 for x, y in zip(a, b, strict=True))
+        for a, b in zip(_stats(first), _stats(second), strict=True)
+    )

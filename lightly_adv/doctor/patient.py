@@ -8,20 +8,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import PGD, Attack, gradients
+from lightly_adv.attacks import Attack, gradients
 from lightly_adv.callbacks import AdversarialTraining
-from lightly_adv.doctor import normalizations, targets, trim
+from lightly_adv.doctor import targets
+from lightly_adv.doctor.clock import clock
 from lightly_adv.doctor.failures import SkipError
-from lightly_adv.doctor.targets import Target
+from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.doctor.untouched import untouched
 from lightly_adv.isolation import report, routes
 from lightly_adv.isolation.isolated import Isolation, isolated
@@ -33,12 +32,6 @@ from lightly_adv.training.views import SelectedViews
 
 ATTACK_SECONDS = 15.0
 """How long the attack may take; one that would take longer is examined shortened."""
-
-STEP_SECONDS = 4.0
-"""How long a training step may take; if it takes longer, pictures are left out."""
-
-FEWEST = 8
-"""Pictures of a batch that are kept in any case."""
 
 
 @dataclass(frozen=True)
@@ -112,39 +105,6 @@ class Patient:
     guess: bool = False
     full_size: int | None = None
 
-    def choose_attack(self) -> None:
-        """Where no attack was given, choose one that fits the pictures."""
-        if self.guess:
-            self.training.attack = usual_attack(self.batch)
-
-    def hurry(self) -> None:
-        """Leave out pictures of a batch for which steps take too long."""
-        try:
-            size = trim.batch_size(self.selected.pictures) or 0
-        except (TypeError, ValueError):
-            return
-        if size <= FEWEST:
-            return
-        seconds = self._probe(size, FEWEST) * size / FEWEST
-        count = max(FEWEST, int(size * STEP_SECONDS / max(seconds, STEP_SECONDS)))
-        if count < size:
-            self.batch = trim.first(self.batch, size=size, count=count)
-            self.full_size = size
-            del self.selected
-
-    def _probe(self, size: int, count: int) -> float:
-        """Return the seconds that a step takes on a few pictures; 0 if it fails."""
-        few = trim.first(self.batch, size=size, count=count)
-        best = math.inf
-        for _ in range(2):
-            try:
-                best = min(best, self._step_seconds(few))
-            except Exception:
-                return 0.0
-            if best * size / count < STEP_SECONDS:
-                break
-        return best
-
     @property
     def attack(self) -> Attack:
         """The attack, as it is at the end of training."""
@@ -201,11 +161,21 @@ class Patient:
 
     @functools.cached_property
     def run(self) -> StepRun:
-        """The training step on the clean batch, taken once and taken back."""
+        """The training step on the clean batch, taken once and taken back.
+
+        Raises:
+            TargetError: If labels do not fit; the step is not taken again, for on a
+                GPU that would end the process.
+        """
+        step, _ = self.training_step, self.selected
         with untouched(self.module):
             before = report.snapshot(self.module)
-            with targets.watched(self.batch) as seen:
-                loss = loss_of(self.training_step(self.batch))
+            try:
+                with targets.watched(self.batch) as seen:
+                    loss = loss_of(step(self.batch))
+            except TargetError:
+                self.step = None
+                raise
             changes = before.changes(report.snapshot(self.module))
         return StepRun(float(loss.detach()), loss.requires_grad, changes, seen)
 
@@ -283,10 +253,12 @@ class Patient:
     @functools.cached_property
     def step_seconds(self) -> float:
         """How long the training step takes, forward and backward, without attack."""
-        return self._step_seconds(self.batch)
+        return self.seconds_of(self.batch)
 
-    def _step_seconds(self, batch: Any) -> float:
-        with clock(self.device) as taken, untouched(self.module):
+    def seconds_of(self, batch: Any) -> float:
+        """Return how long the training step takes on another batch."""
+        watch = targets.watched(batch)
+        with clock(self.device) as taken, untouched(self.module), watch:
             loss = loss_of(self.training_step(batch))
             trained = [each for each in self.module.parameters() if each.requires_grad]
             if loss.requires_grad and trained:
@@ -309,9 +281,12 @@ class Patient:
         """Differentiate the loss with respect to the clean views, as attacks do.
 
         Raises:
+            SkipError: If the loss is not finite to begin with.
             UnreachedError: If no view matters to the loss.
             ValueError: If the gradient is NaN.
         """
+        if not math.isfinite(self.run.loss):
+            raise SkipError
         leaves = [view.detach().clone() for view in self.selected.views]
         return gradients.gradients(self.objective, leaves, [True] * len(leaves))
 
@@ -325,42 +300,9 @@ class Patient:
             return objective(views).detach()
 
 
-@contextmanager
-def clock(device: torch.device) -> Iterator[list[float]]:
-    """Measure the seconds that a block takes, with what it left to the device."""
-    taken: list[float] = []
-    _wait(device)
-    start = time.perf_counter()
-    yield taken
-    _wait(device)
-    taken.append(time.perf_counter() - start)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _shortened(attack: Attack, steps: int) -> Attack:
     """Return the attack with fewer steps, if it is one that has them."""
     try:
         return dataclasses.replace(attack, steps=steps, restarts=1)
     except (TypeError, ValueError):
         return attack
-
-
-def usual_attack(batch: Any) -> Attack:
-    """Return PGD at 8/255 with the normalisation that the pictures show.
-
-    What cannot be told from them is left for the checks to find.
-    """
-    threat_model = ThreatModel(eps=8 / 255)
-    try:
-        found = views.select_views(batch, policy=None, normalize=None)
-        values = normalizations.values_of(found.pictures)
-        candidate = normalizations.best(values, None)
-    except (TypeError, ValueError, RuntimeError):
-        candidate = None
-    if candidate is not None and candidate.kind == "once":
-        threat_model = dataclasses.replace(threat_model, normalize=candidate.normalize)
-    return PGD(threat_model, steps=5, step_size=2 / 255)

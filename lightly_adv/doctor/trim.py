@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
+
+from lightly_adv.doctor.failures import SkipError
+from lightly_adv.doctor.patient import Patient
+
+STEP_SECONDS = 4.0
+"""How long a training step may take; if it takes longer, pictures are left out."""
+
+FEWEST = 8
+"""Pictures of a batch that are kept in any case."""
+
+
+def hurry(patient: Patient) -> None:
+    """Leave out pictures of a batch for which training steps take too long."""
+    try:
+        size = batch_size(patient.selected.pictures) or 0
+    except (SkipError, TypeError, ValueError):
+        return
+    if size <= FEWEST:
+        return
+    seconds = _estimate(patient, size)
+    count = max(FEWEST, int(size * STEP_SECONDS / max(seconds, STEP_SECONDS)))
+    if count < size:
+        patient.batch = first(patient.batch, size=size, count=count)
+        patient.full_size = size
+        del patient.selected
 
 
 def batch_size(views: Sequence[Tensor]) -> int | None:
@@ -45,3 +71,17 @@ def first(batch: Any, *, size: int, count: int) -> Any:
         return each
 
     return pytree.tree_map(cut, batch, is_leaf=is_names)
+
+
+def _estimate(patient: Patient, size: int) -> float:
+    """Return how long a step takes, from one on a few pictures; 0 if that fails."""
+    few = first(patient.batch, size=size, count=FEWEST)
+    seconds = math.inf
+    for _ in range(2):  # the first may be slow for reasons of its own
+        try:
+            seconds = min(seconds, patient.seconds_of(few) * size / FEWEST)
+        except Exception:
+            return 0.0
+        if seconds < STEP_SECONDS:
+            break
+    return seconds

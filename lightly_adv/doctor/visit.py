@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
-from torch import Generator, Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining
+from lightly_adv.doctor import prescription, trim
 from lightly_adv.doctor.failures import SkipError, failure
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.training.step_objective import Step
-from lightly_adv.types import Objective, Views
+from lightly_adv.training.step_objective import Step, StepSkippedError
 
 Check: TypeAlias = Callable[[Patient], Iterable[Finding]]
 """A check; it raises `SkipError` where it cannot be made."""
@@ -23,21 +20,6 @@ Check: TypeAlias = Callable[[Patient], Iterable[Finding]]
 
 class FinishedError(Exception):
     """The examination is over; training ends before the first step is taken."""
-
-
-@dataclass(frozen=True)
-class Still(Attack):
-    """Stands for the attack that a module holds itself: it returns the views."""
-
-    def __call__(
-        self,
-        objective: Objective,
-        views: Views,
-        *,
-        generator: Generator | None = None,
-    ) -> list[Tensor]:
-        """Return the views as they are, so that gradients reach those of the batch."""
-        return list(views)
 
 
 class Doctor(AdversarialTraining):
@@ -63,8 +45,8 @@ class Doctor(AdversarialTraining):
     ) -> Any:
         patient = self.patient
         patient.module, patient.batch, patient.step = module, batch, original
-        patient.choose_attack()
-        patient.hurry()
+        prescription.choose(patient)
+        trim.hurry(patient)
         patient.precision = str(module.trainer.precision)
         patient.steps_per_epoch = float(module.trainer.num_training_batches)
         self.findings, self.skipped = examine(patient, self.checks)
@@ -85,7 +67,7 @@ def examine(
     for name, check in checks.items():
         try:
             findings += check(patient)
-        except SkipError:
+        except (SkipError, StepSkippedError):
             skipped.append(name)
         except Exception as error:
             found = failure(name, error)
@@ -94,27 +76,3 @@ def examine(
             else:
                 findings.append(found)
     return findings, skipped
-
-
-def own_attacks(module: nn.Module) -> list[tuple[nn.Module, Attack | AttackSchedule]]:
-    """Return the parts of a module that attack by themselves, with their attacks."""
-    found = []
-    for part in module.modules():
-        attack = part.__dict__.get("attack")
-        if isinstance(attack, Attack | AttackSchedule):
-            found.append((part, attack))
-    return found
-
-
-def hold_still(module: nn.Module) -> None:
-    """Let the parts that attack by themselves train on clean views, for good."""
-    for part, attack in own_attacks(module):
-        part.__dict__["attack"] = Still(attack.threat_model)
-
-
-def streams_of(part: Any) -> int:
-    """Return how often a part that attacks by itself passes the network in a step."""
-    mode = getattr(part, "mode", None)
-    weight = getattr(part, "weight", 1.0)
-    dual = mode == "dual" if isinstance(mode, str) else 0 < weight < 1
-    return 2 if dual else 1

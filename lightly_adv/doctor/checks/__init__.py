@@ -7,11 +7,11 @@ cannot be made for a reason that another check tells; other exceptions are findi
 from __future__ import annotations
 
 from lightly_adv.doctor.checks import (
-    attackable,
     backbone,
     batch_norm,
     cost,
     data,
+    gradient,
     isolation,
     labels,
     loss,
@@ -31,7 +31,7 @@ CHECKS: dict[str, Check] = {
     "labels": labels.check,
     "training step": step.check,
     "isolation": isolation.check,
-    "gradient": attackable.check,
+    "gradient": gradient.check,
     "loss": loss.check,
     "repeatable": repeat.check,
     "batch norm": batch_norm.check,

@@ -29,8 +29,8 @@ def check(patient: Patient) -> Iterator[Finding]:
     training = sum(each.training for each in layers)
     mode = patient.training.bn_mode
     seen = (
-        f"{training} of {len(layers)} layers in train mode; the attack sees them with "
-        f"bn_mode={mode!r}"
+        f"{training} of {_layers(len(layers))} in train mode; bn_mode={mode!r} for the "
+        "attack"
     )
     problems = [
         *_statistics(layers, mode),
@@ -48,7 +48,7 @@ def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]
     fresh = sum(_fresh(each) for each in used)
     if fresh:
         yield (
-            f"The running statistics of {fresh} layers have seen no batch (mean 0, "
+            f"The running statistics of {_layers(fresh)} have seen no batch (mean 0, "
             "variance 1), and the attack normalises with them: at the start of "
             "training it is aimed at another network.",
             "Start from a trained backbone, grow the attack with AttackSchedule, or "
@@ -57,7 +57,7 @@ def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]
     broken = sum(_broken(each) for each in layers)
     if broken:
         yield (
-            f"The running statistics of {broken} layers are not finite.",
+            f"The running statistics of {_layers(broken)} are not finite.",
             "Load other weights, or reset them with layer.reset_running_stats().",
         )
 
@@ -80,7 +80,7 @@ def _synchronised(
     act = sum(isinstance(each, BatchNormAct2d) for each in layers)
     if act and patient.options.get("sync_batchnorm"):
         yield (
-            f"sync_batchnorm=True turns timm's BatchNormAct2d ({act} layers) into "
+            f"sync_batchnorm=True turns timm's BatchNormAct2d ({_layers(act)}) into "
             "torch's SyncBatchNorm, which drops their activation.",
             "Call timm.layers.convert_sync_batchnorm(module) yourself, and leave "
             "sync_batchnorm=False.",
@@ -99,3 +99,7 @@ def _fresh(layer: _BatchNorm) -> bool:
 def _broken(layer: _BatchNorm) -> bool:
     found = (layer.running_mean, layer.running_var)
     return any(not bool(each.isfinite().all()) for each in found if each is not None)
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"

@@ -11,7 +11,6 @@ from lightly_adv.doctor.checks.data import named
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.normalizations import Candidate, Fit, Values
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.functional.pixels import channel_stats
 from lightly_adv.types import Normalize
 
 NAME = "pictures"
@@ -137,15 +136,7 @@ def _argument(normalize: Normalize | None) -> str:
 
 def _described(normalize: Normalize | None, view: Tensor) -> str:
     """Name a normalisation, or write it out."""
-    given = channel_stats(view.detach().float(), normalize)
-    for each in normalizations.candidates(view.shape[-3], None):
-        stats = channel_stats(view.detach().float(), each.normalize)
-        near = all(
-            (a - b).abs().max() < 1e-3 for a, b in zip(given, stats, strict=True)
-        )
-        if near and each.kind in ("plain", "once"):
-            return each.name
-    return _argument(normalize)
+    return normalizations.name_of(normalize, view.shape[-3]) or _argument(normalize)
 
 
 def _span(seen: Fit) -> str:

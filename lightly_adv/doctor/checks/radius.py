@@ -71,7 +71,7 @@ def _problem(
         return f"That is next to nothing: {hint}", _usual(norm)
     if levels > LARGEST:
         hint = " Is it in units of 0..255?" if eps > 1 else ""
-        return f"No picture survives this.{hint}", _usual(norm)
+        return f"More than a quarter of the range of pixels.{hint}", _usual(norm)
     if norm == "Linf" and abs(levels - round(levels)) > 1e-3:
         return _normalised_units(threat_model, views)
     return None

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from lightly_adv.doctor.failures import SkipError
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.doctor.targets import TargetError
 from lightly_adv.training.step_objective import StepSkippedError
 
 NAME = "training step"
@@ -25,8 +23,6 @@ def check(patient: Patient) -> Iterator[Finding]:
     """Take the step and take it back; list what it changed."""
     try:
         run = patient.run
-    except TargetError as error:
-        raise SkipError from error
     except StepSkippedError:
         yield Finding(
             NAME,

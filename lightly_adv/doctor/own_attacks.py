@@ -1,0 +1,50 @@
+"""Modules that attack by themselves, such as `PretextModule` and `AdversarialLoss`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Generator, Tensor, nn
+
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.types import Objective, Views
+
+
+@dataclass(frozen=True)
+class Still(Attack):
+    """Stands for the attack that a module holds itself: it returns the views."""
+
+    def __call__(
+        self,
+        objective: Objective,
+        views: Views,
+        *,
+        generator: Generator | None = None,
+    ) -> list[Tensor]:
+        """Return the views as they are, so that gradients reach those of the batch."""
+        return list(views)
+
+
+def own_attacks(module: nn.Module) -> list[tuple[nn.Module, Attack | AttackSchedule]]:
+    """Return the parts of a module that attack by themselves, with their attacks."""
+    found = []
+    for part in module.modules():
+        attack = part.__dict__.get("attack")
+        if isinstance(attack, Attack | AttackSchedule):
+            found.append((part, attack))
+    return found
+
+
+def hold_still(module: nn.Module) -> None:
+    """Let the parts that attack by themselves train on clean views, for good."""
+    for part, attack in own_attacks(module):
+        part.__dict__["attack"] = Still(attack.threat_model)
+
+
+def streams_of(part: Any) -> int:
+    """Return how often a part that attacks by itself passes the network in a step."""
+    mode = getattr(part, "mode", None)
+    weight = getattr(part, "weight", 1.0)
+    dual = mode == "dual" if isinstance(mode, str) else 0 < weight < 1
+    return 2 if dual else 1

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import torch
+
+from lightly_adv import AdversarialTraining
+from tests import zoo
+from tests.doctor import healthy
+from tests.doctor.healthy import Healthy, blamed, examine, told
+
+
+def test_views_are_told_by_their_shapes() -> None:
+    drawn = [torch.rand(4, 3, size, size) for size in (12, 12, 8)]
+    diagnosis = examine(zoo.Base(), (drawn[:2], drawn[2]))
+    assert told(diagnosis, "data").startswith(
+        "the batch has views 0, 1 of 4 x 3 x 12 x 12; view 2 of 4 x 3 x 8 x 8."
+    )
+
+
+def test_bytes_are_refused() -> None:
+    images, labels = healthy.batch()
+    diagnosis = examine(Healthy(), [(images * 255).byte(), labels])
+    assert blamed(diagnosis) == {"data": "FAIL"}
+    assert "dtype torch.uint8" in told(diagnosis, "data")
+    assert {"pictures", "training step", "cost"} <= set(diagnosis.skipped)
+
+
+def test_views_that_are_not_there_are_told() -> None:
+    callback = AdversarialTraining(healthy.ATTACK, views=[2])
+    diagnosis = examine(zoo.Base(), zoo.batches(steps=1), callback)
+    assert "views=[2] does not fit a batch with 2 picture views" in told(
+        diagnosis, "data"
+    )
+    assert {"pictures", "training step", "cost"} <= set(diagnosis.skipped)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lightly_adv import AdversarialTraining
+from lightly_adv.doctor import Finding, Patient
+from lightly_adv.doctor.checks import pictures
+from lightly_adv.functional import pixels
+from lightly_adv.types import Normalize
+from tests.doctor import healthy
+from tests.doctor.healthy import CIFAR10, IMAGENET, Healthy, blamed, examine, told
+
+HALF: Normalize = {"mean": [0.5] * 3, "std": [0.5] * 3}
+OWN: Normalize = {"mean": [0.3, 0.4, 0.5], "std": [0.15, 0.2, 0.1]}
+
+PICTURES = healthy.images()
+SMOOTH = F.interpolate(PICTURES, size=24, mode="bilinear").mul(1.4).sub(0.2).clamp(0, 1)
+"""Pictures that touch 0 and 1 but are not multiples of 1/255."""
+
+
+def twice(normalize: Normalize, images: torch.Tensor = PICTURES) -> torch.Tensor:
+    once = pixels.to_normalized(images, normalize)
+    return pixels.to_normalized(once, normalize)
+
+
+@pytest.mark.parametrize(
+    ("images", "declared", "message"),
+    [
+        (pixels.to_normalized(PICTURES, IMAGENET), None, "ImageNet's fits"),
+        (pixels.to_normalized(PICTURES, CIFAR10), None, "CIFAR-10's fits"),
+        (pixels.to_normalized(PICTURES, HALF), None, "that of [-1, 1]"),
+        (pixels.to_normalized(PICTURES, IMAGENET), CIFAR10, "ImageNet's fits"),
+        (pixels.to_normalized(PICTURES, OWN), None, "no usual normalisation explains"),
+        (twice(IMAGENET), IMAGENET, "normalised twice (ImageNet's twice)"),
+        (twice(OWN), OWN, "normalised twice (the given one twice)"),
+        (twice(IMAGENET, SMOOTH), IMAGENET, "normalised twice (ImageNet's twice)"),
+        (twice(IMAGENET), None, "normalised twice (ImageNet's twice)"),
+        (PICTURES * 255, None, "wrong scale (0..255)"),
+        (PICTURES / 255, None, "divided by 255 twice"),
+        (
+            pixels.to_normalized(PICTURES * 255, IMAGENET),
+            IMAGENET,
+            "ImageNet's applied to 0..255",
+        ),
+        # What is inside of [0, 1] once undone can be wrong as well.
+        (PICTURES, IMAGENET, "the normalisation is missing"),
+        (SMOOTH, IMAGENET, "the normalisation is missing"),
+        (
+            pixels.to_normalized(PICTURES, CIFAR10),
+            IMAGENET,
+            "CIFAR-10's makes it [0, 1]",
+        ),
+        (pixels.to_normalized(SMOOTH, HALF), IMAGENET, "that of [-1, 1]"),
+    ],
+)
+def test_wrong_normalisation_is_named(
+    images: torch.Tensor, declared: Normalize | None, message: str
+) -> None:
+    data = [images, torch.arange(8) % 4]
+    diagnosis = examine(Healthy(), data, healthy.attack(declared))
+    assert blamed(diagnosis) == {"pictures": "FAIL"}
+    assert message in told(diagnosis, "pictures")
+    assert diagnosis.findings[1].remedy
+
+
+def test_without_traces_of_8_bits_a_better_fit_is_a_hint() -> None:
+    data = [pixels.to_normalized(SMOOTH, CIFAR10), torch.arange(8) % 4]
+    diagnosis = examine(Healthy(), data, healthy.attack(IMAGENET))
+    assert blamed(diagnosis) == {"pictures": "WARN"}
+    assert "CIFAR-10's makes it [0, 1]. Is it the right one?" in told(
+        diagnosis, "pictures"
+    )
+
+
+def check(images: Any, normalize: Normalize | None) -> list[Finding]:
+    """Run the one check, without a Trainer."""
+    training = AdversarialTraining(healthy.attack(normalize))
+    return list(pictures.check(Patient(Healthy(), training, batch=images)))
+
+
+@pytest.mark.parametrize("normalize", [None, IMAGENET, CIFAR10, HALF, OWN])
+@pytest.mark.parametrize("contrast", [1.0, 0.5])
+def test_right_normalisation_passes(
+    normalize: Normalize | None, contrast: float
+) -> None:
+    for images in (PICTURES, SMOOTH):
+        flat = (images - 0.5) * contrast + 0.5
+        (found,) = check(pixels.to_normalized(flat, normalize), normalize)
+        assert found.status == "PASS", found
+
+
+def test_a_single_wrong_view_is_named() -> None:
+    (found,) = check([PICTURES, PICTURES * 255, PICTURES], None)
+    assert found.seen.startswith("view 1: pixels span [0, 255]")
+    found, other = check([PICTURES, PICTURES * 255, twice(IMAGENET)], None)
+    assert other.seen.startswith("view 2: pixels span")
+
+
+def test_one_channel() -> None:
+    mnist: Normalize = {"mean": [0.1307], "std": [0.3081]}
+    (found,) = check(pixels.to_normalized(PICTURES[:, :1], mnist), None)
+    assert "MNIST's fits" in found.seen
+
+
+def test_coarse_numbers_leave_no_traces_of_8_bits() -> None:
+    (found,) = check(PICTURES.bfloat16(), None)
+    assert found.status == "PASS"
+    assert "multiples of 1/255" not in found.seen

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from lightly_adv.doctor import Diagnosis, Finding
+
+FINDINGS = [
+    Finding("pictures", "PASS", "fine."),
+    Finding("batch norm", "WARN", "word " * 40, "Do something about it. " * 8),
+    Finding("batch norm", "PASS", "fine."),
+    Finding("loss", "FAIL", "it falls.", traceback="Traceback of it"),
+]
+
+
+def test_the_worst_status_of_a_check_counts() -> None:
+    diagnosis = Diagnosis("Own", FINDINGS)
+    assert diagnosis.statuses == {
+        "pictures": "PASS",
+        "batch norm": "WARN",
+        "loss": "FAIL",
+    }
+    assert not diagnosis.ok
+    assert Diagnosis("Own", FINDINGS[:3]).ok
+    assert diagnosis.tracebacks == ["Traceback of it"]
+
+
+def test_the_table_is_aligned_and_narrow() -> None:
+    text = str(Diagnosis("Own; 2 views", FINDINGS, skipped=["cost"]))
+    lines = text.splitlines()
+    assert lines[:3] == ["Own; 2 views", "", "PASS  pictures       fine."]
+    assert all(len(line) <= 88 for line in lines)
+    assert all(each == each.rstrip() for each in lines)
+    remedy = next(at for at, line in enumerate(lines) if "->" in line)
+    assert lines[remedy].startswith(" " * 21 + "-> Do something")
+    assert lines[remedy + 1].startswith(" " * 24 + "it.")
+    assert lines[-2:] == [
+        "2 PASS, 1 WARN, 1 FAIL.",
+        "Not examined, for reasons above: cost.",
+    ]
