@@ -34,7 +34,7 @@ def draw_permutations(
         generator: Where the randomness comes from; torch's global generator if None.
 
     Returns:
-        Integers of shape (count, length).
+        Integers of shape (count, length), on the device of the generator, or the CPU.
 
     Raises:
         ValueError: If there are fewer permutations than asked for, or if the
@@ -49,17 +49,18 @@ def draw_permutations(
         return _far_apart(length, count, generator)
     seen = {tuple(range(length))}
     kept: list[list[int]] = []
+    # Devices are named throughout, for models may be made under torch.device("cuda").
     while len(kept) < count:
         for each in _draw(length, count - len(kept), generator).tolist():
             if tuple(each) not in seen:
                 seen.add(tuple(each))
                 kept.append(each)
-    return torch.tensor(kept)
+    return torch.tensor(kept, device=_device(generator))
 
 
 def _far_apart(length: int, count: int, generator: Generator | None) -> Tensor:
-    kept = torch.arange(length)[None]
-    candidates, nearest = kept, torch.zeros(1)
+    kept = torch.arange(length, device=_device(generator))[None]
+    candidates, nearest = kept, torch.zeros(1, device=kept.device)
     while len(kept) <= count:
         best = nearest.argmax()
         if nearest[best] > 0:
@@ -73,7 +74,12 @@ def _far_apart(length: int, count: int, generator: Generator | None) -> Tensor:
 
 
 def _draw(length: int, count: int, generator: Generator | None) -> Tensor:
-    return torch.rand(count, length, generator=generator).argsort(dim=1)
+    device = _device(generator)
+    return torch.rand(count, length, generator=generator, device=device).argsort(dim=1)
+
+
+def _device(generator: Generator | None) -> torch.device:
+    return torch.device("cpu") if generator is None else generator.device
 
 
 def _distance(candidates: Tensor, other: Tensor) -> Tensor:

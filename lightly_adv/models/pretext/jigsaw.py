@@ -82,8 +82,9 @@ class JigsawTask(PretextTask):
             selection=selection,
             generator=Generator().manual_seed(seed),
         )
-        identity = torch.arange(grid**2)[None]
-        self.register_buffer("permutations", torch.cat([identity, drawn]))
+        identity = torch.arange(grid**2, device=drawn.device)[None]
+        orders = torch.cat([identity, drawn]).to(torch.get_default_device())
+        self.register_buffer("permutations", orders)
         features = backbones.feature_dim(self.backbone)
         self.head = JigsawPredictionHead(features, len(self.permutations))
 

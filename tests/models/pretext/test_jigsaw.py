@@ -150,3 +150,9 @@ def test_a_grid_that_does_not_divide_the_picture_is_refused() -> None:
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         task(**options)
+
+
+def test_it_can_be_made_on_another_device() -> None:
+    with torch.device("meta"):
+        jigsaw = JigsawTask("resnet8_tiny", normalize=None)
+    assert {each.device.type for each in jigsaw.state_dict().values()} == {"meta"}
