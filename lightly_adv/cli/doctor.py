@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import inspect
 import os
 import re
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytorch_lightning as pl
 import yaml
@@ -20,31 +18,36 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining
-from lightly_adv.cli import console
+from lightly_adv.cli import console, scripts
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
+from lightly_adv.cli.scripts import ScriptError
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.doctor import START, Diagnosis, diagnose
 from lightly_adv.doctor.failures import failure
 
 EXAMPLES = """\
 MODULE_OR_CONFIG is
-  a config of pretrain or finetune, or the folder of a run    config.yaml, runs/pretrain
-  a LightningModule in an installed package                   package.module:Class
-  a LightningModule in a file, which is imported              path/to/file.py:Class
+  train.py              a script that trains: it is run up to Trainer.fit, and what it
+                        gives to the Trainer is examined; options are its own
+  model.py:Class        a LightningModule in a file
+  package.module:Class  a LightningModule that can be imported
+  config.yaml           a config of pretrain or finetune, or the folder of a run
 
-The options are those of `lightly-adv pretrain` (of `finetune` for a config of that),
-such as --data, --model.NAME for arguments of the module, and --trainer.precision.
-Without --data a module by its name gets random pictures. The attack is --attack, or
-that of the config, or else PGD with 8/255 and the normalisation that fits the pictures.
-No training step is taken, nothing is written. The exit code is 1 if something fails.
+For all but scripts the options are those of `lightly-adv pretrain` (of `finetune` for a
+config of that), such as --data, --model.NAME for arguments of the module, and
+--trainer.precision. Without --data a module by its name gets random pictures. The
+attack is --attack, or that of the config or script, or else PGD with 8/255 and the
+normalisation that fits the pictures. No training step is taken. The exit code is 1 if
+something fails.
 
 examples:
-  lightly-adv doctor config.yaml
-  lightly-adv doctor runs/pretrain --trainer.precision bf16-mixed
+  lightly-adv doctor examples/pytorch_lightning/simclr.py --batch-size 32
   lightly-adv doctor simclr.py:SimCLR --data.size 96 --data.views 2
   lightly-adv doctor simclr.py:SimCLR --data ImageFolderDataModule --data.root PATH \\
     --attack PGD --attack.threat_model.eps 4/255
+  lightly-adv doctor config.yaml --trainer.precision bf16-mixed
+  lightly-adv doctor runs/pretrain
 
 LIGHTLY_ADV_TRACEBACK=1 also shows where exceptions come from.
 """
@@ -86,11 +89,7 @@ class _Examined(TrainingCLI):
 
     def diagnosis(self) -> Diagnosis:
         """Examine the module."""
-        listed = self.options.pop("callbacks", [])
-        callbacks = listed if isinstance(listed, list) else [listed]
-        own = (each for each in callbacks if isinstance(each, AdversarialTraining))
-        attack = self.attack or next(own, None)
-        return diagnose(self.model, self.datamodule, attack, **self.options)
+        return _diagnosis(self.model, self.datamodule, self.attack, self.options)
 
 
 class _Pretraining(_Examined, PretrainCLI):
@@ -112,17 +111,12 @@ class _Module(_Pretraining):
         )
 
 
-_Kind: TypeAlias = type[_Pretraining] | type[_Finetuning]
-"""Whose options a target takes."""
-
-
 def run(arguments: Sequence[str]) -> int:
     """Examine; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
     try:
-        kind, chosen = _chosen(options.target)
-        diagnosis = kind([*chosen, *others]).diagnosis()
-    except _UnmadeError as error:
+        diagnosis = _examined(options.target, others)
+    except (_UnmadeError, ScriptError) as error:
         cause = error.__cause__ or error
         diagnosis = Diagnosis(options.target, [failure(START, cause)])
     console.say(str(diagnosis))
@@ -131,20 +125,43 @@ def run(arguments: Sequence[str]) -> int:
     return 0 if diagnosis.ok else 1
 
 
-def _chosen(target: str) -> tuple[_Kind, list[str]]:
-    """Return whose options the target takes, and those that it stands for."""
+def _examined(target: str, others: Sequence[str]) -> Diagnosis:
     path = Path(target)
     if path.is_dir():
         path /= "config.yaml"
     if path.suffix in (".yaml", ".yml"):
         content = yaml.safe_load(path.read_text()) or {}
         kind = _Finetuning if _is_finetuning(content) else _Pretraining
-        return kind, ["--config", str(path)]
+        return kind(["--config", str(path), *others]).diagnosis()
+    if path.suffix == ".py":
+        with scripts.run_to_fit(path, others) as script:
+            if script.call is not None:
+                call = script.call
+                return _diagnosis(call.model, call.data, None, call.options)
     place, _, name = target.partition(":")
-    module = _from_file(Path(place)) if place.endswith(".py") else None
-    if module is None:
-        return _Module, ["--model", target.replace(":", ".")]
-    return _Module, ["--model", f"{module.__name__}.{name or _only_class(module)}"]
+    if place.endswith(".py"):
+        return _in_file(Path(place), name, others)
+    return _Module(["--model", target.replace(":", "."), *others]).diagnosis()
+
+
+def _in_file(path: Path, class_name: str, others: Sequence[str]) -> Diagnosis:
+    """Examine a class in a file."""
+    name = re.sub(r"\W", "_", path.stem)
+    with scripts.run_to_fit(path, name=name) as script:
+        class_name = class_name or _only_class(script.module)
+        # The parser finds the class by this name.
+        return _Module(["--model", f"{name}.{class_name}", *others]).diagnosis()
+
+
+def _diagnosis(
+    model: Any, data: Any, attack: Any, options: dict[str, Any]
+) -> Diagnosis:
+    """Examine with the attack, or else with that of the callback in the options."""
+    options = dict(options)
+    listed = options.pop("callbacks", None)
+    callbacks = listed if isinstance(listed, list) else [listed]
+    own = (each for each in callbacks if isinstance(each, AdversarialTraining))
+    return diagnose(model, data, attack or next(own, None), **options)
 
 
 def _is_finetuning(content: dict[str, Any]) -> bool:
@@ -154,29 +171,6 @@ def _is_finetuning(content: dict[str, Any]) -> bool:
         isinstance(model, dict) and not {"class_path", "init_args"}.isdisjoint(model)
     )
     return "evaluation" in content or (model is not None and not named)
-
-
-def _from_file(path: Path) -> ModuleType:
-    """Import a file; what lies beside it can be imported by it, as in a script.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file at {path}.")
-    name = re.sub(r"\W", "_", path.stem)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # The parser finds the class by this name.
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.parent.resolve()))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise _UnmadeError from error
-    return module
 
 
 def _unwrapped(error: BaseException) -> BaseException:

@@ -38,7 +38,7 @@ examples:
   lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \\
     --model.checkpoint runs/pretrain/backbone.safetensors
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
-  lightly-adv doctor simclr.py:SimCLR
+  lightly-adv doctor train.py
 
 Errors are told in one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.
 """

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,14 +54,16 @@ TINY_DATA = TINY[:2]
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Write a module into a file, and something that it imports beside it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     Path("code").mkdir()
     Path("code/beside.py").write_text("CLASSES = 10\n")
     Path("code/own_module.py").write_text(OWN)
-    return "code/own_module.py"
+    yield "code/own_module.py"
+    for name in ("beside", "own_module"):
+        sys.modules.pop(name, None)
 
 
 def seen(text: str) -> dict[str, str]:
@@ -84,6 +88,45 @@ def test_a_module_in_a_file_on_random_pictures(
     # The only module in a file need not be named.
     assert main(["doctor", own, "--data.views", "0"]) == 0
     assert "views: 1 of 8 x 3 x 64 x 64" in capsys.readouterr().out
+
+
+SCRIPT = """
+import argparse
+import torch
+from own_module import Own
+from lightly_adv import PGD, AdversarialTraining, ThreatModel
+import pytorch_lightning as pl
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--size", type=int, default=8)
+size = parser.parse_args().size
+
+pl.seed_everything(3)
+images, labels = torch.rand(16, 3, size, size), torch.arange(16) % 10
+data = torch.utils.data.TensorDataset(images, labels)
+callback = AdversarialTraining(PGD(ThreatModel(eps=2 / 255), steps=2), mode="dual")
+trainer = pl.Trainer(
+    max_epochs=1, callbacks=[callback], precision="bf16-mixed", accelerator="cpu"
+)
+trainer.fit(model=Own(), train_dataloaders=torch.utils.data.DataLoader(data, 8))
+raise AssertionError("it went on")
+"""
+
+
+def test_a_script_is_examined_where_it_would_train(
+    own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("code/train.py").write_text(SCRIPT)
+    before = sorted(Path().rglob("*"))
+    assert main(["doctor", "code/train.py", "--size", "12"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(
+        "Own; views: 1 of 8 x 3 x 12 x 12; PGD, Linf 2/255, 2 steps; bf16-mixed; cpu"
+    )
+    assert set(seen(shown).values()) == {"PASS"}
+    assert "the seed is 3" in shown
+    assert "one step = 32 forward" in shown
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_data_attack_and_arguments_of_the_module(

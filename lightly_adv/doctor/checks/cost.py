@@ -67,6 +67,8 @@ def _left_out(patient: Patient) -> float:
 
 
 def _duration(seconds: float) -> str:
+    if seconds >= 90 * 60:
+        return f"{seconds / 3600:.1f} h"
     if seconds >= 90:
         return f"{seconds / 60:.0f} min"
     return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from lightly.transforms import SimCLRTransform
+from PIL import Image
 
 from lightly_adv import AdversarialTraining
 from lightly_adv.doctor import Finding, Patient
@@ -104,6 +106,20 @@ def test_one_channel() -> None:
     mnist: Normalize = {"mean": [0.1307], "std": [0.3081]}
     (found,) = check(pixels.to_normalized(PICTURES[:, :1], mnist), None)
     assert "MNIST's fits" in found.seen
+
+
+def test_what_transforms_of_lightly_do_is_certain() -> None:
+    drawn = healthy.images(8, size=32).mul(255).byte().permute(0, 2, 3, 1).numpy()
+    torch.manual_seed(0)
+    transform = SimCLRTransform(input_size=24)
+    pairs = [transform(Image.fromarray(each)) for each in drawn]
+    batch = [torch.stack(views) for views in zip(*pairs, strict=True)]
+    (found,) = check(batch, IMAGENET)
+    assert found.status == "PASS"
+    assert "multiples of 1/255; normalisation: ImageNet's." in found.seen
+    (found,) = check(batch, CIFAR10)
+    assert found.status == "FAIL"
+    assert "ImageNet's" in found.seen
 
 
 def test_coarse_numbers_leave_no_traces_of_8_bits() -> None:

@@ -1,0 +1,149 @@
+"""Run a script up to the call of `Trainer.fit`, and no further."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+LIGHTNINGS = ("pytorch_lightning", "lightning.pytorch")
+"""Packages with a Trainer."""
+
+
+class ScriptError(Exception):
+    """The script raised an error, which is the cause of this one."""
+
+
+@dataclass(frozen=True)
+class FitCall:
+    """What a script gave to its Trainer.
+
+    Args:
+        model: The module.
+        data: A loader, a data module, or None.
+        options: Options that the Trainer was made with.
+    """
+
+    model: Any
+    data: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A script that was run.
+
+    Args:
+        module: Its names.
+        call: The call of `Trainer.fit` that ended it, if there was one.
+    """
+
+    module: ModuleType
+    call: FitCall | None
+
+
+@contextmanager
+def run_to_fit(
+    path: Path, arguments: Sequence[str] = (), *, name: str = "__main__"
+) -> Iterator[Run]:
+    """Run a file until it trains; inside of the block its names can be imported.
+
+    Args:
+        path: The file. What lies beside it can be imported by it.
+        arguments: Its command line.
+        name: Its `__name__`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ScriptError: If it raises an error.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file at {path}.")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    beside = [str(path.parent.resolve()), *sys.path]
+    with (
+        _known(name, module),
+        mock.patch.object(sys, "argv", [str(path), *arguments]),
+        mock.patch.object(sys, "path", beside),
+    ):
+        yield Run(module, _execute(spec.loader.exec_module, module))
+
+
+@contextmanager
+def _known(name: str, module: ModuleType) -> Iterator[None]:
+    """Let a module be imported by a name; others that are imported meanwhile stay."""
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+
+
+class _FitCalledError(BaseException):
+    """Passes the `except Exception` that a script may have around its training."""
+
+    def __init__(self, call: FitCall) -> None:
+        self.call = call
+
+
+def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> FitCall | None:
+    try:
+        with _stopped_trainers():
+            run(module)
+    except _FitCalledError as stopped:
+        return stopped.call
+    except Exception as error:
+        raise ScriptError from error
+    return None
+
+
+@contextmanager
+def _stopped_trainers() -> Iterator[None]:
+    """Let every Trainer remember its options, and stop where it would train."""
+    with ExitStack() as stack:
+        for package in LIGHTNINGS:
+            try:
+                trainer = importlib.import_module(package).Trainer
+            except ImportError:
+                continue
+            for name, method in (
+                ("__init__", _remembering(trainer.__init__)),
+                ("fit", _stop),
+            ):
+                stack.enter_context(mock.patch.object(trainer, name, method))
+        yield
+
+
+def _remembering(make: Callable[..., None]) -> Callable[..., None]:
+    def remember(self: Any, *args: Any, **options: Any) -> None:
+        self._given = options
+        make(self, *args, **options)
+
+    return remember
+
+
+def _stop(
+    self: Any,
+    model: Any,
+    train_dataloaders: Any = None,
+    val_dataloaders: Any = None,
+    datamodule: Any = None,
+    *args: Any,
+    **options: Any,
+) -> None:
+    data = datamodule if datamodule is not None else train_dataloaders
+    raise _FitCalledError(FitCall(model, data, vars(self).get("_given", {})))
