@@ -17,10 +17,12 @@ version = release = lightly_adv.__version__
 extensions = [
     "myst_parser",
     "docstrings",
+    "method_facts",
     "public_names",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "themed_figure",
 ]
 exclude_patterns = ["_build", "_extensions"]
 
@@ -34,7 +36,7 @@ html_show_sphinx = False
 pygments_dark_style = "github-dark"
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "substitution"]
+myst_enable_extensions = ["colon_fence", "fieldlist"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

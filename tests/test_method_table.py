@@ -20,3 +20,12 @@ def test_there_is_a_replica_of_every_method() -> None:
 def test_the_table_in_the_documentation_is_up_to_date() -> None:
     page = table.PAGE.read_text()
     assert table.embedded(page) == page, "run: python -m tests.methods_zoo.table"
+
+
+def test_every_method_has_a_page() -> None:
+    folder = table.PAGE.parent
+    pages = {folder / table.page(each.name) for each in methods_zoo.METHODS}
+    assert pages <= set((folder / "methods").glob("*.md"))
+    for each in methods_zoo.METHODS:
+        text = (folder / table.page(each.name)).read_text()
+        assert f"```{{method-facts}} {each.name}\n" in text

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.methods_zoo import METHODS
@@ -20,10 +21,19 @@ HEAD = [
 def render() -> str:
     """Return the table; every replica in it passes the tests in both modes."""
     rows = [
-        f"| {each.name} | yes | yes | {_views(each)} | {each.remarks} |"
+        f"| {_linked(each.name)} | yes | yes | {_views(each)} | {each.remarks} |"
         for each in METHODS
     ]
     return "\n".join([*HEAD, *rows])
+
+
+def page(name: str) -> str:
+    """Return where the page of a method is, seen from the table."""
+    return f"methods/{re.sub('[^a-z0-9]', '', name.lower())}.md"
+
+
+def _linked(name: str) -> str:
+    return f"[{name}]({page(name)})"
 
 
 def _views(method: Method) -> str:
