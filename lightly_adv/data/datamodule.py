@@ -40,6 +40,11 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         labelled_fraction: Share of these, of every class alike and at least one, that
             is trained on.
         num_labelled: The same as a number, with equally many of every class.
+        crop_padding: Black pixels around a training picture, out of which it is
+            cropped; 0 crops nothing. None stands for what suits the set, `padding`.
+            Jigsaw and selfie learn from the black where a tile belongs: use 0.
+        flip_share: Share of the training pictures that are flipped horizontally. None
+            stands for what suits the set, `flip_probability`.
 
     Raises:
         ValueError: If an argument is out of range, or if both `labelled_fraction` and
@@ -62,6 +67,8 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         fraction: float = 1.0,
         labelled_fraction: float = 1.0,
         num_labelled: int | None = None,
+        crop_padding: int | None = None,
+        flip_share: float | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -71,6 +78,8 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         self.fraction = fraction
         self.labelled_fraction = labelled_fraction
         self.num_labelled = num_labelled
+        self.crop_padding = crop_padding
+        self.flip_share = flip_share
         self._check_options()
         self._train: PictureDataset | None = None
         self._val: PictureDataset | None = None
@@ -152,8 +161,14 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         used = splits.pick_any(len(train), fraction=self.fraction, seed=self.seed)
         train = train[used]
         train = train[self._pick_labelled(pictures.labels[train])]
-        augmentation = Augmentation(self.padding, self.flip_probability)
-        self._train = PictureDataset(pictures, train, augmentation=augmentation)
+        self._train = PictureDataset(pictures, train, augmentation=self._augmentation())
+
+    def _augmentation(self) -> Augmentation:
+        padding, flipped = self.crop_padding, self.flip_share
+        return Augmentation(
+            self.padding if padding is None else padding,
+            self.flip_probability if flipped is None else flipped,
+        )
 
     def _pick_labelled(self, labels: Tensor) -> Tensor:
         if self.num_labelled is not None:
@@ -190,6 +205,11 @@ class PictureDataModule(pl.LightningDataModule, ABC):
             raise ValueError(
                 f"fraction={self.fraction} must be more than 0 and at most 1; 0.1 uses "
                 "a tenth of the training pictures."
+            )
+        if (self.crop_padding or 0) < 0 or not 0 <= (self.flip_share or 0) <= 1:
+            raise ValueError(
+                f"crop_padding={self.crop_padding} and flip_share={self.flip_share}; "
+                "expected pixels, at least 0, and a share in [0, 1]."
             )
         if not 0 < self.labelled_fraction <= 1:
             raise ValueError(

@@ -172,6 +172,28 @@ def test_training_is_shuffled_and_augmented_by_the_global_seed() -> None:
     assert (torch.cat(first) == 0).any()  # black from the padding
 
 
+def test_padding_and_flips_are_options() -> None:
+    torch.manual_seed(0)
+    ramp = torch.arange(8.0).div(8).expand(40, 3, 8, 8)
+
+    class Ramps(Toy):
+        def load_train(self) -> Pictures:
+            return Pictures(InMemory(ramp), torch.arange(40) % 4)
+
+    def images(**options: Any) -> Tensor:
+        data = Ramps(batch_size=40, val_fraction=0.0, **options)
+        (batch,) = data.train_dataloader()
+        return batch[0]
+
+    still = images(crop_padding=0, flip_share=0.0)
+    assert torch.equal(still, ramp)
+    assert torch.equal(images(crop_padding=0, flip_share=1.0), ramp.flip(3))
+    cropped = images(crop_padding=3, flip_share=0.0)
+    assert not torch.equal(cropped, ramp)
+    assert (cropped[:, :, 4, 4] >= 1 / 8).all()  # three pixels of four from the edge
+    assert 0 < (images(crop_padding=0) == ramp).all(dim=(1, 2, 3)).sum() < 40
+
+
 def test_last_batch() -> None:
     sizes = [len(y) for _, y in Toy(batch_size=40).train_dataloader()]
     assert sizes == [40, 40]
@@ -214,6 +236,8 @@ def test_without_validation_in_a_trainer() -> None:
         ({"labelled_fraction": 0.0}, "labelled_fraction=0.0 must be more than 0"),
         ({"labelled_fraction": 100}, "for a number of pictures use num_labelled"),
         ({"labelled_fraction": 0.5, "num_labelled": 8}, "both given; use one of them"),
+        ({"crop_padding": -1}, "crop_padding=-1 and flip_share=None; expected pixels"),
+        ({"flip_share": 1.5}, r"flip_share=1.5; expected .* a share in \[0, 1\]"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], match: str) -> None:
