@@ -182,8 +182,9 @@ def test_padding_and_flips_are_options() -> None:
 
     def images(**options: Any) -> Tensor:
         data = Ramps(batch_size=40, val_fraction=0.0, **options)
-        (batch,) = data.train_dataloader()
-        return batch[0]
+        ((found, _),) = data.train_dataloader()
+        assert isinstance(found, Tensor)
+        return found
 
     still = images(crop_padding=0, flip_share=0.0)
     assert torch.equal(still, ramp)
