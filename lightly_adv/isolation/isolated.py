@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.isolation import mute, rng
+from lightly_adv.isolation.compiled import check_compiled
 from lightly_adv.isolation.copies import Copier
 
 
@@ -37,7 +38,8 @@ def isolated(
             to them inside, such as the statistics of one BatchNorm route.
 
     Raises:
-        TypeError: If the module contains a scripted module.
+        TypeError: If the module contains a scripted module, or a compiled one where
+            PyTorch is too old for it.
         ValueError: If the module holds a lazy parameter that has no shape yet.
 
     Examples:
@@ -143,6 +145,7 @@ class _Swap:
                 "set aside; use the Python module that it was made from."
             )
         if id(module) not in self._seen:
+            check_compiled(module)
             self._seen.add(id(module))
             self._queue.append(module)
 

@@ -78,7 +78,9 @@ def test_it_trains_as_without_compilation(
     compiled = train(create, **arguments)
     # Verification without gradients, the attack, the step, and that of another stream:
     # far from one for each of some fifty evaluations.
-    assert 3 <= graphs() <= MOST_GRAPHS
+    assert graphs() <= MOST_GRAPHS
+    if create is Compiled:  # Older versions do not compile nn.Sequential in place.
+        assert graphs() >= 2
     assert_close(train(Smooth, **arguments), compiled)
 
 

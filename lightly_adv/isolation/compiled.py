@@ -1,0 +1,50 @@
+"""Compiled modules, and the versions of PyTorch in which they can be set aside."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import nn
+
+
+def check_compiled(module: nn.Module) -> None:
+    """Refuse a compiled module whose graph holds on to the parameters it was made with.
+
+    PyTorch 2.4 does this unless told otherwise: stand-ins would stay in the graph, or
+    out of it, and gradients would silently be those of other weights.
+
+    Raises:
+        TypeError: If the module is compiled by such a version.
+    """
+    if is_compiled(module) and not _parameters_are_inputs():
+        raise TypeError(
+            f"{type(module).__name__} is compiled, and this version of PyTorch builds "
+            "the parameters into the compiled graph, so that they cannot be set aside. "
+            "Update to torch>=2.5, or compile after "
+            "torch._dynamo.config.inline_inbuilt_nn_modules = True, or not at all."
+        )
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module is compiled, by `torch.compile`, itself or by Lightning.
+
+    Examples:
+        >>> is_compiled(nn.Linear(1, 1))
+        False
+    """
+    state = vars(module)
+    return (
+        state.get("_compiled_call_impl") is not None
+        or state.get("_compiler_ctx") is not None
+        or type(module).__name__ == "OptimizedModule"
+    )
+
+
+def _parameters_are_inputs() -> bool:
+    # Not at the top: it takes a second, and whoever compiles has it already.
+    from torch._dynamo import config
+
+    with warnings.catch_warnings():
+        # Later versions always do so, and warn of the question.
+        warnings.simplefilter("ignore")
+        return bool(getattr(config, "inline_inbuilt_nn_modules", True))
