@@ -113,14 +113,13 @@ adversarial = AdversarialTraining(attack)
 
 accelerator = "gpu" if torch.cuda.is_available() else "cpu"
 
-# Every process attacks its share of a batch. BatchNorm statistics are those of all
-# shares; the layers for it exist on GPUs only.
+# Every process attacks its share of a batch. The mask token of the encoder is not used,
+# because the decoder has its own; DDP has to know of it.
 trainer = pl.Trainer(
     max_epochs=args.epochs,
     devices=args.devices,
     accelerator=accelerator,
-    strategy="ddp",
-    sync_batchnorm=accelerator == "gpu",
+    strategy="ddp_find_unused_parameters_true",
     use_distributed_sampler=True,
     callbacks=[adversarial],
 )

@@ -1,0 +1,68 @@
+"""A distributed example on two processes, as it would run on two GPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.examples.watching import EXAMPLES
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not torch.distributed.is_gloo_available(), reason="needs the gloo backend"
+    ),
+]
+
+DRIVER = """
+import os
+from pathlib import Path
+import torch
+from lightly_adv import AdversarialTraining
+from lightly_adv.attacks import Attack
+
+attack, seen = Attack.__call__, []
+
+def watched(self, objective, views, **options):
+    seen.append(views[0])
+    return attack(self, objective, views, **options)
+
+def on_train_end(self, trainer, module):
+    content = {"seen": seen, "weights": dict(module.named_parameters())}
+    torch.save(content, Path(os.environ["OUT"]) / f"{trainer.global_rank}.pt")
+
+Attack.__call__ = watched
+AdversarialTraining.on_train_end = on_train_end
+# Not runpy, which would put the example in the place of this script in sys.argv.
+exec(Path(os.environ["EXAMPLE"]).read_text(), {"__name__": "__main__"})
+"""
+"""Runs an example, also in the process that Lightning starts with the same command."""
+
+
+def test_processes_end_with_the_same_weights(pictures: Path, tmp_path: Path) -> None:
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+    example = EXAMPLES / "pytorch_lightning_distributed" / "moco.py"
+    options = ["--devices", "2", "--epochs", "1", "--batch-size", "2"]
+    added = {"EXAMPLE": str(example), "OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(driver), "--data", str(pictures), *options],
+        cwd=tmp_path,
+        env={**os.environ, **added, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    # Otherwise equal weights would show nothing.
+    pairs = zip(first["seen"], second["seen"], strict=True)
+    assert all(not torch.equal(here, there) for here, there in pairs)
+    for key, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][key]), key
+        assert weight.isfinite().all(), key
