@@ -1,1 +1,1 @@
-"""The command `lightly-adv`: pretrain, finetune, evaluate, demo."""
+"""The command `lightly-adv`: pretrain, finetune, evaluate, doctor, demo."""

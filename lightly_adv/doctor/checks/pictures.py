@@ -25,21 +25,23 @@ def check(patient: Patient) -> Iterator[Finding]:
     What is wrong is said once for all views that it is wrong with.
     """
     views, declared = patient.selected.pictures, patient.threat_model.normalize
-    problems: dict[str, list[int]] = {}
-    told: dict[str, Finding] = {}
-    for at, view in enumerate(views):
-        found = _examine(view, declared, guessed=patient.guess)
-        problems.setdefault(found.seen, []).append(at)
-        told[found.seen] = found
-    good = [told[seen].status == "PASS" for seen in problems]
-    if all(good):
-        yield _pass(patient, views)
+    if patient.threat_model.bounds != (0.0, 1.0):
+        for view in views:
+            patient.threat_model.room(view)
+        bounds = list(patient.threat_model.bounds)
+        yield Finding(NAME, "PASS", f"pixels lie in the bounds {bounds}.")
         return
-    for seen, numbers in problems.items():
-        finding = told[seen]
-        if finding.status != "PASS":
-            which = "all views" if len(problems) == 1 else named(numbers)
-            yield Finding(NAME, finding.status, f"{which}: {seen}", finding.remedy)
+    found = [_examine(view, declared) for view in views]
+    wrong: dict[str, list[int]] = {}
+    for at, each in enumerate(found):
+        if each.status != "PASS":
+            wrong.setdefault(each.remedy, []).append(at)
+    if not wrong:
+        yield _pass(patient, views)
+    for numbers in wrong.values():
+        first = found[numbers[0]]
+        which = "all views" if len(numbers) == len(views) else named(numbers)
+        yield Finding(NAME, first.status, f"{which}: {first.seen}", first.remedy)
 
 
 def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:
@@ -53,15 +55,15 @@ def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:
     return Finding(NAME, "PASS", text)
 
 
-def _examine(view: Tensor, declared: Normalize | None, *, guessed: bool) -> Finding:
-    """Judge one view; views with the same problem get the same finding."""
+def _examine(view: Tensor, declared: Normalize | None) -> Finding:
+    """Judge one view; views with the same problem get the same remedy."""
     values = normalizations.values_of([view])
     seen = normalizations.fit(values, declared)
+    if seen.exact:
+        return Finding(NAME, "PASS", "")
     likely = normalizations.best(values, declared)
     if not seen.inside:
         return Finding(NAME, "FAIL", _outside(seen, likely, declared), _remedy(likely))
-    if seen.exact:
-        return Finding(NAME, "PASS", "")
     plain = normalizations.fit(values, None)
     if declared is not None and plain.inside:
         return Finding(

@@ -24,6 +24,9 @@ SMALLEST = {"Linf": 0.25, "L2": 0.2, "L1": 0.01}
 LARGEST = 64.0
 """Above this it is larger than anything usual, in the same units."""
 
+NEAR = 1e-3
+"""How near to 0 or 1 a pixel is at the end of its range."""
+
 _STDS = (0.225, 0.2453, 0.2)
 """Average std of ImageNet's and CIFAR-10's normalisations."""
 
@@ -55,7 +58,10 @@ def _described(
         stds = [eps / float(std) for std in threat_model.normalize["std"]]
         units = " ".join(f"{each:.3g}" for each in stds)
         text += f", {units} in normalised units"
-    return f"{text}; {100 * _saturated(threat_model, views):.0f} % are 0 or 1 already"
+    saturated = _saturated(threat_model, views)
+    if saturated is not None:
+        text += f"; {100 * saturated:.0f} % are 0 or 1 already"
+    return text
 
 
 def _problem(
@@ -126,11 +132,14 @@ def _spread(norm: str, entries: int) -> float:
     return spread[norm]
 
 
-def _saturated(threat_model: ThreatModel, views: Sequence[Tensor]) -> float:
+def _saturated(threat_model: ThreatModel, views: Sequence[Tensor]) -> float | None:
+    """Return the share of pixels at an end of the range; None if some are outside."""
     low, high = threat_model.bounds
     shares = []
     for view in views:
         position = pixels.to_pixels(view.detach().float(), threat_model.normalize)
-        at_end = (position <= low + 1e-3) | (position >= high - 1e-3)
+        if position.min() < low - NEAR or position.max() > high + NEAR:
+            return None
+        at_end = (position <= low + NEAR) | (position >= high - NEAR)
         shares.append(at_end.float().mean())
     return float(torch.stack(shares).mean())

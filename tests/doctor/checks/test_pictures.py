@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from lightly.transforms import SimCLRTransform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 
 from lightly_adv import AdversarialTraining
@@ -120,6 +120,14 @@ def test_what_transforms_of_lightly_do_is_certain() -> None:
     (found,) = check(batch, CIFAR10)
     assert found.status == "FAIL"
     assert "ImageNet's" in found.seen
+
+
+def test_other_bounds_than_those_of_pixels() -> None:
+    attack = healthy.attack(None, bounds=(-1.0, 1.0))
+    data = [PICTURES * 2 - 1, torch.arange(8) % 4]
+    assert blamed(examine(Healthy(), data, attack)) == {}
+    diagnosis = examine(Healthy(), [PICTURES * 2, data[1]], attack)
+    assert blamed(diagnosis) == {"pictures": "FAIL"}
 
 
 def test_coarse_numbers_leave_no_traces_of_8_bits() -> None:
