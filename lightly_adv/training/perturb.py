@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import modes, routes
+from lightly_adv.training.folding import folded_batch_norm
 from lightly_adv.types import Objective, Views
 
 
@@ -73,6 +74,7 @@ def perturb_views(
         modes.evaluation_mode(module),
         modes.frozen_parameters(module),
         routes.bn_route(routes.ADV),
+        folded_batch_norm(module),
     ):
         return attack(objective, views, generator=generator)
 
