@@ -68,7 +68,8 @@ def rotate(images: Tensor, labels: Tensor) -> Tensor:
     rotated = images
     for turn in range(1, NUM_ROTATIONS):
         turned = torch.rot90(images, turn, dims=(-2, -1))
-        rotated = torch.where(turns == turn, turned, rotated)
+        # In this order the result has the memory format of the pictures.
+        rotated = torch.where(turns != turn, rotated, turned)
     return rotated
 
 
