@@ -12,7 +12,7 @@ import sys
 import matplotlib
 import style
 
-FIGURES = ("views", "isolation", "streams", "threat_model")
+FIGURES = ("views", "isolation", "streams", "threat_model", "pretext")
 
 
 def main() -> None:
