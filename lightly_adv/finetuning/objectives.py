@@ -147,8 +147,8 @@ class TRADES(_Regularized):
 
     The attack raises the divergence from what the network in eval mode says of the
     clean pictures, which is computed once per attack. At a clean picture that
-    divergence has no gradient but rounding: the attack needs a random start. That of [0] is
-    `PGD(threat_model, steps=10, step_size=2 / 255, start_std=0.001)`.
+    divergence has no gradient but rounding: the attack needs a random start. That of
+    [0] is `PGD(threat_model, steps=10, step_size=2 / 255, start_std=0.001)`.
 
     - [0] Theoretically Principled Trade-off between Robustness and Accuracy, 2019,
       https://arxiv.org/abs/1901.08573

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,13 +19,12 @@ def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
         logits: Logits of shape (B, C).
 
     Returns:
-        Tensor of shape (B,), in nats.
+        Tensor of shape (B,), in nats, float32 or wider.
 
     Raises:
         ValueError: If the shapes differ, or are not (B, C).
 
     Examples:
-        >>> import torch
         >>> p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.9, 0.1]])
         >>> kl_divergence(p.log(), q.log())
         tensor([0.5108])
@@ -34,9 +34,11 @@ def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
             f"target has shape {tuple(target.shape)} and logits {tuple(logits.shape)}; "
             "expected the same shape (B, C) of both."
         )
+    # In half precision small divergences would be lost, and with them the gradient.
+    wide = torch.promote_types(logits.dtype, torch.float32)
     divergence = functional.kl_div(
-        functional.log_softmax(logits, dim=1),
-        functional.log_softmax(target, dim=1),
+        functional.log_softmax(logits.to(wide), dim=1),
+        functional.log_softmax(target.to(wide), dim=1),
         log_target=True,
         reduction="none",
     )

@@ -79,3 +79,12 @@ def test_certain_answers_do_not_make_it_nan() -> None:
 def test_other_shapes_are_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match=r"expected the same shape \(B, C\) of both"):
         losses.kl_divergence(*(torch.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_loses_nothing_of_the_sum(dtype: torch.dtype) -> None:
+    target, other = (each.to(dtype) for each in logits())
+    found = losses.kl_divergence(target, other)
+    assert found.dtype == torch.float32
+    expected = losses.kl_divergence(target.double(), other.double())
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
