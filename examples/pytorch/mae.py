@@ -77,7 +77,7 @@ parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)
 args = parser.parse_args()
 
-vit = vit_tiny_patch16_224(img_size=32, patch_size=4)
+vit = vit_tiny_patch16_224(img_size=32, patch_size=4, num_classes=0)
 model = MAE(vit)
 
 device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -75,7 +75,6 @@ dataloader = torch.utils.data.DataLoader(
 
 threat_model = ThreatModel(norm="Linf", eps=8 / 255, normalize=IMAGENET_NORMALIZE)
 attack = PGD(threat_model, steps=5, step_size=2 / 255)
-adversarial = AdversarialTraining(attack)
 
 accelerator = "gpu" if torch.cuda.is_available() else "cpu"
 
@@ -83,6 +82,6 @@ trainer = pl.Trainer(
     max_epochs=args.epochs,
     devices=1,
     accelerator=accelerator,
-    callbacks=[adversarial],
+    callbacks=[AdversarialTraining(attack)],
 )
 trainer.fit(model=model, train_dataloaders=dataloader)

@@ -26,7 +26,7 @@ class MAE(pl.LightningModule):
     def __init__(self):
         super().__init__()
         decoder_dim = 512
-        vit = vit_tiny_patch16_224(img_size=32, patch_size=4)
+        vit = vit_tiny_patch16_224(img_size=32, patch_size=4, num_classes=0)
         self.mask_ratio = 0.75
         self.patch_size = vit.patch_embed.patch_size[0]
         self.backbone = MaskedVisionTransformerTIMM(vit=vit)
@@ -108,7 +108,6 @@ dataloader = torch.utils.data.DataLoader(
 
 threat_model = ThreatModel(norm="Linf", eps=8 / 255, normalize=IMAGENET_NORMALIZE)
 attack = PGD(threat_model, steps=5, step_size=2 / 255)
-adversarial = AdversarialTraining(attack)
 
 accelerator = "gpu" if torch.cuda.is_available() else "cpu"
 
@@ -116,6 +115,6 @@ trainer = pl.Trainer(
     max_epochs=args.epochs,
     devices=1,
     accelerator=accelerator,
-    callbacks=[adversarial],
+    callbacks=[AdversarialTraining(attack)],
 )
 trainer.fit(model=model, train_dataloaders=dataloader)

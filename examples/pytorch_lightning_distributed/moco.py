@@ -95,8 +95,6 @@ dataloader = torch.utils.data.DataLoader(
 
 threat_model = ThreatModel(norm="Linf", eps=8 / 255, normalize=IMAGENET_NORMALIZE)
 attack = PGD(threat_model, steps=5, step_size=2 / 255)
-# The keys have no gradient and stay clean, so only the first view is attacked.
-adversarial = AdversarialTraining(attack, views=[0])
 
 accelerator = "gpu" if torch.cuda.is_available() else "cpu"
 
@@ -109,6 +107,7 @@ trainer = pl.Trainer(
     strategy="ddp",
     sync_batchnorm=accelerator == "gpu",
     use_distributed_sampler=True,
-    callbacks=[adversarial],
+    # The keys have no gradient and stay clean.
+    callbacks=[AdversarialTraining(attack, views=[0])],
 )
 trainer.fit(model=model, train_dataloaders=dataloader)

@@ -73,7 +73,6 @@ dataloader = torch.utils.data.DataLoader(
 
 threat_model = ThreatModel(norm="Linf", eps=8 / 255, normalize=IMAGENET_NORMALIZE)
 attack = PGD(threat_model, steps=5, step_size=2 / 255)
-adversarial = AdversarialTraining(attack)
 
 accelerator = "gpu" if torch.cuda.is_available() else "cpu"
 
@@ -86,6 +85,6 @@ trainer = pl.Trainer(
     strategy="ddp",
     sync_batchnorm=accelerator == "gpu",
     use_distributed_sampler=True,
-    callbacks=[adversarial],
+    callbacks=[AdversarialTraining(attack)],
 )
 trainer.fit(model=model, train_dataloaders=dataloader)
