@@ -93,11 +93,12 @@ def diagnose(
 
     Examples:
         >>> from lightly_adv.methods import PretextModule
+        >>> _ = torch.manual_seed(0)
         >>> module = PretextModule("rotation", backbone="resnet8_tiny")
         >>> data = RandomPictures(32, views=0, normalize=None)
         >>> diagnosis = diagnose(module, data, ThreatModel(eps=8 / 255))
-        >>> diagnosis.ok, diagnosis.statuses["pictures"], diagnosis.statuses["loss"]
-        (True, 'PASS', 'PASS')
+        >>> diagnosis.ok, diagnosis.statuses["pictures"], diagnosis.statuses["data"]
+        (True, 'PASS', 'WARN')
     """
     patient = Patient(
         module, AdversarialTraining(prescription.USUAL), options=trainer_options
