@@ -31,6 +31,8 @@ smartquotes = False
 
 html_theme = "furo"
 html_title = "lightly_adv"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_show_sphinx = False
 pygments_dark_style = "github-dark"

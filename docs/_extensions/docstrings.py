@@ -41,9 +41,10 @@ def find_elsewhere(
 ) -> Any:
     """Find the one class or function of a name in whatever module it is documented.
 
-    Names in annotations that exist but have no page are shown without a link.
+    Names in annotations that exist but have no page are shown without a link, and so
+    are exceptions that are documented nowhere.
     """
-    if not node.get("optional"):
+    if not node.get("optional") and node.get("reftype") != "exc":
         return content if _exists(node.get("reftarget", "")) else None
     found = [
         (path, entry)

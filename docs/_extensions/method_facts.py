@@ -31,20 +31,22 @@ def facts(name: str) -> list[tuple[str, str]]:
 
 
 class MethodFacts(SphinxDirective):
-    """Show what the tests hold for one method, as a list of fields."""
+    """Show what the tests hold for one method, as a small table."""
 
     required_arguments = 1
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        """Hand the fields to the parser; read the page again when the table changes."""
+        """Hand a table to the parser; read the page again when the other changes."""
         self.env.note_dependency(str(TABLE))
-        fields = [
-            f":{heading}: {cell}"
+        lines = [
+            line
             for heading, cell in facts(self.arguments[0])[1:]
             if cell
+            for line in (f"* - {heading}", f"  - {cell}")
         ]
-        return self.parse_text_to_nodes("\n".join(fields))
+        table = ["```{list-table}", ":widths: 30 70", "", *lines, "```"]
+        return self.parse_text_to_nodes("\n".join(table))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

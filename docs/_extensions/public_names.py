@@ -16,9 +16,12 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 TOP = "lightly_adv"
+LOGGER = logging.getLogger(__name__)
 
 
 def public_names(module: ModuleType) -> dict[str, str]:
@@ -83,6 +86,9 @@ def _described(module: ModuleType, name: str, home: str) -> list[str]:
     if callable(value):
         return [f".. autofunction:: {path}", ""]
     # Where a constant is defined, there is its docstring.
+    if ("", name) not in ModuleAnalyzer.for_module(home).find_attr_docs():
+        LOGGER.warning("the constant %s.%s has no docstring", home, name)
+        return []
     return [f".. autodata:: {home}.{name}", "   :no-value:", ""]
 
 

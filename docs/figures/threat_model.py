@@ -20,7 +20,7 @@ AT_THE_EDGE = (0.95, 0.1)
 
 def draw(palette: style.Palette) -> Path:
     """Draw both spaces, with two of the many pixels as axes."""
-    figure, _ = style.canvas(3.35)
+    figure, _ = style.canvas(3.05)
     in_pixels(square(figure, 0.75), palette)
     as_normalised(square(figure, 4.55), palette)
     return style.save(figure, "threat_model", palette)
@@ -30,7 +30,7 @@ def square(figure: Figure, left: float) -> Axes:
     """Return square axes at a distance from the left, in inches."""
     width, height = figure.get_size_inches()
     return figure.add_axes(
-        (left / width, 0.52 / height, SIDE / width, SIDE / height),
+        (left / width, 0.28 / height, SIDE / width, SIDE / height),
         facecolor="none",
     )
 

@@ -38,3 +38,4 @@ CHECKS: dict[str, Check] = {
     "precision": precision.check,
     "cost": cost.check,
 }
+"""The checks by name, as they are printed."""
