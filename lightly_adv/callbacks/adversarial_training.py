@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.callbacks.refusals import check_trainable
+from lightly_adv.callbacks.refusals import check_ranks_agree, check_trainable
 from lightly_adv.isolation import report, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
@@ -179,7 +179,7 @@ class AdversarialTraining(pl.Callback):
         )
         if self._unannounced:
             self._unannounced = False
-            self._announce(selected)
+            self._announce(module.trainer, selected)
         try:
             perturbed = self._perturb(module, original, selected)
         except StepSkippedError:
@@ -223,7 +223,7 @@ class AdversarialTraining(pl.Callback):
             )
         return attack(objective, selected.views, generator=generator)
 
-    def _announce(self, selected: SelectedViews) -> None:
+    def _announce(self, trainer: pl.Trainer, selected: SelectedViews) -> None:
         """Say what a step costs, before the first one is taken."""
         cost = StepCost(
             selected.pictures,
@@ -233,6 +233,7 @@ class AdversarialTraining(pl.Callback):
             independent=self.independent,
         )
         rank_zero_info(str(cost))
+        check_ranks_agree(trainer, cost)
 
 
 def _wrap_training_step(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from lightly_adv.training.cost import StepCost
 
 _SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
 
@@ -41,6 +44,29 @@ def check_trainable(trainer: Any, module: Any) -> None:
         )
     _check_parameters(trainer, module)
     _check_activations(trainer, module)
+
+
+def check_ranks_agree(trainer: pl.Trainer, cost: StepCost) -> None:
+    """Refuse processes that would evaluate the loss different numbers of times.
+
+    Where a loss or layer gathers from all processes, each evaluation of one waits for
+    one of all others, so that training would hang without a word.
+
+    Raises:
+        ValueError: If they would, on every process, with the numbers of all.
+    """
+    if trainer.world_size == 1:
+        return
+    strategy: Any = trainer.strategy
+    mine = torch.tensor(cost.runs, device=strategy.root_device)
+    counts = strategy.all_gather(mine).flatten().tolist()
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"the processes would evaluate the loss {counts} times per batch to attack "
+            "it; expected the same number on each rank, or they wait for each other "
+            "forever. Give all ranks the same attack and, with independent=True, "
+            "batches with the same number of views."
+        )
 
 
 def _check_namespace(kind: str, given: Any, expected: type) -> None:

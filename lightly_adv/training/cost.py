@@ -42,7 +42,7 @@ class StepCost:
     @property
     def forward(self) -> int:
         """Pictures that go forward: all of them, in every evaluation."""
-        return (self.streams + self._runs) * _count(self.pictures)
+        return (self.streams + self.runs) * _count(self.pictures)
 
     @property
     def backward(self) -> int:
@@ -58,12 +58,13 @@ class StepCost:
         """
         every, attacked = _pixels(self.pictures), _pixels(self.attacked)
         clean = (_FORWARD + _ACTIVATIONS + _WEIGHTS) * every
-        forward = self._runs * _FORWARD * every
+        forward = self.runs * _FORWARD * every
         backward = self.evaluations * _ACTIVATIONS * attacked
         return self.streams + (forward + backward) / clean
 
     @property
-    def _runs(self) -> int:
+    def runs(self) -> int:
+        """How often the loss is evaluated to perturb one batch."""
         views = len(self.attacked) if self.independent else 1
         return views * self.evaluations
 
@@ -77,7 +78,7 @@ class StepCost:
         return (
             f"adversarial training: one step = {self.forward} forward + "
             f"{self.backward} backward picture passes, about {self.ratio:.1f} times "
-            f"clean training ({self._runs} evaluations of the loss; "
+            f"clean training ({self.runs} evaluations of the loss; "
             f"{len(self.attacked)} of {len(self.pictures)} views attacked, {crops})."
         )
 
