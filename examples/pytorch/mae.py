@@ -24,7 +24,7 @@ from lightly_adv import PGD, ThreatModel, isolated
 class MAE(nn.Module):
     def __init__(self, vit):
         super().__init__()
-        decoder_dim = 512
+        decoder_dim = 128
         self.mask_ratio = 0.75
         self.patch_size = vit.patch_embed.patch_size[0]
         self.backbone = MaskedVisionTransformerTIMM(vit=vit)
@@ -34,7 +34,7 @@ class MAE(nn.Module):
             num_patches=vit.patch_embed.num_patches,
             embed_dim=decoder_dim,
             depth=1,
-            num_heads=16,
+            num_heads=4,
             num_prefix_tokens=vit.num_prefix_tokens,
         )
         self.prediction_head = nn.Linear(decoder_dim, self.patch_size**2 * 3)

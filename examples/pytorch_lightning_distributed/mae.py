@@ -25,7 +25,7 @@ from lightly_adv import PGD, AdversarialTraining, ThreatModel
 class MAE(pl.LightningModule):
     def __init__(self):
         super().__init__()
-        decoder_dim = 512
+        decoder_dim = 128
         vit = vit_tiny_patch16_224(img_size=32, patch_size=4, num_classes=0)
         self.mask_ratio = 0.75
         self.patch_size = vit.patch_embed.patch_size[0]
@@ -36,7 +36,7 @@ class MAE(pl.LightningModule):
             num_patches=vit.patch_embed.num_patches,
             embed_dim=decoder_dim,
             depth=1,
-            num_heads=16,
+            num_heads=4,
             num_prefix_tokens=vit.num_prefix_tokens,
         )
         self.prediction_head = nn.Linear(decoder_dim, self.patch_size**2 * 3)
