@@ -16,6 +16,7 @@ version = release = lightly_adv.__version__
 
 extensions = [
     "myst_parser",
+    "diff_without_paths",
     "docstrings",
     "method_facts",
     "public_names",

@@ -12,7 +12,7 @@ import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -83,6 +83,8 @@ def _described(module: ModuleType, name: str, home: str) -> list[str]:
         return [f".. automodule:: {path}", "   :members:", ""]
     if inspect.isclass(value):
         return [f".. autoclass:: {path}", "   :members:", "   :show-inheritance:", ""]
+    if isinstance(value, TypeVar):
+        return []
     if callable(value):
         return [f".. autofunction:: {path}", ""]
     # Where a constant is defined, there is its docstring.

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 CLEAN = "clean"
+"""Route of clean pictures."""
 ADV = "adv"
+"""Route of perturbed pictures."""
 
 _ROUTE: ContextVar[str | None] = ContextVar("bn_route", default=None)
 
