@@ -463,7 +463,7 @@ def test_reports_say_what_was_run() -> None:
             "steps": 10,
             "step_size": PGD(ThreatModel(eps=8 / 255)).step_length,
             "random_start": True,
-                "start_std": None,
+            "start_std": None,
             "restarts": 1,
         }
     }
