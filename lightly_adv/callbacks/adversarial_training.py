@@ -214,7 +214,10 @@ class AdversarialTraining(pl.Callback):
         )
         if self._unverified:
             self._unverified = False
+            state = generator.get_state()
             _verify(module, objective, constant=self.rng == "same")
+            # A resumed run verifies another batch, and must not see other noise in it.
+            generator.set_state(state)
         progress = module.trainer.global_step / self._total_steps
         attack = self.attack.at(progress)
         if self.independent:
