@@ -21,7 +21,7 @@ from lightly_adv.training import noise, streams, views
 from lightly_adv.training.cost import StepCost
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
-from lightly_adv.training.views import SelectedViews, ViewPolicy
+from lightly_adv.training.views import SelectedViews, ViewPolicy, check_policy
 
 Mode: TypeAlias = Literal["replace", "dual"]
 
@@ -99,6 +99,7 @@ class AdversarialTraining(pl.Callback):
                 f"weight={weight} must lie in [0, 1]: it is the share of the "
                 "adversarial loss."
             )
+        check_policy(views)
         self.attack = attack
         self.mode = mode
         self.weight = weight

@@ -14,7 +14,7 @@ from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import streams, views
 from lightly_adv.training.step_objective import StepObjective
-from lightly_adv.training.views import ViewPolicy
+from lightly_adv.training.views import ViewPolicy, check_policy
 
 Encoder: TypeAlias = Callable[[Tensor], Any]
 
@@ -83,6 +83,7 @@ class AdversarialLoss(nn.Module):
                 f"weight={weight} must lie in [0, 1]: it is the share of the "
                 "adversarial loss."
             )
+        check_policy(views)
         self.criterion = criterion
         self.attack = attack
         self.mode = mode

@@ -73,6 +73,7 @@ def select_views(
         >>> views[0].sum(), labels
         (tensor(0.), tensor([0, 1]))
     """
+    check_policy(policy)
     leaves, spec = pytree.tree_flatten(batch)
     channels = (3, 1) if normalize is None else (len(normalize["mean"]),)
     pictures = _pictures(leaves, channels)
@@ -131,6 +132,33 @@ def _no_pictures(leaves: list[Any], channels: tuple[int, ...]) -> Exception:
     )
 
 
+def check_policy(policy: Any) -> None:
+    """Refuse what is no way to select views, whatever the batch.
+
+    Raises:
+        TypeError: If it is of another kind.
+        ValueError: If it is an empty list.
+
+    Examples:
+        >>> check_policy("local")
+        Traceback (most recent call last):
+        TypeError: views='local' is not understood; expected None, 'global', a list ...
+    """
+    if policy is None or callable(policy) or policy == "global":
+        return
+    listed = isinstance(policy, Sequence) and not isinstance(policy, str)
+    if not listed or any(type(index) is not int for index in policy):
+        raise TypeError(
+            f"views={policy!r} is not understood; expected None, 'global', a list of "
+            "indices, or a function from the batch to tensors."
+        )
+    if not policy:
+        raise ValueError(
+            f"views={policy!r} selects nothing; expected at least one index, or None "
+            "for all picture views."
+        )
+
+
 def _chosen(policy: Any, leaves: list[Any], pictures: list[int]) -> list[int]:
     if policy is None:
         return pictures
@@ -139,13 +167,7 @@ def _chosen(policy: Any, leaves: list[Any], pictures: list[int]) -> list[int]:
         return [
             at for at, area in zip(pictures, areas, strict=True) if area == max(areas)
         ]
-    if isinstance(policy, str) or not isinstance(policy, Sequence):
-        raise TypeError(
-            f"views={policy!r} is not understood; expected None, 'global', a list of "
-            "indices, or a function from the batch to tensors."
-        )
-    outside = [index for index in policy if not 0 <= index < len(pictures)]
-    if outside or not policy:
+    if any(not 0 <= index < len(pictures) for index in policy):
         raise ValueError(
             f"views={list(policy)} does not fit a batch with {len(pictures)} picture "
             f"views; expected indices from 0 to {len(pictures) - 1}."
@@ -153,13 +175,38 @@ def _chosen(policy: Any, leaves: list[Any], pictures: list[int]) -> list[int]:
     return [pictures[index] for index in policy]
 
 
-def _identified(views: Sequence[Tensor], leaves: list[Any]) -> list[int]:
-    places = {id(leaf): at for at, leaf in enumerate(leaves)}
-    positions = [places.get(id(view)) for view in views]
-    found = [at for at in positions if at is not None]
-    if not found or len(found) < len(positions):
+def _identified(views: Any, leaves: list[Any]) -> list[int]:
+    if not isinstance(views, Sequence) or not views:
         raise ValueError(
-            "the function given as views= must return a list of tensors that are in "
-            "the batch itself, not copies or slices of them."
+            f"the function given as views= returned {_shown(views)}; {_EXPECTED_VIEWS}"
         )
-    return found
+    places = {id(leaf): at for at, leaf in enumerate(leaves)}
+    for view in views:
+        if id(view) not in places:
+            raise ValueError(
+                f"the function given as views= returned {_shown(view)}, which is not "
+                f"in the batch; {_EXPECTED_VIEWS}"
+            )
+        if not _is_picture_like(view):
+            raise ValueError(
+                f"the function given as views= returned {_shown(view)}, which is no "
+                f"picture view; {_EXPECTED_VIEWS}"
+            )
+    return [places[id(view)] for view in views]
+
+
+def _is_picture_like(view: Any) -> bool:
+    """Whether it can be perturbed; with any number of channels, as it was asked for."""
+    return isinstance(view, Tensor) and view.dim() >= 4 and view.is_floating_point()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return f"a {type(value).__name__}" if value != [] else "an empty list"
+
+
+_EXPECTED_VIEWS = (
+    "expected a list of tensors that are in the batch itself, not copies or slices of "
+    "them, floating and of shape (B, ..., C, H, W)."
+)

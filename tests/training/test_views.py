@@ -10,6 +10,7 @@ from lightly_adv.types import Normalize
 
 STATS: Normalize = {"mean": [0.5] * 3, "std": [0.5] * 3}
 LARGE, SMALL = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)
+LABELS = torch.arange(2)
 GRID, MASK = torch.rand(2, 7, 7, 2), torch.rand(2, 1, 8, 8)
 TILES = torch.rand(2, 9, 3, 4, 4)
 
@@ -113,11 +114,23 @@ def test_all_pictures_are_known_beside_those_selected(policy: Any) -> None:
         ),
         ([], None, ValueError, r"its tensors are none"),
         ([LARGE], [1], ValueError, r"views=\[1\] does not fit a batch with 1 picture"),
-        ([LARGE], [], ValueError, r"views=\[\] does not fit"),
+        ([LARGE], [-1], ValueError, r"views=\[-1\] .*; expected indices from 0 to 0"),
+        ([LARGE], [], ValueError, r"views=\[\] selects nothing"),
         ([LARGE], "local", TypeError, r"views='local' is not understood"),
         ([LARGE], 3, TypeError, r"views=3 is not understood"),
-        ([LARGE], lambda b: [b[0] * 1], ValueError, r"tensors that are in\s+the batch"),
-        ([LARGE], lambda b: [], ValueError, r"tensors that are in\s+the batch"),
+        ([LARGE], ["0"], TypeError, r"views=\['0'\] is not understood"),
+        ([LARGE], [True], TypeError, r"views=\[True\] is not understood"),
+        ([LARGE], lambda b: [b[0] * 1], ValueError, r"which is not in the batch; exp"),
+        ([LARGE], lambda b: [], ValueError, r"returned an empty list; expected a list"),
+        ([LARGE], lambda b: None, ValueError, r"returned a NoneType; expected a list"),
+        ([LARGE], lambda b: b[0], ValueError, r"shape \(2, 3, 8, 8\).*expected a list"),
+        (
+            [LARGE, LABELS],
+            lambda b: b,
+            ValueError,
+            r"shape \(2,\) and dtype torch.int64, which is no picture view",
+        ),
+        ([LARGE, "a.png"], lambda b: b, ValueError, r"returned a str, which is no pic"),
     ],
 )
 def test_what_cannot_be_selected_is_refused(
@@ -125,3 +138,8 @@ def test_what_cannot_be_selected_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         select_views(batch, policy=policy, normalize=STATS)
+
+
+def test_a_function_may_choose_what_is_not_taken_for_a_picture() -> None:
+    selected = select_views([LARGE, MASK], policy=lambda b: b[1:], normalize=None)
+    assert [id(view) for view in selected.views] == [id(MASK)]
