@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from lightly_adv import types
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.finetuning import inherit, objectives
 from lightly_adv.finetuning.inherit import Inherited
@@ -19,7 +18,11 @@ from lightly_adv.finetuning.objectives import AdversarialObjective
 from lightly_adv.isolation import modes, routes
 from lightly_adv.models import backbones, stages
 from lightly_adv.models.checkpoints import LoadReport
-from lightly_adv.models.modules.normalize import Normalize, resolve_normalize
+from lightly_adv.models.modules.normalize import (
+    Normalize,
+    NormalizeChoice,
+    resolve_normalize,
+)
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.optimizers import OneCycleSGD
 
@@ -96,7 +99,7 @@ class RobustClassifier(pl.LightningModule):
         objective: AdversarialObjective | str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         inherited: Inherited = "all",
-        normalize: types.Normalize | Literal["auto"] | None = "auto",
+        normalize: NormalizeChoice = "auto",
         lr: float = 0.1,
         weight_decay: float = 5e-4,
         warmup: float = 0.2,

@@ -174,17 +174,15 @@ def new_classifier(
 def data_module(
     settings: Settings, root: Path, seed: int, part: str
 ) -> ImageFolderDataModule:
-    """Return the pictures of a seed: labelled ones to fine-tune, else all."""
+    """Return the pictures of a seed: labelled ones to fine-tune, else a share of all."""
     chosen = settings[part]
-    subset = {"num_labelled": chosen["num_labelled"]} if part == "finetuning" else {}
-    if part == "pretraining":
-        subset = {"labelled_fraction": chosen["fraction"]}
+    how = ("num_labelled",) if part == "finetuning" else ("fraction", "crop_padding")
     return _Folder(
         root,
         seed=seed,
         batch_size=chosen["batch_size"],
         **settings["data"],
-        **subset,
+        **{key: chosen[key] for key in how},
     )
 
 

@@ -18,4 +18,5 @@ from lightly_adv.models.modules.normalize import (
     IMAGENET_NORMALIZE as IMAGENET_NORMALIZE,
 )
 from lightly_adv.models.modules.normalize import Normalize as Normalize
+from lightly_adv.models.modules.normalize import NormalizeChoice as NormalizeChoice
 from lightly_adv.models.modules.normalize import normalization_of as normalization_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from lightly.transforms import utils as lightly_utils
@@ -15,6 +15,9 @@ IMAGENET_NORMALIZE: types.Normalize = {
     "std": tuple(lightly_utils.IMAGENET_NORMALIZE["std"]),
 }
 """Lightly's own default, which is also that of most backbones in timm."""
+
+NormalizeChoice: TypeAlias = types.Normalize | Literal["auto"] | None
+"""Mean and std, "auto" for those that the backbone was made for, None for neither."""
 
 
 def normalization_of(backbone: nn.Module) -> types.Normalize:
@@ -41,7 +44,7 @@ def normalization_of(backbone: nn.Module) -> types.Normalize:
 
 
 def resolve_normalize(
-    normalize: types.Normalize | Literal["auto"] | None, backbone: nn.Module
+    normalize: NormalizeChoice, backbone: nn.Module
 ) -> types.Normalize | None:
     """Return mean and std as they are, or those of the backbone for "auto".
 

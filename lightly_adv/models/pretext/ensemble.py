@@ -133,7 +133,8 @@ class PretextEnsemble(nn.Module):
         """Return how different the input gradients of the tasks are.
 
         See `functional.gradient_diversity`. The result can be differentiated, which
-        takes second derivatives of the network.
+        takes second derivatives of the network. For a backbone with attention, compute
+        the losses inside of `second_derivatives.attention_kernels()`.
 
         Args:
             losses: What `losses` returned for these inputs.

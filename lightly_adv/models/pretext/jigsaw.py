@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv import types
 from lightly_adv.models import backbones
 from lightly_adv.models.modules.heads import JigsawPredictionHead
-from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE
+from lightly_adv.models.modules.normalize import NormalizeChoice
 from lightly_adv.models.pretext.task import PretextTask
 from lightly_adv.transforms import permutations, tiles
 from lightly_adv.transforms.permutations import Selection
@@ -40,8 +39,9 @@ class JigsawTask(PretextTask):
         selection: "random" permutations as in [1], or such that are far apart in the
             Hamming distance ("hamming") as in [0].
         seed: Seed of the permutations.
-        normalize: Mean and std that are applied inside, in front of the backbone;
-            None where the backbone takes plain pixels.
+        normalize: Mean and std that are applied inside, in front of the backbone.
+            "auto" takes those that it was made for, ImageNet's if it does not say;
+            None is for backbones that take plain pixels.
 
     Raises:
         ValueError: If the name of the backbone is unknown, `bias` out of range, or if
@@ -65,7 +65,7 @@ class JigsawTask(PretextTask):
         bias: float = 0.9,
         selection: Selection = "random",
         seed: int = 0,
-        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+        normalize: NormalizeChoice = "auto",
     ) -> None:
         if not 0 <= bias <= 1:
             raise ValueError(

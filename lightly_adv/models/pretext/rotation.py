@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Generator, Tensor, nn
 
-from lightly_adv import types
 from lightly_adv.models import backbones
 from lightly_adv.models.modules.heads import RotationPredictionHead
-from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE
+from lightly_adv.models.modules.normalize import NormalizeChoice
 from lightly_adv.models.pretext.task import PretextTask
 from lightly_adv.transforms import rotation
 
@@ -23,8 +22,9 @@ class RotationTask(PretextTask):
     Args:
         backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
             features (B, D).
-        normalize: Mean and std that are applied inside, in front of the backbone;
-            None where the backbone takes plain pixels.
+        normalize: Mean and std that are applied inside, in front of the backbone.
+            "auto" takes those that it was made for, ImageNet's if it does not say;
+            None is for backbones that take plain pixels.
 
     Raises:
         ValueError: If the name of the backbone is unknown.
@@ -42,7 +42,7 @@ class RotationTask(PretextTask):
         self,
         backbone: str | nn.Module = "resnet18_small",
         *,
-        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+        normalize: NormalizeChoice = "auto",
     ) -> None:
         super().__init__(backbone, normalize=normalize)
         features = backbones.feature_dim(self.backbone)

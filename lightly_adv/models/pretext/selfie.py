@@ -7,10 +7,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv import types
 from lightly_adv.models import stages as backbone_stages
 from lightly_adv.models.modules.attention_pooling import AttentionPooling
-from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE
+from lightly_adv.models.modules.normalize import NormalizeChoice
 from lightly_adv.models.pretext.task import PretextTask
 from lightly_adv.transforms import tiles
 
@@ -47,8 +46,9 @@ class SelfieTask(PretextTask):
         dropout: Dropout of the attention layers.
         logit_scale: What logits are multiplied by; None stands for one over the root
             of the width of the features, 1.0 for the bare products of [1].
-        normalize: Mean and std that are applied inside, in front of the backbone;
-            None where the backbone takes plain pixels.
+        normalize: Mean and std that are applied inside, in front of the backbone.
+            "auto" takes those that it was made for, ImageNet's if it does not say;
+            None is for backbones that take plain pixels.
 
     Raises:
         ValueError: If the name of the backbone is unknown, if it does not have these
@@ -72,7 +72,7 @@ class SelfieTask(PretextTask):
         depth: int = 3,
         dropout: float = 0.1,
         logit_scale: float | None = None,
-        normalize: types.Normalize | None = IMAGENET_NORMALIZE,
+        normalize: NormalizeChoice = "auto",
     ) -> None:
         _check(grid, num_masked, mask_per)
         super().__init__(backbone, normalize=normalize)

@@ -7,9 +7,12 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from lightly_adv import types
 from lightly_adv.models import backbones
-from lightly_adv.models.modules.normalize import Normalize
+from lightly_adv.models.modules.normalize import (
+    Normalize,
+    NormalizeChoice,
+    resolve_normalize,
+)
 
 
 class PretextTask(nn.Module, ABC):
@@ -31,8 +34,9 @@ class PretextTask(nn.Module, ABC):
     Args:
         backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
             features (B, D).
-        normalize: Mean and std that `features` applies in front of the backbone; None
-            where the backbone takes plain pixels.
+        normalize: Mean and std that `features` applies in front of the backbone.
+            "auto" takes those that the backbone was made for, ImageNet's if it does
+            not say; None is for backbones that take plain pixels.
 
     Raises:
         ValueError: If the name of the backbone is unknown.
@@ -42,10 +46,11 @@ class PretextTask(nn.Module, ABC):
         self,
         backbone: str | nn.Module,
         *,
-        normalize: types.Normalize | None = None,
+        normalize: NormalizeChoice = "auto",
     ) -> None:
         super().__init__()
         self.backbone = backbones.create_backbone(backbone)
+        normalize = resolve_normalize(normalize, self.backbone)
         self.normalize = Normalize(normalize) if normalize else nn.Identity()
 
     @abstractmethod

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import pytest
+import timm
 from torch import nn
 
-from lightly_adv.models.pretext import JigsawTask, RotationTask
+from lightly_adv.models.pretext import (
+    JigsawTask,
+    RotationTask,
+    create_pretext_task,
+)
 from lightly_adv.models.pretext.registry import build_task
 from tests.models.pretext.tiny import BrightTask, TinyNet, no_task
 
@@ -42,3 +47,12 @@ def test_what_is_no_task_is_refused() -> None:
         TypeError, match=r"task 'mine' is a Linear; expected a subclass"
     ):
         build_task(no_task, "mine", {"backbone": TinyNet()})
+
+
+@pytest.mark.parametrize("name", ["rotation", "jigsaw", "selfie"])
+def test_pictures_are_normalized_as_the_backbone_was_made_for(name: str) -> None:
+    backbone: nn.Module = timm.create_model("test_resnet", num_classes=0)
+    task = create_pretext_task(name, backbone=backbone)
+    assert task.normalize.mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    plain = create_pretext_task(name, backbone=backbone, normalize=None)
+    assert isinstance(plain.normalize, nn.Identity)

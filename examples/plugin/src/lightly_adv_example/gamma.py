@@ -8,9 +8,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.models import feature_dim
-from lightly_adv.models.modules import IMAGENET_NORMALIZE
+from lightly_adv.models.modules import NormalizeChoice
 from lightly_adv.models.pretext import PretextTask
-from lightly_adv.types import Normalize
 
 
 class GammaTask(PretextTask):
@@ -25,8 +24,9 @@ class GammaTask(PretextTask):
             features (B, D).
         gammas: The exponents, of which each is a class. Below 1 pictures get
             brighter, above 1 darker.
-        normalize: Mean and std that are applied inside, in front of the backbone;
-            None where the backbone takes plain pixels.
+        normalize: Mean and std that are applied inside, in front of the backbone.
+            "auto" takes those that it was made for, ImageNet's if it does not say;
+            None is for backbones that take plain pixels.
 
     Raises:
         ValueError: If there are fewer than two exponents, or one is not positive.
@@ -45,7 +45,7 @@ class GammaTask(PretextTask):
         backbone: str | nn.Module = "resnet18_small",
         *,
         gammas: Sequence[float] = (0.4, 0.75, 1.35, 2.5),
-        normalize: Normalize | None = IMAGENET_NORMALIZE,
+        normalize: NormalizeChoice = "auto",
     ) -> None:
         super().__init__(backbone, normalize=normalize)
         if len(gammas) < 2 or min(gammas) <= 0:
