@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 
 class Attached(Tensor):
@@ -58,7 +59,9 @@ class Attached(Tensor):
         original = self._original
         required = original.requires_grad
         original.requires_grad_(True)
-        with torch.enable_grad():
+        # The value stays, so what was computed from it before it was frozen holds.
+        keep = _unsafe_preserve_version_counter(self)
+        with torch.enable_grad(), keep:
             self.copy_(self.detach() + (original - original.detach()))
         # While it is frozen itself, gradients that arrive there are dropped.
         original.requires_grad_(required)

@@ -88,6 +88,24 @@ def test_it_can_be_thawed_with_the_value_that_it_has(
     assert not outside or torch.equal(grad(module), INPUTS.expand(2, 3))
 
 
+def test_what_was_computed_before_freezing_keeps_its_gradient() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 1))
+
+    def step() -> Tensor:
+        loss = module(INPUTS).sum()
+        module.requires_grad_(False)
+        assert not module(INPUTS).requires_grad
+        module.requires_grad_(True)
+        value: Tensor = loss + module(2 * INPUTS).square().sum()
+        return value
+
+    expected = torch.autograd.grad(step(), list(module.parameters()))
+    with isolated(module, differentiable=True):
+        loss = step()
+    found = torch.autograd.grad(loss, list(module.parameters()))
+    assert all(map(torch.equal, found, expected))
+
+
 def test_streams_add_up_while_prototypes_are_frozen_and_thawed() -> None:
     prototypes = SwaVPrototypes(3, 2, n_steps_frozen_prototypes=1)
     head: Any = prototypes.heads[0]
