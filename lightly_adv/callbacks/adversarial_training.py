@@ -13,7 +13,11 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.callbacks.refusals import check_ranks_agree, check_trainable
+from lightly_adv.callbacks.refusals import (
+    check_attacked_once,
+    check_ranks_agree,
+    check_trainable,
+)
 from lightly_adv.isolation import report, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
@@ -122,6 +126,7 @@ class AdversarialTraining(pl.Callback):
         if stage != "fit":
             return
         check_trainable(trainer, pl_module)
+        check_attacked_once(pl_module)
         routes.check_routes(pl_module, routes.CLEAN, routes.ADV)
         self._unwrap()
         self._unverified = self.verify == "first_batch"

@@ -11,6 +11,7 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.training.cost import StepCost
 
 _SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
@@ -44,6 +45,27 @@ def check_trainable(trainer: Any, module: Any) -> None:
         )
     _check_parameters(trainer, module)
     _check_activations(trainer, module)
+
+
+def check_attacked_once(module: nn.Module) -> None:
+    """Refuse modules that attack their views themselves, with parts of this package.
+
+    The perturbations of both would add up to more than eps, and what the own attack
+    perturbs passes no gradient on to the views.
+
+    Raises:
+        ValueError: If there is such a part.
+    """
+    for name, part in module.named_modules():
+        attack = vars(part).get("attack")
+        if not (_is_ours(part) and isinstance(attack, Attack | AttackSchedule)):
+            continue
+        if attack.evaluations > 0 and getattr(part, "weight", 1.0) > 0:
+            raise ValueError(
+                f"{name or 'the module'} ({type(part).__name__}) has an attack of its "
+                "own, so AdversarialTraining would attack views that are attacked "
+                "already. Leave out one of the two: the callback, or that attack."
+            )
 
 
 def check_ranks_agree(trainer: pl.Trainer, cost: StepCost) -> None:
@@ -112,6 +134,11 @@ def _check_activations(trainer: Any, module: nn.Module) -> None:
                 "yourself, with timm.layers.convert_sync_batchnorm(backbone), and "
                 "leave sync_batchnorm off."
             )
+
+
+def _is_ours(part: nn.Module) -> bool:
+    package = __name__.split(".")[0]
+    return any(each.__module__.split(".")[0] == package for each in type(part).__mro__)
 
 
 def _acts(part: nn.Module) -> bool:

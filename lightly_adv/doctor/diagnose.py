@@ -146,6 +146,8 @@ def _visit(doctor: Doctor, data: Any) -> Exception | None:
         _check_strategy(patient.options.get("strategy", "auto"))
         trainer = pl.Trainer(**options)
         refusals.check_trainable(trainer, patient.module)
+        if patient.callback:
+            refusals.check_attacked_once(patient.module)
         hold_still(patient.module)
         if isinstance(data, pl.LightningDataModule):
             trainer.fit(patient.module, datamodule=data)

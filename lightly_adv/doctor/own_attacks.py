@@ -15,6 +15,11 @@ from lightly_adv.types import Objective, Views
 class Still(Attack):
     """Stands for the attack that a module holds itself: it returns the views."""
 
+    @property
+    def evaluations(self) -> int:
+        """It asks for nothing."""
+        return 0
+
     def __call__(
         self,
         objective: Objective,

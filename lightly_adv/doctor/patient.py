@@ -86,6 +86,7 @@ class Patient:
             and adversarial views.
         attacks_itself: Whether the training step holds the attack itself, as that of
             `PretextModule` does.
+        callback: Whether it is trained under the `AdversarialTraining` given.
         guess: Whether no attack was given, so that one has to be chosen.
         full_size: Pictures in the batch before some were left out; None if all of them
             are there.
@@ -102,6 +103,7 @@ class Patient:
     steps_per_epoch: float | None = None
     streams: int = 1
     attacks_itself: bool = False
+    callback: bool = False
     guess: bool = False
     full_size: int | None = None
 

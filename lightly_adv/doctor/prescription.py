@@ -29,6 +29,7 @@ def prescribe(patient: Patient, attack: Any) -> None:
     own = own_attacks(module) if isinstance(module, nn.Module) else []
     if isinstance(attack, AdversarialTraining):
         patient.training = attack
+        patient.callback = True
     elif isinstance(attack, Attack | AttackSchedule):
         patient.training.attack = attack
     elif isinstance(attack, ThreatModel):

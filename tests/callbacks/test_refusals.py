@@ -10,11 +10,16 @@ import torch
 from timm import layers
 from torch import Tensor, nn
 
-from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.callbacks.refusals import check_trainable
+from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
+from lightly_adv.attacks import AttackSchedule
+from lightly_adv.callbacks.refusals import check_attacked_once, check_trainable
+from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.methods import PretextModule
 from tests import zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+ATTACK = PGD(ThreatModel(eps=0.05), steps=1)
 
 timm_layers: Any = layers
 convert_as_torch: Any = nn.SyncBatchNorm.convert_sync_batchnorm
@@ -94,6 +99,53 @@ class Acting(zoo.Base):
         self.backbone[1] = timm_layers.BatchNormAct2d(8, apply_act=apply_act)
         if synchronised:
             timm_layers.convert_sync_batchnorm(self.backbone)
+
+
+class Swapped(zoo.Base):
+    """Attacks in its own training step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.swapped = AdversarialLoss(self.criterion, ATTACK)
+
+
+@pytest.mark.parametrize(
+    ("create", "message"),
+    [
+        (Swapped, r"swapped \(AdversarialLoss\) has an attack of its own"),
+        (
+            lambda: PretextModule(backbone="resnet8_tiny", attack=ATTACK),
+            r"the module \(PretextModule\).*Leave out one of the two: the callback",
+        ),
+        (
+            lambda: RobustClassifier("resnet8_tiny", attack=AttackSchedule(ATTACK)),
+            r"the module \(RobustClassifier\) has an attack of its own",
+        ),
+    ],
+)
+def test_two_attacks_are_refused(create: Any, message: str) -> None:
+    refuse(create(), message)
+
+
+class Keeping(zoo.Base):
+    """Holds an attack for a purpose that is its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attack = ATTACK
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        Keeping,
+        lambda: PretextModule(backbone="resnet8_tiny"),
+        lambda: PretextModule(backbone="resnet8_tiny", attack=ATTACK, weight=0),
+        lambda: RobustClassifier("resnet8_tiny"),
+    ],
+)
+def test_one_attack_is_accepted(create: Any) -> None:
+    assert check_attacked_once(create()) is None  # type: ignore[func-returns-value]
 
 
 def trainer_that(sync_batchnorm: bool, strategy: str = "ddp") -> pl.Trainer:

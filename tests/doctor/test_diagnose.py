@@ -10,7 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
-from lightly_adv.doctor import CHECKS, Finding, Patient, RandomPictures, diagnose
+from lightly_adv.doctor import (
+    CHECKS,
+    START,
+    Finding,
+    Patient,
+    RandomPictures,
+    diagnose,
+)
 from lightly_adv.finetuning import RobustClassifier
 from lightly_adv.isolation import report
 from lightly_adv.methods import PretextModule
@@ -257,6 +264,14 @@ def test_modules_that_attack_by_themselves(
     assert set(blamed(diagnosis)) <= {"batch norm"}
     assert "PGD, Linf 8/255, 3 steps" in diagnosis.subject
     assert diagnosis.statuses["gradient"] == diagnosis.statuses["loss"] == "PASS"
+
+
+def test_an_attack_of_its_own_under_the_callback_fails() -> None:
+    callback = AdversarialTraining(healthy.ATTACK)
+    module = PretextModule(backbone="resnet8_tiny", attack=healthy.ATTACK)
+    diagnosis = examine(module, None, callback)
+    assert diagnosis.statuses[START] == "FAIL"
+    assert "has an attack of its own" in told(diagnosis, START)
 
 
 def test_a_check_of_ones_own() -> None:
