@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
@@ -78,6 +78,10 @@ class AdversarialLoss(nn.Module):
             )
         if mode not in ("dual", "replace"):
             raise ValueError(f"mode={mode!r} is unknown; use 'dual' or 'replace'.")
+        if bn_mode not in get_args(BatchNormMode):
+            raise ValueError(
+                f"bn_mode={bn_mode!r} is unknown; use one of {get_args(BatchNormMode)}."
+            )
         if not 0 <= weight <= 1:
             raise ValueError(
                 f"weight={weight} must lie in [0, 1]: it is the share of the "

@@ -10,6 +10,7 @@ import torch
 from lightly import loss as lightly_loss
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
 from lightly_adv.isolation import report
@@ -59,7 +60,35 @@ CRITERIA: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+class Stacked(nn.Module):
+    """MMCR's criterion takes the embeddings of all views in one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = lightly_loss.MMCRLoss()
+
+    def forward(self, online: list[Tensor], momentum: list[Tensor]) -> Tensor:
+        value: Tensor = self.inner(torch.stack(online, 1), torch.stack(momentum, 1))
+        return value
+
+
+Arrange = Callable[[Tensor, Tensor], tuple[Any, Any]]
+LISTED: dict[str, tuple[Callable[[], nn.Module], Arrange]] = {
+    "SwAV": (lightly_loss.SwaVLoss, lambda first, second: ([first, second], [])),
+    "DINO": (
+        lambda: lightly_loss.DINOLoss(output_dim=8),
+        lambda first, second: ([first, second], [first, second]),
+    ),
+    "MMCR": (Stacked, lambda first, second: ([first, second], [second, first])),
+}
+"""Criteria of lists, and what lists of views they get here."""
+
+
+def arranged(name: str, views: Any) -> Any:
+    return LISTED[name][1](*views) if name in LISTED else tuple(views)
+
+
+@pytest.mark.parametrize("name", [*CRITERIA, *LISTED])
 @pytest.mark.parametrize("mode", ["replace", "dual"])
 def test_it_equals_the_callback(name: str, mode: Any) -> None:
     class Plain(zoo.Base):
@@ -67,7 +96,11 @@ def test_it_equals_the_callback(name: str, mode: Any) -> None:
             super().__init__()
             self.backbone = encoder()
             self.head = nn.Identity()
-            self.criterion = CRITERIA[name]()
+            self.criterion = (CRITERIA.get(name) or LISTED[name][0])()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            views = arranged(name, batch[0])
+            return self.criterion(*pytree.tree_map(self.forward, views))
 
     class Swapped(Plain):
         def __init__(self) -> None:
@@ -75,16 +108,18 @@ def test_it_equals_the_callback(name: str, mode: Any) -> None:
             self.criterion = AdversarialLoss(self.criterion, ATTACK, mode=mode)
 
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            first, second = batch[0]
             generator = noise.training_generator(
                 rank=0, epoch=self.current_epoch, batch_idx=batch_idx
             )
-            return self.criterion(self.forward, (first, second), generator=generator)
+            views = arranged(name, batch[0])
+            return self.criterion(self.forward, views, generator=generator)
 
     callback = AdversarialTraining(ATTACK, mode=mode)
     expected, _ = zoo.fit(Plain, [callback])
     found, _ = zoo.fit(Swapped, [])
     wanted = dict(expected.backbone.state_dict())  # type: ignore[union-attr]
+    start = encoder().state_dict()
+    assert not torch.equal(start["0.weight"], wanted["0.weight"])
     for key, value in found.backbone.state_dict().items():  # type: ignore[union-attr]
         assert torch.equal(value, wanted[key]), key
 
@@ -197,6 +232,7 @@ def test_modules_behind_an_encoder_must_be_known() -> None:
     [
         ({"attack": 0.1}, TypeError, r"attack is a float; expected an attack"),
         ({"mode": "both"}, ValueError, r"mode='both' is unknown"),
+        ({"bn_mode": "test"}, ValueError, r"bn_mode='test' is unknown; use one of"),
         ({"weight": 2.0}, ValueError, r"weight=2.0 must lie in \[0, 1\]"),
     ],
 )
