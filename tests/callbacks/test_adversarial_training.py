@@ -182,14 +182,40 @@ def test_a_step_that_skips_a_batch_skips_its_attack() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"accumulate_grad_batches": 2}, {"fast_dev_run": True}, {"overfit_batches": 1}],
+)
+def test_options_of_the_trainer_hold(options: dict[str, Any]) -> None:
+    plain = state(*zoo.fit(zoo.Momentum, [], **options))
+    attacked = zoo.fit(zoo.Momentum, [AdversarialTraining(IDENTITY)], **options)
+    assert plain.changes(state(*attacked)) == []
+
+
 @pytest.mark.parametrize("mode", ["replace", "dual"])
-def test_gradient_accumulation_and_fast_dev_run(mode: Any) -> None:
-    callback = AdversarialTraining(IDENTITY, mode="replace")
-    plain = state(*zoo.fit(zoo.Momentum, [], accumulate_grad_batches=2))
-    attacked = state(*zoo.fit(zoo.Momentum, [callback], accumulate_grad_batches=2))
-    assert plain.changes(attacked) == []
-    zoo.fit(zoo.Base, [AdversarialTraining(ATTACK, mode=mode)], fast_dev_run=True)
-    zoo.fit(zoo.Base, [AdversarialTraining(ATTACK, mode=mode)], overfit_batches=1)
+@pytest.mark.parametrize(
+    ("options", "batches", "steps"),
+    [
+        ({"accumulate_grad_batches": 2}, 2 * zoo.STEPS, zoo.STEPS),
+        ({"fast_dev_run": True}, 1, 1),
+        ({"overfit_batches": 1}, 2, 2),
+    ],
+)
+def test_each_batch_is_attacked_once(
+    mode: Any, options: dict[str, Any], batches: int, steps: int, monkeypatch: Any
+) -> None:
+    seen: list[int] = []
+    call = PGD.__call__
+
+    def spy(self: PGD, *args: Any, **kwargs: Any) -> list[Tensor]:
+        seen.append(len(args[1]))
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(PGD, "__call__", spy)
+    callback = AdversarialTraining(ATTACK, mode=mode)
+    _, trainer = zoo.fit(zoo.Base, [callback], **options)
+    assert seen == [2] * batches
+    assert trainer.global_step == steps
 
 
 def test_a_schedule_follows_the_training(monkeypatch: Any) -> None:
@@ -250,8 +276,12 @@ def test_the_first_batch_shows_what_leaks_and_what_moves() -> None:
         zoo.fit(Leaking, [AdversarialTraining(ATTACK)], max_steps=1)
 
 
-def test_verification_can_be_switched_off() -> None:
-    zoo.fit(Leaking, [AdversarialTraining(ATTACK, verify="off")], max_steps=1)
+@pytest.mark.parametrize(("verify", "extra"), [("first_batch", 2), ("off", 0)])
+def test_verification_can_be_switched_off(verify: Any, extra: int) -> None:
+    callback = AdversarialTraining(ATTACK, verify=verify)
+    module, _ = zoo.fit(Leaking, [callback], max_steps=1)
+    assert isinstance(module, Leaking)
+    assert module.outside.count == ATTACK.evaluations + 1 + extra
 
 
 @pytest.mark.parametrize(
