@@ -57,6 +57,8 @@ def snapshot(module: nn.Module) -> Snapshot:
     """
     values = dict(_Walk().value("", module))
     values["the random state of torch"] = torch.get_rng_state()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        values["the random state of the GPU"] = torch.cuda.get_rng_state()
     values["the random state of random"] = random.getstate()
     values["the random state of numpy"] = tuple(np.random.get_state())
     return Snapshot(values)
