@@ -20,7 +20,9 @@ def private_generator(views: Sequence[Tensor]) -> Generator:
     global state get different noise.
     """
     state = torch.get_rng_state().numpy().tobytes()
-    content = [float(view.double().sum()) for view in views]
+    # The GPUs of Macs have no float64.
+    plain = [view.cpu() if view.device.type == "mps" else view for view in views]
+    content = [float(view.double().sum()) for view in plain]
     seed = zlib.crc32(state + struct.pack(f"{len(content)}d", *content))
     return Generator().manual_seed(seed)
 
