@@ -1,5 +1,6 @@
 """Adversarial training for Lightly models and timm backbones."""
 
+from lightly_adv.attacks import APGD as APGD
 from lightly_adv.attacks import FGSM as FGSM
 from lightly_adv.attacks import PGD as PGD
 from lightly_adv.attacks import create_attack as create_attack

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv.attacks import Attack
+from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.functional import norms
 from lightly_adv.isolation import report
 from lightly_adv.isolation.isolated import isolated
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Norm, Normalize
+from lightly_adv.types import Norm, Normalize, Objective
 
 EPS: dict[Norm, float] = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
 """A usual radius for every norm, in pixels."""
@@ -32,6 +32,7 @@ class AttackTester:
     Args:
         create: Makes the attack for a threat model, such as `PGD`.
         norms: The norms that the attack supports.
+        classifies: Whether the attack asks for a `ClassificationObjective`.
 
     Examples:
         >>> from lightly_adv import PGD
@@ -45,9 +46,11 @@ class AttackTester:
         create: Callable[[ThreatModel], Attack],
         *,
         norms: Sequence[Norm] = ("Linf", "L2", "L1"),
+        classifies: bool = False,
     ) -> None:
         self._create = create
         self._norms = norms
+        self._classifies = classifies
 
     @classmethod
     def checks(cls) -> list[str]:
@@ -142,8 +145,9 @@ class AttackTester:
             return (views[0] - target).square().flatten(1).sum(1)
 
         view = _pictures()
-        found = self._create(threat_model)(loss, [view], generator=_generator())
-        rise = loss(found) - loss([view])
+        objective = _first_class(_Near(loss)) if self._classifies else loss
+        found = self._create(threat_model)(objective, [view], generator=_generator())
+        rise = objective(found) - objective([view])
         _require(bool((rise > 0).all()), threat_model, f"raised the loss by {rise}")
 
     def check_five_dimensions(self, threat_model: ThreatModel) -> None:
@@ -151,7 +155,8 @@ class AttackTester:
         stack = torch.stack([_pictures(), _pictures()], dim=1)
         attack = self._create(replace(threat_model, normalize=NORMALIZE))
         normal = (stack - 0.5) / 4
-        found = attack(lambda views: views[0].square().sum(), [normal])[0]
+        objective = self._objective(_Square())
+        found = attack(objective, [normal])[0]
         _require(found.shape == stack.shape, threat_model, f"gave {found.shape}")
 
     def check_unused_view(self, threat_model: ThreatModel) -> None:
@@ -183,11 +188,12 @@ class AttackTester:
     ) -> list[Tensor]:
         network = (network or _network()).to(views[0].dtype)
         attack = attack or self._create(threat_model)
-        return attack(
-            lambda given: network(given[0]).square().sum(),
-            views,
-            generator=_generator(),
-        )
+        return attack(self._objective(network), views, generator=_generator())
+
+    def _objective(self, network: nn.Module) -> Objective:
+        if self._classifies:
+            return _first_class(network)
+        return lambda views: network(views[0]).square().sum()
 
 
 def assert_no_side_effects(
@@ -222,6 +228,30 @@ def _pictures() -> Tensor:
     """Pictures with pixels at both ends of the range."""
     drawn = torch.rand(3, 3, 8, 8, generator=_generator())
     return (1.5 * drawn - 0.25).clamp(0, 1)
+
+
+class _Square(nn.Module):
+    """Logits from stacks of any shape, curved in the pixels."""
+
+    def forward(self, views: Tensor) -> Tensor:
+        return views.flatten(1).square()
+
+
+class _Near(nn.Module):
+    """Two logits, of which the second one is small and rises with a loss."""
+
+    def __init__(self, loss: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        super().__init__()
+        self._loss = loss
+
+    def forward(self, view: Tensor) -> Tensor:
+        loss = self._loss([view]) / view[0].numel()
+        return torch.stack([torch.ones_like(loss), loss], dim=1)
+
+
+def _first_class(network: nn.Module) -> ClassificationObjective:
+    """All pictures of the checks belong to the first class."""
+    return ClassificationObjective(network, torch.zeros(3, dtype=torch.long))
 
 
 def _network() -> nn.Module:

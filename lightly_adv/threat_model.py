@@ -133,7 +133,7 @@ class ThreatModel:
         return self.project(point, room)
 
     def ascend(
-        self, delta: Tensor, grad: Tensor, room: Room, *, step_size: float
+        self, delta: Tensor, grad: Tensor, room: Room, *, step_size: float | Tensor
     ) -> Tensor:
         """Take a steepest-ascent step in pixels and project it back.
 
@@ -142,7 +142,8 @@ class ThreatModel:
             grad: Gradient of the loss with respect to the perturbed view, as the
                 model sees it; the chain rule to pixels is applied here.
             room: What `room(view)` returned.
-            step_size: Length of the step, in pixels, measured in `norm`.
+            step_size: Length of the step, in pixels, measured in `norm`: a number, or
+                a tensor of shape (B,).
         """
         grad = grad.to(delta.dtype) / room.std
         if self.norm == "L1":

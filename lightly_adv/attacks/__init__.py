@@ -1,6 +1,11 @@
 """Attacks: from an objective and views to views that raise the objective."""
 
+from lightly_adv.attacks.apgd import APGD as APGD
+from lightly_adv.attacks.apgd import APGDTargeted as APGDTargeted
 from lightly_adv.attacks.attack import Attack as Attack
+from lightly_adv.attacks.classification import (
+    ClassificationObjective as ClassificationObjective,
+)
 from lightly_adv.attacks.pgd import FGSM as FGSM
 from lightly_adv.attacks.pgd import PGD as PGD
 from lightly_adv.attacks.schedule import AttackSchedule as AttackSchedule

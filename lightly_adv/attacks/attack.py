@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Generator, Tensor
 
-from lightly_adv.attacks.gradients import evaluate, gradients
+from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import Room, ThreatModel
-from lightly_adv.types import Objective, Views
+from lightly_adv.types import Norm, Objective, Views
 
 
 @dataclass
-class _Track:
+class Track:
     """One view on its way through the loop."""
 
     view: Tensor
@@ -26,6 +26,13 @@ class _Track:
     delta: Tensor
     used: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, index: Tensor) -> Track:
+        """Return some of the samples; what is remembered has to be tensors."""
+        lower, upper, std = self.room
+        room = Room(lower[index], upper[index], std)
+        memory = {name: value[index] for name, value in self.memory.items()}
+        return Track(self.view[index], room, self.delta[index], self.used, memory)
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,9 @@ class Attack:
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is not finite, negative or too small, or if
-            `start_std` comes without a random start.
+        ValueError: If a number is not finite, negative or too small, if `start_std`
+            comes without a random start, or if the attack is not made for the norm of
+            the threat model.
 
     Examples:
         >>> attack = Attack(ThreatModel(eps=8 / 255), steps=3)
@@ -62,6 +70,9 @@ class Attack:
         >>> bool((adversarial[0] - views[0]).abs().max() <= 8 / 255 + 1e-6)
         True
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = get_args(Norm)
+    """The norms that this attack is made for."""
 
     threat_model: ThreatModel
     steps: int = 10
@@ -77,6 +88,12 @@ class Attack:
                 f"threat_model is a {type(self.threat_model).__name__}; expected a "
                 "ThreatModel, such as ThreatModel(norm='Linf', eps=8 / 255)."
             )
+        if self.threat_model.norm not in self.norms:
+            raise ValueError(
+                f"{type(self).__name__} is not made for {self.threat_model.norm}; "
+                f"expected a threat model with norm {' or '.join(self.norms)}. PGD is "
+                "made for all norms."
+            )
         for name in ("steps", "restarts"):
             _check_count(name, getattr(self, name))
         _check_step_size(self.step_size, self.threat_model.norm)
@@ -91,6 +108,20 @@ class Attack:
     def evaluations(self) -> int:
         """How often the objective is evaluated to perturb one batch."""
         return self.restarts * (self.steps + (self.restarts > 1))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the numbers that this attack runs with, ready for JSON."""
+        values = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name != "threat_model"
+        }
+        return {"type": type(self).__name__, **values, "step_size": self.step_length}
+
+    def notes(self, *, classes: int) -> list[str]:
+        """Tell what is done in another way for a classifier of that many classes."""
+        del classes
+        return []
 
     def at(self, progress: float) -> Attack:
         """Return the attack to run at a point of training, given in [0, 1]."""
@@ -146,7 +177,7 @@ class Attack:
             clean = [view.clone() if view.is_inference() else view for view in views]
             rooms = [self.threat_model.room(view.detach()) for view in clean]
             tracks = [
-                _Track(view.detach(), room, torch.zeros_like(room.lower))
+                Track(view.detach(), room, torch.zeros_like(room.lower))
                 for view, room in zip(clean, rooms, strict=True)
             ]
             found = self._restarted(objective, tracks, generator)
@@ -155,7 +186,7 @@ class Attack:
         return found
 
     def _restarted(
-        self, objective: Objective, tracks: list[_Track], generator: Generator
+        self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
         """Run as often as asked; keep what raised the objective the most."""
         best = self._run(objective, tracks, generator)
@@ -174,12 +205,12 @@ class Attack:
         return best
 
     def _run(
-        self, objective: Objective, tracks: list[_Track], generator: Generator
+        self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
         for track in tracks:
             self._start(track, generator)
         for _ in range(self.steps):
-            grads = self._gradients(objective, tracks)
+            _, grads = self._gradients(objective, tracks)
             for track, grad in zip(tracks, grads, strict=True):
                 if grad is not None:
                     track.delta = self.update(
@@ -187,7 +218,7 @@ class Attack:
                     )
         return self._perturbed(tracks)
 
-    def _start(self, track: _Track, generator: Generator) -> None:
+    def _start(self, track: Track, generator: Generator) -> None:
         track.memory = {}
         track.delta = torch.zeros_like(track.room.lower)
         if self.random_start:
@@ -199,26 +230,28 @@ class Attack:
             track.delta = noise if track.used else track.delta
 
     def _gradients(
-        self, objective: Objective, tracks: list[_Track]
-    ) -> list[Tensor | None]:
+        self, objective: Objective, tracks: list[Track]
+    ) -> tuple[Tensor, list[Tensor | None]]:
         used = [track.used for track in tracks]
-        grads = gradients(objective, self._perturbed(tracks), used)
+        losses, grads = loss_and_gradients(objective, self._perturbed(tracks), used)
         unused = [
             index
             for index, grad in enumerate(grads)
             if grad is None and tracks[index].used
         ]
         if not unused:
-            return grads
+            return losses, grads
         _warn_unused(unused)
         for index in unused:
             tracks[index].used = False
             tracks[index].delta = torch.zeros_like(tracks[index].delta)
         # Taken while the unused views carried the noise of their start, the gradient
         # would be that of another problem.
-        return self._gradients(objective, tracks) if self.random_start else grads
+        if self.random_start:
+            return self._gradients(objective, tracks)
+        return losses, grads
 
-    def _perturbed(self, tracks: list[_Track]) -> list[Tensor]:
+    def _perturbed(self, tracks: list[Track]) -> list[Tensor]:
         return [
             self.threat_model.apply(track.view, track.delta, track.room)
             for track in tracks

@@ -21,7 +21,14 @@ class UnreachedError(ValueError):
 def gradients(
     objective: Objective, views: Sequence[Tensor], used: Sequence[bool]
 ) -> list[Tensor | None]:
-    """Differentiate the objective at `views`.
+    """Differentiate the objective at `views`; see `loss_and_gradients`."""
+    return loss_and_gradients(objective, views, used)[1]
+
+
+def loss_and_gradients(
+    objective: Objective, views: Sequence[Tensor], used: Sequence[bool]
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Evaluate and differentiate the objective at `views`.
 
     Args:
         objective: Maps views to a scalar or to shape (B,).
@@ -29,7 +36,8 @@ def gradients(
         used: Which of them to differentiate with respect to.
 
     Returns:
-        One gradient per view; None where it is not used or does not matter.
+        What the objective returned, detached, and one gradient per view; None where it
+        is not used or does not matter.
 
     Raises:
         UnreachedError: If no view matters to the objective.
@@ -40,14 +48,16 @@ def gradients(
     ]
     scale = FP16_SCALE if _fp16(views[0]) else 1.0
     with scope(objective) as function:
-        loss = evaluate(function, views).sum()
+        loss = evaluate(function, views)
         if not loss.requires_grad:
             raise UnreachedError(_INDEPENDENT)
-        found = torch.autograd.grad(loss * scale, leaves, allow_unused=True)
+        total = loss.sum() * scale
+        found = torch.autograd.grad(total, leaves, allow_unused=True)
     if all(grad is None for grad in found):
         raise UnreachedError(_INDEPENDENT)
     rest = iter(found)
-    return [_checked(next(rest), scale) if use else None for use in used]
+    grads = [_checked(next(rest), scale) if use else None for use in used]
+    return loss.detach(), grads
 
 
 def scope(objective: Objective) -> AbstractContextManager[Objective]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -115,7 +115,7 @@ class RobustnessReport:
         """
         content = {
             "rows": [self.row(name)],
-            "threat_model": _describe_threat_model(self.threat_model),
+            "threat_model": describe_threat_model(self.threat_model),
             "attacks": self._attacks_with_results(),
             "seed": self.seed,
             "warnings": self.warnings,
@@ -140,12 +140,7 @@ def describe(attack: Attack) -> dict[str, Any]:
         >>> numbers["type"], numbers["steps"], numbers["step_size"]
         ('PGD', 20, 0.125)
     """
-    numbers = {
-        each.name: getattr(attack, each.name)
-        for each in fields(attack)
-        if each.name != "threat_model"
-    }
-    return {"type": type(attack).__name__, **numbers, "step_size": attack.step_length}
+    return attack.settings()
 
 
 def versions() -> dict[str, str | None]:
@@ -163,7 +158,8 @@ def _percent(flags: Tensor) -> float:
     return 100 * int(flags.sum()) / len(flags)
 
 
-def _describe_threat_model(threat_model: ThreatModel) -> dict[str, Any]:
+def describe_threat_model(threat_model: ThreatModel) -> dict[str, Any]:
+    """Return what a threat model allows, ready for JSON."""
     normalize = threat_model.normalize
     return {
         "norm": threat_model.norm,

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
-from lightly_adv.attacks import Attack
+from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.isolation import modes, rng
 
 
@@ -122,7 +121,7 @@ def attack_batch(
     images, labels = _ordinary(images), _ordinary(labels).long()
     for attack in attacks.values():
         attack.threat_model.room(images)  # refuses pictures it does not fit
-    logits = _checked(model(images), labels)
+    logits = checked_logits(model(images), labels)
     standing = logits.argmax(dim=1) == labels
     flags = {"clean": standing}
     for index, (name, attack) in enumerate(attacks.items()):
@@ -143,16 +142,13 @@ def _withstood(
     generator: Generator,
 ) -> Tensor:
     """Return which of the pictures, all right so far, the attack does not break."""
-
-    def objective(views: Sequence[Tensor]) -> Tensor:
-        return functional.cross_entropy(model(views[0]), labels, reduction="none")
-
+    objective = ClassificationObjective(model, labels)
     (perturbed,) = attack(objective, [images], generator=generator)
-    right = _checked(model(perturbed), labels).argmax(dim=1) == labels
+    right = checked_logits(model(perturbed), labels).argmax(dim=1) == labels
     return right | (perturbed == images).flatten(1).all(dim=1)
 
 
-def _checked(logits: Any, labels: Tensor) -> Tensor:
+def checked_logits(logits: Any, labels: Tensor) -> Tensor:
     """Return the output of the model if it is logits that fit the labels."""
     if not isinstance(logits, Tensor):
         raise TypeError(

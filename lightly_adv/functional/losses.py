@@ -43,3 +43,44 @@ def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
         reduction="none",
     )
     return divergence.sum(dim=1)
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return how far the logit of a wrong class is above that of the right one.
+
+    The difference of logits ratio is measured in the spread of the logits, so that it
+    does not depend on their scale: (z_t - z_y) / (z_1 - (z_3 + z_4) / 2), where z_1 is
+    the largest logit, z_3 and z_4 the next but one and its successor. That takes 4
+    classes: with 3 it is divided by z_1 - z_3, with 2 by nothing.
+
+    - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse
+      parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
+
+    Args:
+        logits: Logits of shape (B, C), of at least two classes.
+        labels: The right classes, of shape (B,).
+        targets: Another class for each, of shape (B,).
+
+    Returns:
+        Tensor of shape (B,), float32 or wider; positive where the target wins over the
+        right class.
+
+    Examples:
+        >>> logits = torch.tensor([[5.0, 3.0, 2.0, 0.0]])
+        >>> targeted_dlr(logits, torch.tensor([0]), torch.tensor([2]))
+        tensor([-0.7500])
+    """
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    right, target = (
+        wide.gather(1, classes[:, None]).squeeze(1) for classes in (labels, targets)
+    )
+    return (target - right) / _spread(wide)
+
+
+def _spread(logits: Tensor) -> Tensor | float:
+    classes = logits.shape[1]
+    if classes < 3:
+        return 1.0  # the two logits are all there is: their ratio would be constant
+    ordered = logits.topk(min(classes, 4), dim=1).values
+    low = ordered[:, 2:].mean(dim=1)
+    return (ordered[:, 0] - low).clamp(min=1e-12)

@@ -82,7 +82,7 @@ def gaussian(like: Tensor, *, generator: Generator | None = None) -> Tensor:
     return drawn.to(like.device)
 
 
-def steepest_ascent(grad: Tensor, *, norm: Norm, step_size: float) -> Tensor:
+def steepest_ascent(grad: Tensor, *, norm: Norm, step_size: float | Tensor) -> Tensor:
     """Return the step of the given length that raises the linearised loss the most.
 
     For L1 the exact answer moves a single coordinate; here the step is spread over the
@@ -94,7 +94,8 @@ def steepest_ascent(grad: Tensor, *, norm: Norm, step_size: float) -> Tensor:
     Args:
         grad: Gradients of shape (B, ...).
         norm: "Linf", "L2" or "L1".
-        step_size: Length of the step, measured in `norm`.
+        step_size: Length of the step, measured in `norm`: a number, or a tensor of
+            shape (B,) with one per sample.
 
     Returns:
         Steps of shape (B, ...); zero where the gradient of a sample is zero.
@@ -135,6 +136,12 @@ def _per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
+def _lengths(step_size: float | Tensor, like: Tensor) -> float | Tensor:
+    if isinstance(step_size, Tensor):
+        return _per_sample(step_size.to(like.dtype), like)
+    return step_size
+
+
 def _gaussian_direction(
     like: Tensor, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
@@ -152,25 +159,26 @@ def _laplace_direction(
     return direction, _per_sample(magnitude.flatten(1).sum(1), like)
 
 
-def _ascent_linf(grad: Tensor, step_size: float) -> Tensor:
-    return grad.sign().mul_(step_size)
+def _ascent_linf(grad: Tensor, step_size: float | Tensor) -> Tensor:
+    return grad.sign().mul_(_lengths(step_size, grad))
 
 
-def _ascent_l2(grad: Tensor, step_size: float) -> Tensor:
+def _ascent_l2(grad: Tensor, step_size: float | Tensor) -> Tensor:
     # Dividing by the largest entry first keeps tiny gradients from underflowing.
     tiny = torch.finfo(grad.dtype).tiny
     scaled = grad / _per_sample(norm(grad, norm="Linf"), grad).clamp(min=tiny)
     length = _per_sample(norm(scaled, norm="L2"), grad).clamp(min=tiny)
-    return scaled * (step_size / length)
+    return scaled * (_lengths(step_size, grad) / length)
 
 
-def _ascent_l1(grad: Tensor, step_size: float) -> Tensor:
+def _ascent_l1(grad: Tensor, step_size: float | Tensor) -> Tensor:
     flat = grad.flatten(1)
     count = max(1, round(L1_STEP_DENSITY * flat.shape[1]))
     chosen = flat.abs().topk(count, dim=1).indices
     signs = flat.gather(1, chosen).sign()
     active = signs.abs().sum(dim=1, keepdim=True).clamp(min=1)
-    step = torch.zeros_like(flat).scatter_(1, chosen, signs * (step_size / active))
+    lengths = _lengths(step_size, flat)
+    step = torch.zeros_like(flat).scatter_(1, chosen, signs * (lengths / active))
     return step.view_as(grad)
 
 
@@ -206,7 +214,7 @@ _DIRECTION: dict[str, Callable[[Tensor, Generator | None], tuple[Tensor, Tensor]
     "L2": _gaussian_direction,
     "L1": _laplace_direction,
 }
-_ASCENT: dict[str, Callable[[Tensor, float], Tensor]] = {
+_ASCENT: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
     "Linf": _ascent_linf,
     "L2": _ascent_l2,
     "L1": _ascent_l1,

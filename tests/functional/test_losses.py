@@ -88,3 +88,32 @@ def test_half_precision_loses_nothing_of_the_sum(dtype: torch.dtype) -> None:
     assert found.dtype == torch.float32
     expected = losses.kl_divergence(target.double(), other.double())
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 7])
+def test_targeted_dlr_is_the_ratio_of_the_paper(classes: int) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randn(6, classes, generator=generator, dtype=torch.float64)
+    labels = torch.randint(classes, (6,), generator=generator)
+    targets = (labels + 1) % classes
+    found = losses.targeted_dlr(logits, labels, targets)
+    for row, label, target, value in zip(logits, labels, targets, found, strict=True):
+        z = sorted(row.tolist(), reverse=True)
+        scale = {2: 1.0, 3: z[0] - z[-1]}.get(classes)
+        scale = scale or z[0] - (z[2] + z[3]) / 2
+        expected = (float(row[target]) - float(row[label])) / scale
+        assert float(value) == pytest.approx(expected)
+        assert (float(value) > 0) == bool(row[target] > row[label])
+    if classes > 2:
+        torch.testing.assert_close(
+            losses.targeted_dlr(100 * logits + 5, labels, targets), found
+        )
+
+
+def test_targeted_dlr_of_equal_logits_is_finite() -> None:
+    logits = torch.ones(1, 5, dtype=torch.bfloat16, requires_grad=True)
+    value = losses.targeted_dlr(logits, torch.tensor([0]), torch.tensor([1]))
+    assert value.dtype == torch.float32
+    (grad,) = torch.autograd.grad(value.sum(), logits)
+    assert value.item() == 0
+    assert not grad.isnan().any()
