@@ -139,9 +139,14 @@ class APGDTargeted(APGD):
         return MAX_TARGETS * super().evaluations
 
     def notes(self, *, classes: int) -> list[str]:
-        """Tell what is raised where there are too few classes for the ratio."""
-        if classes >= 4:
+        """Tell what is done in another way for few classes."""
+        if classes > MAX_TARGETS:
             return []
+        if classes >= 4:
+            return [
+                f"with {classes} classes {type(self).__name__} aimed at {classes - 1} "
+                f"wrong ones instead of {MAX_TARGETS}."
+            ]
         instead = (
             "the difference of logits, divided by the span of the three"
             if classes == 3

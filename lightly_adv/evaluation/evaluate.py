@@ -78,7 +78,7 @@ def evaluate_robustness(
         found = _attack_all(model, batches, attacks, seed, _bar(progress, total))
     if all(verdict.probabilities for verdict in found):
         warnings.append(_PROBABILITIES)
-    names = found[0].flags
+    names, classes = found[0].flags, found[0].classes
     return RobustnessReport(
         suite=suite.name,
         threat_model=threat_model,
@@ -86,6 +86,7 @@ def evaluate_robustness(
         attacks={name: report.describe(attack) for name, attack in attacks.items()},
         seed=seed,
         warnings=warnings,
+        notes=[n for each in attacks.values() for n in each.notes(classes=classes)],
     )
 
 

@@ -31,6 +31,8 @@ class RobustnessReport:
         attacks: For each attack, the numbers it ran with; see `describe`.
         seed: Seed of the noise.
         warnings: What casts doubt on the numbers.
+        notes: What was done in another way than the suite does as a rule, for instance
+            because there are few classes.
 
     Examples:
         >>> import torch
@@ -52,6 +54,7 @@ class RobustnessReport:
     attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seed: int = 0
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def num_samples(self) -> int:
@@ -76,13 +79,13 @@ class RobustnessReport:
         return f"{self.suite}, {ball}, {self.num_samples:,} {noun}"
 
     def __str__(self) -> str:
-        """Return one line, and one more per warning."""
+        """Return one line, and one more per warning and note."""
         numbers = (
             f"clean {self.clean_accuracy:.1f} %, robust {self.robust_accuracy:.1f} %"
         )
-        return "\n".join(
-            [f"{numbers} ({self.label})", *(f"warning: {w}" for w in self.warnings)]
-        )
+        warnings = [f"warning: {each}" for each in self.warnings]
+        notes = [f"note: {each}" for each in self.notes]
+        return "\n".join([f"{numbers} ({self.label})", *warnings, *notes])
 
     def row(self, name: str = "model") -> dict[str, Any]:
         """Return the numbers in one row, for tables and figures.
@@ -119,6 +122,7 @@ class RobustnessReport:
             "attacks": self._attacks_with_results(),
             "seed": self.seed,
             "warnings": self.warnings,
+            "notes": self.notes,
             "versions": versions(),
             "flags": {name: flag.int().tolist() for name, flag in self.flags.items()},
         }

@@ -23,6 +23,9 @@ class Verdict(NamedTuple):
     probabilities: bool
     """Whether the logits look like probabilities."""
 
+    classes: int
+    """How many logits there are per picture."""
+
     @property
     def worst(self) -> Tensor:
         """Which pictures are right under every attack."""
@@ -131,7 +134,7 @@ def attack_batch(
             withstood = _withstood(model, images[rows], labels[rows], attack, generator)
             standing = standing.index_copy(0, rows, withstood)
         flags[name] = standing
-    return Verdict(flags, _are_probabilities(logits))
+    return Verdict(flags, _are_probabilities(logits), logits.shape[1])
 
 
 def _withstood(

@@ -45,7 +45,7 @@ def test_verdicts_are_those_of_pyautoattack(
     classifier: nn.Module, threat_model: ThreatModel, name: str
 ) -> None:
     pyautoattack = pytest.importorskip("pyautoattack")
-    images, labels = right(classifier, 250 if name == "apgd" else 100)
+    images, labels = right(classifier, 250 if name == "apgd" else 60)
     attack = APGD(threat_model) if name == "apgd" else APGDTargeted(threat_model)
     with torch.random.fork_rng():
         reference = pyautoattack.AutoAttack(
@@ -185,7 +185,7 @@ def test_any_number_of_classes(classes: int) -> None:
     assert 0 < int(targeted.sum()) < 40
     assert int(targeted.sum()) <= int(plain.sum()) + 2
     notes = attack.notes(classes=classes)
-    assert len(notes) == (classes < 4)
+    assert len(notes) == (classes < 10)
     assert all(f"with {classes} classes" in note for note in notes)
 
 

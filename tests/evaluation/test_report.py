@@ -29,6 +29,7 @@ def found(count: int = 4) -> RobustnessReport:
         },
         seed=3,
         warnings=["beware"],
+        notes=["by the way"],
     )
 
 
@@ -37,9 +38,10 @@ def test_accuracies_are_percentages_and_the_last_attack_holds_the_worst_case() -
 
 
 def test_every_printed_number_carries_its_label() -> None:
-    numbers, warning = str(found()).splitlines()
+    numbers, warning, note = str(found()).splitlines()
     assert numbers == "clean 75.0 %, robust 25.0 % (two, Linf 8/255, 4 pictures)"
     assert warning == "warning: beware"
+    assert note == "note: by the way"
     assert found(1).label == "two, Linf 8/255, 1 picture"
 
 
@@ -60,6 +62,7 @@ def test_json_holds_rows_settings_versions_and_flags() -> None:
     assert content["attacks"]["pgd"]["steps"] == 20
     assert content["seed"] == 3
     assert content["warnings"] == ["beware"]
+    assert content["notes"] == ["by the way"]
     assert content["versions"]["lightly-adv"] == __version__
     assert torch.__version__.startswith(content["versions"]["torch"])
     assert content["flags"]["pgd"] == [1, 0, 0, 0]
