@@ -127,6 +127,7 @@ class AdversarialTraining(pl.Callback):
             return
         check_trainable(trainer, pl_module)
         check_attacked_once(pl_module)
+        _check_single(trainer)
         routes.check_routes(pl_module, routes.CLEAN, routes.ADV)
         self._unwrap()
         self._unverified = self.verify == "first_batch"
@@ -243,6 +244,16 @@ class AdversarialTraining(pl.Callback):
         )
         rank_zero_info(str(cost))
         check_ranks_agree(trainer, cost)
+
+
+def _check_single(trainer: pl.Trainer) -> None:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    count = sum(isinstance(each, AdversarialTraining) for each in callbacks)
+    if count > 1:
+        raise ValueError(
+            f"the Trainer has {count} AdversarialTraining callbacks, each of which "
+            "would attack what the others have attacked; expected one."
+        )
 
 
 def _wrap_training_step(

@@ -40,6 +40,22 @@ class Doctor(AdversarialTraining):
         self.findings: list[Finding] = []
         self.skipped: list[str] = []
 
+    def setup(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
+    ) -> None:
+        """Take the place of the callback that the module itself configures."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        others = [
+            each
+            for each in callbacks
+            if isinstance(each, AdversarialTraining) and each is not self
+        ]
+        # In place: Lightning is going through this list, and has not come to them yet.
+        callbacks[:] = [each for each in callbacks if each not in others]
+        if others and self.patient.guess:
+            prescription.prescribe(self.patient, others[0])
+        super().setup(trainer, pl_module, stage)
+
     def _training_step(
         self, module: pl.LightningModule, original: Step, batch: Any
     ) -> Any:

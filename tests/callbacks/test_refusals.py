@@ -127,6 +127,20 @@ def test_two_attacks_are_refused(create: Any, message: str) -> None:
     refuse(create(), message)
 
 
+def test_two_callbacks_are_refused() -> None:
+    modules: list[pl.LightningModule] = []
+
+    def create() -> pl.LightningModule:
+        modules.append(zoo.Base())
+        return modules[0]
+
+    callbacks: list[pl.Callback] = [AdversarialTraining(ATTACK) for _ in range(2)]
+    message = r"the Trainer has 2 AdversarialTraining callbacks.*expected one"
+    with pytest.raises(ValueError, match=message):
+        zoo.fit(create, callbacks)
+    assert "training_step" not in vars(modules[0])
+
+
 class Keeping(zoo.Base):
     """Holds an attack for a purpose that is its own."""
 

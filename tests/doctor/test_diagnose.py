@@ -266,6 +266,19 @@ def test_modules_that_attack_by_themselves(
     assert diagnosis.statuses["gradient"] == diagnosis.statuses["loss"] == "PASS"
 
 
+def test_a_module_that_configures_the_callback_itself() -> None:
+    class Configuring(Healthy):
+        def configure_callbacks(self) -> Any:
+            return [AdversarialTraining(healthy.ATTACK, mode="dual")]
+
+    pl.seed_everything(0, verbose=False)
+    diagnosis = examine(Configuring(), None, None)
+    assert diagnosis.ok, diagnosis
+    assert "3 steps" in diagnosis.subject
+    # Three evaluations and the two streams, for 8 pictures.
+    assert "one step = 40 forward + 40 backward" in told(diagnosis, "cost")
+
+
 def test_an_attack_of_its_own_under_the_callback_fails() -> None:
     callback = AdversarialTraining(healthy.ATTACK)
     module = PretextModule(backbone="resnet8_tiny", attack=healthy.ATTACK)
