@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import report, suites, verdicts
+from lightly_adv.evaluation import digests, processes, report, suites, verdicts
 from lightly_adv.evaluation.report import RobustnessReport
+from lightly_adv.evaluation.run import Run
+from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.suites import Suite
-from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.threat_model import ThreatModel
 
 
@@ -28,6 +30,7 @@ def evaluate_robustness(
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,
+    state: str | os.PathLike[str] | None = None,
 ) -> RobustnessReport:
     """Measure how many pictures a classifier gets right, clean and under attack.
 
@@ -36,6 +39,10 @@ def evaluate_robustness(
     what it was: weights, buffers, gradients, train/eval flags and `requires_grad` of
     all its parts; the global random states, too. It may be called in training and in
     validation, inside of `torch.no_grad()`, inference mode or autocast.
+
+    In a process group (`torch.distributed`) every process has to call it, with the same
+    loader. Each attacks its share of the batches, no picture twice, and all of them get
+    the report on all pictures.
 
     Args:
         model: Maps pictures of shape (B, C, H, W) to logits of shape (B, classes).
@@ -49,6 +56,9 @@ def evaluate_robustness(
         seed: Seed of the noise of the attacks. With the same seed and the same batches,
             the result is the same.
         progress: Show a progress bar.
+        state: File that the verdicts are kept in. If it is there, the evaluation goes
+            on behind the batches that it knows; the loader has to give the same ones.
+            In a process group every process has its own, whose name ends in its number.
 
     Returns:
         A report with accuracies in percent, one flag per picture and attack, warnings.
@@ -57,7 +67,8 @@ def evaluate_robustness(
         TypeError: If a batch, the labels or the output of the model are of the wrong
             type, or if the pictures have an integer dtype.
         ValueError: If the loader is empty, if the logits are NaN, of another shape or
-            too few for a label, or if the pictures leave the range of pixels.
+            too few for a label, if the pictures leave the range of pixels, or if the
+            state is that of another evaluation.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
@@ -72,18 +83,20 @@ def evaluate_robustness(
     attacks = suite.create_attacks(threat_model)
     where = _move(model, device)
     warnings = _precision_warnings(model, where)
+    settings = {name: report.describe(attack) for name, attack in attacks.items()}
+    kept = _state(state, model, threat_model, settings, suite=suite.name, seed=seed)
     with verdicts.undisturbed(model, device=where, seed=seed):
-        batches = _batches(loader, where, suite.max_samples)
+        run = Run(model, attacks, device=where, seed=seed, state=kept)
         total = _count(loader, suite.max_samples)
-        found = _attack_all(model, batches, attacks, seed, _bar(progress, total))
+        found = run.over(_batches(loader, suite.max_samples), _bar(progress, total))
     if all(verdict.probabilities for verdict in found):
         warnings.append(_PROBABILITIES)
     names, classes = found[0].flags, found[0].classes
     return RobustnessReport(
         suite=suite.name,
         threat_model=threat_model,
-        flags={name: torch.cat([v.flags[name] for v in found]).cpu() for name in names},
-        attacks={name: report.describe(attack) for name, attack in attacks.items()},
+        flags={name: torch.cat([v.flags[name] for v in found]) for name in names},
+        attacks=settings,
         seed=seed,
         warnings=warnings,
         notes=[n for each in attacks.values() for n in each.notes(classes=classes)],
@@ -140,39 +153,36 @@ def robust_curve(
     ]
 
 
-def _attack_all(
+def _state(
+    path: str | os.PathLike[str] | None,
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    attacks: Mapping[str, Attack],
+    threat_model: ThreatModel,
+    attacks: Mapping[str, Any],
+    *,
+    suite: str,
     seed: int,
-    bar: tqdm[Any],
-) -> list[Verdict]:
-    found: list[Verdict] = []
-    standing = 0
-    with bar:
-        for index, (images, labels) in enumerate(batches):
-            key = (seed, 0, index)  # as the only process: see RobustValidation
-            verdict = verdicts.attack_batch(model, images, labels, attacks, key=key)
-            found.append(verdict)
-            standing += int(verdict.worst.sum())
-            bar.update(len(images))
-            bar.set_postfix(standing=standing)
-    if not found:
-        raise ValueError(
-            "the loader gave no pictures; expected at least one batch. Is the data set "
-            "empty, smaller than a batch with drop_last=True, or an iterator that is "
-            "used up?"
-        )
-    return found
+) -> State | None:
+    """Return the state of this evaluation in this process, if it is to be kept."""
+    if path is None:
+        return None
+    rank, size = processes.rank_and_size()
+    identity = {
+        "model": digests.of_model(model),
+        "suite": suite,
+        "attacks": attacks,
+        "threat model": report.describe_threat_model(threat_model),
+        "seed": seed,
+    }
+    return State(Path(f"{path}.{rank}" if size > 1 else path), identity)
 
 
 def _batches(
-    loader: Iterable[Any], device: torch.device, limit: int | None
+    loader: Iterable[Any], limit: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pictures and labels on the device, no more than `limit` of them."""
+    """Yield pictures and labels, no more than `limit` of them."""
     left = limit
     for batch in loader:
-        images, labels = (each[:left].to(device) for each in verdicts.unpack(batch))
+        images, labels = (each[:left] for each in verdicts.unpack(batch))
         if len(images):
             yield images, labels
         if left is not None:
@@ -211,7 +221,8 @@ def _precision_warnings(model: nn.Module, device: torch.device) -> list[str]:
 
 
 def _bar(progress: bool, total: int | None) -> tqdm[Any]:
-    return tqdm(total=total, unit="pictures", desc="attacked", disable=not progress)
+    shown = progress and processes.rank_and_size()[0] == 0
+    return tqdm(total=total, unit="pictures", desc="attacked", disable=not shown)
 
 
 def _count(loader: Iterable[Any], limit: int | None) -> int | None:

@@ -1,0 +1,54 @@
+"""One evaluation in several processes: each takes its share, all know the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import distributed
+
+from lightly_adv.evaluation.verdicts import Verdict
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return the number of this process and how many there are; (0, 1) for one."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def gather(
+    own: Mapping[int, Verdict], digests: Sequence[str], error: Exception | None
+) -> list[Verdict]:
+    """Return the verdicts on all batches, in order, in every process.
+
+    Args:
+        own: Verdicts by number of the batch, on the CPU.
+        digests: What tells the pictures of each batch from others; of all batches.
+        error: What has kept this process from finishing.
+
+    Raises:
+        Exception: `error`, if there is one.
+        RuntimeError: If another process has not finished.
+        ValueError: If the processes were given different pictures.
+    """
+    every: list[Any] = [(dict(own), list(digests), repr(error) if error else None)]
+    _, size = rank_and_size()
+    if size > 1:
+        every = every * size
+        mine = every[0]
+        distributed.all_gather_object(every, mine)
+    if error is not None:
+        raise error
+    failed = {rank: text for rank, (_, _, text) in enumerate(every) if text}
+    if failed:
+        rank, text = next(iter(failed.items()))
+        raise RuntimeError(f"process {rank} could not evaluate its pictures: {text}")
+    if any(each[1] != every[0][1] for each in every):
+        raise ValueError(
+            "the processes were given different pictures; give all of them the same "
+            "loader, without a DistributedSampler, which repeats pictures, and without "
+            "shuffling. Each process takes its own share of the batches."
+        )
+    found = {index: verdict for each in every for index, verdict in each[0].items()}
+    return [found[index] for index in sorted(found)]

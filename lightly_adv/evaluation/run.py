@@ -1,0 +1,97 @@
+"""One run over the pictures of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from lightly_adv.attacks import Attack
+from lightly_adv.evaluation import digests, processes, verdicts
+from lightly_adv.evaluation.state import State
+from lightly_adv.evaluation.verdicts import Verdict
+from lightly_adv.isolation import rng
+
+
+class Run:
+    """Attacks the batches that fall to this process and are not done yet.
+
+    Args:
+        model: Maps pictures to logits; inside of `verdicts.undisturbed`.
+        attacks: The attacks by name.
+        device: Where the model is.
+        seed: Seed of the noise.
+        state: The verdicts that are known, if any are kept.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        attacks: Mapping[str, Attack],
+        *,
+        device: torch.device,
+        seed: int,
+        state: State | None,
+    ) -> None:
+        self._model = model
+        self._attacks = attacks
+        self._device = device
+        self._seed = seed
+        self._state = state
+        self._rank, self._size = processes.rank_and_size()
+        self._own: dict[int, Verdict] = {}
+        self._digests: list[str] = []
+
+    def over(
+        self, batches: Iterable[tuple[Tensor, Tensor]], bar: tqdm[Any]
+    ) -> list[Verdict]:
+        """Return the verdicts on all batches, also on those of other processes."""
+        error: Exception | None = None
+        try:
+            with bar:
+                for images, labels in batches:
+                    self._take(images, labels)
+                    bar.update(len(images))
+                    bar.set_postfix(standing=self._standing())
+        except Exception as raised:
+            if self._size == 1:
+                raise
+            error = raised  # the others have to be told: they wait for this one
+        found = processes.gather(self._own, self._digests, error)
+        if not found:
+            raise ValueError(
+                "the loader gave no pictures; expected at least one batch. Is the data "
+                "set empty, smaller than a batch with drop_last=True, or an iterator "
+                "that is used up?"
+            )
+        return found
+
+    def _take(self, images: Tensor, labels: Tensor) -> None:
+        index = len(self._digests)
+        needed = self._state is not None or self._size > 1
+        digest = digests.of_batch(images, labels) if needed else ""
+        self._digests.append(digest)
+        if index % self._size != self._rank:
+            return
+        known = self._state.find(index, digest) if self._state is not None else None
+        self._own[index] = known or self._attack(index, images, labels)
+        if self._state is not None and known is None:
+            self._state.add(index, digest, self._own[index])
+
+    def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
+        key = (self._seed, 0, index)  # as the only process: see RobustValidation
+        images, labels = images.to(self._device), labels.to(self._device)
+        with rng.forked(self._device):
+            # What a model draws must not hang on which batches came before.
+            rng.reseed(rng.batch_generator(*key).initial_seed())
+            found = verdicts.attack_batch(
+                self._model, images, labels, self._attacks, key=key
+            )
+        flags = {name: flag.cpu() for name, flag in found.flags.items()}
+        return found._replace(flags=flags)
+
+    def _standing(self) -> int:
+        return sum(int(verdict.worst.sum()) for verdict in self._own.values())

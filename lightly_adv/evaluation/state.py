@@ -1,0 +1,130 @@
+"""A file that an evaluation can be taken up from after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightly_adv.evaluation.verdicts import Verdict
+
+FORMAT = 1
+
+
+class State:
+    """The verdicts on the batches that are done, in a file.
+
+    The file is replaced as a whole after every batch, so that a kill at any moment
+    loses no more than the batch in work.
+
+    Args:
+        path: Where the file is, or is to be.
+        identity: What tells this evaluation from others, ready for JSON.
+
+    Raises:
+        FileNotFoundError: If there is no folder for it.
+        ValueError: If the file is no such file, or belongs to another evaluation.
+
+    Examples:
+        >>> import tempfile
+        >>> verdict = Verdict({"clean": torch.tensor([True, False])}, False, 10)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     State(Path(folder, "state"), {"seed": 0}).add(0, "a1b2", verdict)
+        ...     again = State(Path(folder, "state"), {"seed": 0}).find(0, "a1b2")
+        >>> again.flags["clean"]
+        tensor([ True, False])
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self._path = path
+        # As it will be when it is read back: tuples become lists.
+        self._identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
+        self._batches: dict[str, dict[str, Any]] = {}
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {path.parent} for {path.name}."
+            )
+        if path.exists():
+            self._batches = self._read(path)
+
+    def find(self, index: int, digest: str) -> Verdict | None:
+        """Return the verdict on a batch, None where it is not known yet.
+
+        Args:
+            index: Number of the batch.
+            digest: What `digests.of_batch` says of its pictures and labels.
+
+        Raises:
+            ValueError: If the verdict is about other pictures.
+        """
+        entry = self._batches.get(str(index))
+        if entry is None:
+            return None
+        if entry["digest"] != digest:
+            raise ValueError(
+                f"batch {index} does not hold the pictures that {self._path} was "
+                "written for: does the loader shuffle, or has its batch size, its "
+                "transform or the data changed? Give it shuffle=False and what it had "
+                "before, or delete the file to begin anew."
+            )
+        flags = {
+            name: torch.tensor([mark == "1" for mark in marks])
+            for name, marks in entry["flags"].items()
+        }
+        return Verdict(flags, entry["probabilities"], entry["classes"])
+
+    def add(self, index: int, digest: str, verdict: Verdict) -> None:
+        """Write the verdict on a batch."""
+        self._batches[str(index)] = {
+            "digest": digest,
+            "flags": {
+                name: "".join(str(mark) for mark in flag.int().tolist())
+                for name, flag in verdict.flags.items()
+            },
+            "probabilities": verdict.probabilities,
+            "classes": verdict.classes,
+        }
+        content = {
+            "format": FORMAT,
+            "identity": self._identity,
+            "batches": self._batches,
+        }
+        _replace(self._path, json.dumps(content))
+
+    def _read(self, path: Path) -> dict[str, dict[str, Any]]:
+        try:
+            content = json.loads(path.read_text())
+            version, identity = content["format"], content["identity"]
+            batches: dict[str, dict[str, Any]] = content["batches"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not the state of an evaluation, or only a part of it; "
+                "delete it to begin anew, or give another file."
+            ) from error
+        if version != FORMAT:
+            raise ValueError(
+                f"{path} has format {version}, expected {FORMAT}; delete it to begin "
+                "anew."
+            )
+        keys = sorted(identity.keys() | self._identity.keys())
+        other = [k for k in keys if identity.get(k) != self._identity.get(k)]
+        if other:
+            raise ValueError(
+                f"{path} belongs to another evaluation, which differs in its "
+                f"{', '.join(other)}; give another file, or delete it to begin anew."
+            )
+        return batches
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole, before or after, at any moment."""
+    beside = path.with_name(f"{path.name}.tmp")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lightly_adv.evaluation import evaluate_robustness
+from lightly_adv.evaluation.state import State
+from lightly_adv.evaluation.verdicts import Verdict
+from lightly_adv.threat_model import ThreatModel
+from tests.evaluation.slow_evaluation import BATCHES, Wavering, evaluate, loader, suite
+
+ROOT = Path(__file__).parents[2]
+
+
+def done(path: Path) -> int:
+    return len(json.loads(path.read_text())["batches"]) if path.exists() else 0
+
+
+def killed(path: Path, *, after: int) -> None:
+    """Evaluate in another process, and kill it after that many batches."""
+    command = [sys.executable, "-m", "tests.evaluation.slow_evaluation", str(path)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while done(path) < after:
+            assert process.poll() is None, "it came to an end by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_a_killed_evaluation_goes_on_to_the_same_report(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    killed(path, after=2)
+    known = done(path)
+    assert 2 <= known < BATCHES
+    model = Wavering()
+    resumed = evaluate(model, state=path)
+    expected = evaluate(Wavering())
+    assert resumed.to_json() == expected.to_json()
+    assert done(path) == BATCHES
+    assert 0 < expected.robust_accuracy < expected.clean_accuracy
+    whole = Wavering()
+    evaluate(whole)
+    assert sum(model.sizes) < sum(whole.sizes)
+    again = Wavering()
+    assert evaluate(again, state=path).to_json() == expected.to_json()
+    assert again.sizes == []
+
+
+def test_a_kill_while_the_file_is_written_leaves_the_last_one(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    evaluate(Wavering(), state=path)
+    before = path.read_text()
+    (tmp_path / "state.tmp").write_text(before[: len(before) // 2])
+    assert evaluate(Wavering(), state=path).num_samples == 8 * BATCHES
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"suite": "pgd-20"}, "attacks, suite"),
+    ],
+)
+def test_the_state_of_another_evaluation_is_refused(
+    tmp_path: Path, change: dict[str, Any], what: str
+) -> None:
+    path = tmp_path / "state"
+    evaluate(Wavering(), state=path)
+    before = path.read_text()
+    with pytest.raises(ValueError, match=f"differs in its {what}; give another file"):
+        evaluate(Wavering(), state=path, **change)
+    assert path.read_text() == before
+
+
+def test_other_weights_and_threat_models_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    evaluate(Wavering(), state=path)
+    model = Wavering()
+    with torch.no_grad():
+        next(model.parameters())[0, 0] += 1e-3
+    with pytest.raises(ValueError, match="differs in its model; give"):
+        evaluate(model, state=path)
+    with pytest.raises(ValueError, match="its attacks, threat model; give"):
+        evaluate_robustness(
+            Wavering(), loader(), ThreatModel(eps=0.02), suite=suite(), state=path
+        )
+
+
+def test_other_pictures_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    evaluate(Wavering(), state=path)
+    model, threat_model = Wavering(), ThreatModel(eps=0.03)
+    shuffled = loader(shuffle=True, generator=torch.Generator().manual_seed(5))
+    for other in (shuffled, loader(batch_size=6)):
+        with pytest.raises(ValueError, match=r"batch 0 does not hold .* shuffle=False"):
+            evaluate_robustness(model, other, threat_model, suite=suite(), state=path)
+
+
+def test_a_loader_that_shuffles_by_the_global_seed_may_do_so(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    reports = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found = evaluate_robustness(
+            Wavering(), loader(shuffle=True), ThreatModel(eps=0.03), state=path
+        )
+        reports.append(found.to_json())
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("text", ["", '{"format": 1, "identi', "[]", '"yes"', "\x00"])
+def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "state"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="is not the state of an evaluation"):
+        State(path, {})
+    assert path.read_text() == text
+
+
+def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_text('{"format": 7, "identity": {}, "batches": {}}')
+    with pytest.raises(ValueError, match="has format 7, expected 1"):
+        State(path, {})
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        State(tmp_path / "none" / "state", {})
+
+
+def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    flags = {"clean": torch.tensor([True, True]), "a": torch.tensor([False, True])}
+    State(path, {"bounds": (0, 1)}).add(3, "x", Verdict(flags, True, 7))
+    again = State(path, {"bounds": (0, 1)})
+    found = again.find(3, "x")
+    assert again.find(0, "x") is None
+    assert found is not None
+    assert (found.probabilities, found.classes) == (True, 7)
+    assert all(torch.equal(found.flags[name], flag) for name, flag in flags.items())
+
+
+def test_modules_without_state_have_one_digest_per_class(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    model = nn.Sequential(nn.Flatten(), nn.Tanh())
+    evaluate(model, state=path)
+    with pytest.raises(ValueError, match="differs in its model"):
+        evaluate(nn.Flatten(), state=path)
