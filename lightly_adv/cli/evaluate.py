@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import re
 import sys
@@ -18,10 +19,12 @@ from lightly_adv.cli import console, fractions
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.run_folder import RunFolder, write_json
 from lightly_adv.evaluation import (
+    Suite,
     create_suite,
     evaluate_robustness,
     labels,
     list_suites,
+    suites,
 )
 from lightly_adv.finetuning import RobustClassifier
 from lightly_adv.models import Ensemble
@@ -31,11 +34,13 @@ from lightly_adv.types import Norm
 EXAMPLES = """\
 The network and the data are those of the run that the checkpoint lies in; options of
 the data change them. Several checkpoints are attacked as one ensemble, which answers
-with the mean of their probabilities, on the data of the first one.
+with the mean of their probabilities, on the data of the first one. After a kill the
+same command goes on where it was.
 
 examples:
   lightly-adv evaluate runs/finetune/checkpoints/best-robust.ckpt
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --norm L2 --eps 0.5
+  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --suite apgd --restarts 3
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --data.root OTHER_PICTURES
   lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
 """
@@ -44,18 +49,23 @@ examples:
 def run(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint, or an ensemble, on test pictures; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
-    _check_once(options.members)
-    members = {path: _restore(path, others) for path in options.members}
-    _check_members(members)
+    check_once(options.members)
+    members = {path: restore(path, others) for path in options.members}
+    check_members(members)
     threat_model = _threat_model(members.values(), norm=options.norm, eps=options.eps)
-    limit = {} if options.max_samples is None else {"max_samples": options.max_samples}
-    suite = create_suite(options.suite, **limit)
+    suite = _suite(
+        options.suite, max_samples=options.max_samples, restarts=options.restarts
+    )
     first, cli = next(iter(members.items()))
     who = first.stem if len(members) == 1 else f"ensemble of {len(members)}"
     name = f"{who}, {suite.name}, {labels.ball(threat_model)}"
     out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another file with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    state = out.with_name(f"{out.name}.state")
+    if state.exists():
+        console.say(f"evaluate: going on from {state}")
     cli.datamodule.setup("test")
     report = evaluate_robustness(
         _model(members.values()),
@@ -65,15 +75,29 @@ def run(arguments: Sequence[str]) -> int:
         device=cli.trainer.strategy.root_device,
         seed=options.seed,
         progress=sys.stderr.isatty(),
+        state=state,
     )
     console.say(str(report))
     content = json.loads(report.to_json(name=who))
     write_json(out, {**content, "checkpoints": [str(path) for path in members]})
+    state.unlink()
     console.say(f"evaluate: the report is in {out}")
     return 0
 
 
-def _restore(checkpoint: Path, others: Sequence[str]) -> FinetuneCLI:
+def _suite(name: str, **options: int | None) -> Suite:
+    """Create a suite with the options that are given."""
+    given = {key: value for key, value in options.items() if value is not None}
+    known = inspect.signature(suites.registry.load(name)).parameters
+    for option in given.keys() - known:
+        raise ValueError(
+            f"the suite {name!r} has no --{option}; expected one of "
+            f"{', '.join(f'--{each}' for each in options if each in known)}."
+        )
+    return create_suite(name, **given)
+
+
+def restore(checkpoint: Path, others: Sequence[str]) -> FinetuneCLI:
     """Return network, weights and data of the run that a checkpoint lies in."""
     folder = RunFolder.of_checkpoint(checkpoint)
     config = str(folder.path / "config.yaml")
@@ -97,13 +121,14 @@ def _check_classes(model: RobustClassifier, checkpoint: Path) -> None:
         )
 
 
-def _check_once(paths: Sequence[Path]) -> None:
+def check_once(paths: Sequence[Path]) -> None:
+    """Refuse a list of checkpoints that names one of them twice."""
     twice = [path for path in paths if paths.count(path) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is given twice; each member counts once.")
 
 
-def _check_members(members: Mapping[Path, FinetuneCLI]) -> None:
+def check_members(members: Mapping[Path, FinetuneCLI]) -> None:
     """Refuse members of an ensemble that answer different questions."""
     counts = {path: cli.model.num_classes for path, cli in members.items()}
     if len(set(counts.values())) > 1:
@@ -163,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--norm", choices=get_args(Norm), help="default: that of the run")
     add("--eps", type=fractions.number, help="in pixels; default: that of the run")
     add("--max_samples", type=int, help="evaluate only the first that many pictures")
+    add("--restarts", type=int, help="how often to run each attack; default: 1")
     add("--seed", type=int, default=0, help="seed of the noise of the attacks")
     add(
         "--out", type=Path, help="JSON file to write; default: in the folder of the run"

@@ -142,6 +142,6 @@ def test_members_for_classes_of_other_names_are_refused() -> None:
         return SimpleNamespace(model=model, datamodule=data)
 
     first, second = member("cat", "dog"), member("cow", "dog")
-    evaluate_command._check_members({Path("a"): first, Path("b"): first})
+    evaluate_command.check_members({Path("a"): first, Path("b"): first})
     with pytest.raises(ValueError, match=r"a was trained on .*'cat'.*b on .*'cow'"):
-        evaluate_command._check_members({Path("a"): first, Path("b"): second})
+        evaluate_command.check_members({Path("a"): first, Path("b"): second})

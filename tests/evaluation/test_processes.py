@@ -36,7 +36,9 @@ def outcome(rank: int, folder: str) -> dict[str, Any]:
     again = measure(state=Path(folder, "state"))
     content = {"report": report.to_json(), "again": again.to_json()}
     content |= {"seen": seen, "seen_again": len(model.sizes) - seen}
-    sampler = DistributedSampler(loader().dataset, shuffle=False)  # type: ignore[arg-type]
+    sampler: DistributedSampler[Any] = DistributedSampler(
+        loader().dataset, shuffle=False
+    )
     errors: dict[str, dict[str, Any]] = {
         "sampler": {"loader": loader(sampler=sampler)},
         "broken": {"loader": loader() if rank == 0 else [(torch.rand(2, 3, 4, 4),)]},
