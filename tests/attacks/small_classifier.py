@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,8 +20,9 @@ def labelled_pictures(
     return 0.4 + 0.1 * patterns[labels] + 0.15 * noise, labels
 
 
+@functools.cache
 def trained(*, classes: int = 10, steps: int = 150) -> nn.Module:
-    """Train a small convolutional network, in about a second."""
+    """Train a small convolutional network, in about a second; leave it as it is."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(

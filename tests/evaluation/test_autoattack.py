@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import sys
@@ -186,7 +187,7 @@ def test_normalised_views_stay_in_the_ball_and_eps_0_moves_nothing(
 
 
 def test_double_precision_and_seeds() -> None:
-    model = trained().double()
+    model = copy.deepcopy(trained()).double()
     images, labels = labelled_pictures(20, seed=2)
     attack = ReferenceAttack(ThreatModel(eps=4 / 255), name="square", steps=20)
     first, again = (attacked(attack, model, images.double(), labels) for _ in range(2))
