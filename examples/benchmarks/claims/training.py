@@ -45,9 +45,9 @@ def pretrain(
     pl.seed_everything(seed, verbose=False)
     module, callbacks = _pretraining_module(settings, arm, attack)
     epochs = epochs_of(settings, arm)
-    seconds, _ = _fit(module, data, epochs, callbacks, validate=False)
+    trainer, seconds = _fit(module, data, epochs, callbacks)
     save_backbone(module.backbone, path.with_suffix(".safetensors"), overwrite=True)
-    logged = {k: float(v) for k, v in module.trainer.callback_metrics.items()}
+    logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
     passes = epochs * len(data.train_dataset) * passes_of(settings, arm)
     result = {"epochs": epochs, "passes": passes, "seconds": seconds, "logged": logged}
     write(path, result)
@@ -86,7 +86,16 @@ def finetune(
     suite = create_suite("pgd", **settings["evaluation"]["validation"])
     validation = RobustValidation(threat_model_of(settings), suite=suite)
     epochs = factor * how["epochs"]
-    seconds, history = _fit(classifier, data, epochs, [validation], validate=True)
+    history = _History()
+    checked = data_module(settings, root, seed, "evaluation").val_dataloader()
+    _, seconds = _fit(
+        classifier,
+        data,
+        epochs,
+        [validation, history],
+        val_dataloaders=checked,
+        check_val_every_n_epoch=how["val_every"],
+    )
     torch.save(classifier.state_dict(), path.with_suffix(".pt"))
     steps = chosen["attack"]["steps"] if how["attacked"] else 0
     passes_per_epoch = len(data.train_dataset) * (steps + 1)
@@ -95,8 +104,8 @@ def finetune(
         "passes_per_epoch": passes_per_epoch,
         "passes": epochs * passes_per_epoch,
         "seconds": seconds,
-        "val_clean": [each["val_top1"] for each in history],
-        "val_robust": [each["val_robust_top1"] for each in history],
+        "val_clean": [each["val_top1"] for each in history.validations],
+        "val_robust": [each["val_robust_top1"] for each in history.validations],
     }
     write(path, result)
 
@@ -120,7 +129,7 @@ def test(
         suite: Name and options of the suite.
         seed: Of the data, and of the noise.
     """
-    data = data_module(settings, root, seed, "finetuning")
+    data = data_module(settings, root, seed, "evaluation")
     loader = data.test_dataloader()
     models = []
     for weights, protocol in members:
@@ -174,15 +183,14 @@ def new_classifier(
 def data_module(
     settings: Settings, root: Path, seed: int, part: str
 ) -> ImageFolderDataModule:
-    """Return the pictures of a seed: labelled ones to fine-tune, else a share of all."""
+    """Return the pictures of a seed, for a part of the settings."""
     chosen = settings[part]
-    how = ("num_labelled",) if part == "finetuning" else ("fraction", "crop_padding")
+    options = ("num_labelled", "fraction", "crop_padding", "batch_size")
     return _Folder(
         root,
         seed=seed,
-        batch_size=chosen["batch_size"],
         **settings["data"],
-        **{key: chosen[key] for key in how},
+        **{key: chosen[key] for key in options if key in chosen},
     )
 
 
@@ -251,16 +259,16 @@ def passes_of(settings: Settings, arm: Arm) -> int:
 
 
 class _History(pl.Callback):
-    """Keep what was logged after every epoch."""
+    """Keep what was logged in every validation."""
 
     def __init__(self) -> None:
-        self.epochs: list[dict[str, float]] = []
+        self.validations: list[dict[str, float]] = []
 
-    def on_train_epoch_end(
+    def on_validation_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
         logged = trainer.callback_metrics.items()
-        self.epochs.append({key: float(value) for key, value in logged})
+        self.validations.append({key: float(value) for key, value in logged})
 
 
 def _fit(
@@ -268,26 +276,25 @@ def _fit(
     data: ImageFolderDataModule,
     epochs: int,
     callbacks: list[pl.Callback],
-    *,
-    validate: bool,
-) -> tuple[float, list[dict[str, float]]]:
-    """Train; return the seconds and what was logged after every epoch."""
+    val_dataloaders: Any = None,
+    **options: Any,
+) -> tuple[pl.Trainer, float]:
+    """Train; return the trainer and the seconds."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
-    history = _History()
     trainer = pl.Trainer(
         max_epochs=epochs,
-        callbacks=[*callbacks, history],
-        limit_val_batches=1.0 if validate else 0,
+        callbacks=callbacks,
         num_sanity_val_steps=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **options,
     )
     started = time.perf_counter()
-    trainer.fit(module, datamodule=data)
-    return time.perf_counter() - started, history.epochs
+    trainer.fit(module, data.train_dataloader(), val_dataloaders)
+    return trainer, time.perf_counter() - started
 
 
 class _Folder(ImageFolderDataModule):

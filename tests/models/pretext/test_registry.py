@@ -4,6 +4,7 @@ import pytest
 import timm
 from torch import nn
 
+from lightly_adv.models.modules import Normalize
 from lightly_adv.models.pretext import (
     JigsawTask,
     RotationTask,
@@ -53,6 +54,7 @@ def test_what_is_no_task_is_refused() -> None:
 def test_pictures_are_normalized_as_the_backbone_was_made_for(name: str) -> None:
     backbone: nn.Module = timm.create_model("test_resnet", num_classes=0)
     task = create_pretext_task(name, backbone=backbone)
+    assert isinstance(task.normalize, Normalize)
     assert task.normalize.mean.flatten().tolist() == [0.5, 0.5, 0.5]
     plain = create_pretext_task(name, backbone=backbone, normalize=None)
     assert isinstance(plain.normalize, nn.Identity)
