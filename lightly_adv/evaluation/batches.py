@@ -1,0 +1,113 @@
+"""What evaluations share: where they run, and the pictures that they run on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightly_adv.evaluation import verdicts
+from lightly_adv.functional import pixels
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Normalize
+
+
+class OnPixels(nn.Module):
+    """A classifier that takes pixels in [0, 1], and normalises them first.
+
+    Args:
+        model: Maps normalised pictures to logits.
+        normalize: Mean and std that it expects; None where it takes pixels.
+    """
+
+    def __init__(self, model: nn.Module, normalize: Normalize | None) -> None:
+        super().__init__()
+        self.model = model
+        self.normalize = normalize
+
+    def forward(self, images: Tensor) -> Any:
+        """Return what the model says to pictures of shape (B, C, H, W)."""
+        if self.normalize is None:
+            return self.model(images)
+        return self.model(pixels.to_normalized(images, self.normalize))
+
+
+def place(model: nn.Module, device: str | torch.device | None) -> torch.device:
+    """Move a model to a device, if one is given; return where it is.
+
+    Raises:
+        TypeError: If it is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is a {type(model).__name__}; expected a torch.nn.Module that maps "
+            "images to logits."
+        )
+    if device is not None:
+        model.to(device)
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    return next(tensors, torch.empty(0, device=device)).device
+
+
+def load(
+    loader: Iterable[Any],
+    *,
+    device: torch.device,
+    limit: int | None = None,
+    normalize: Normalize | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pixels (B, C, H, W), float32 in [0, 1], and labels (B,).
+
+    Args:
+        loader: Batches (images, labels) or (images, labels, filenames).
+        device: Where to put them.
+        limit: Stop after that many pictures.
+        normalize: Mean and std that the transform of the loader has normalised with.
+
+    Raises:
+        TypeError: If a batch is something else, or if pictures are not floating.
+        ValueError: If pictures leave [0, 1], if `limit` is less than 1, or if there is
+            no picture.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(
+            f"max_samples={limit} is too small; expected at least 1, or None for all "
+            "pictures."
+        )
+    everything = ThreatModel(eps=0.0, normalize=normalize)
+    left = limit
+    seen = 0
+    for batch in loader:
+        images, labels = (each[:left].to(device) for each in verdicts.unpack(batch))
+        if not len(images):
+            continue
+        everything.room(images)  # refuses what is not pictures
+        # Copies: autograd does not take tensors that were made in inference mode.
+        shown = pixels.to_pixels(images.float().clone(), normalize).clamp(0, 1)
+        yield shown, labels.long().clone()
+        seen += len(images)
+        left = None if limit is None else limit - seen
+        if left == 0:
+            break
+    if not seen:
+        raise ValueError(
+            "the loader gave no pictures; expected at least one batch. Is the data set "
+            "empty, smaller than a batch with drop_last=True, or an iterator that is "
+            "used up?"
+        )
+
+
+def count(loader: Iterable[Any], limit: int | None) -> int | None:
+    """Return how many pictures will come, where the loader tells."""
+    sampler = getattr(loader, "sampler", None)
+    known = len(sampler) if isinstance(sampler, Sized) else None
+    return min((n for n in (known, limit) if n is not None), default=None)
+
+
+def answers(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return which pictures a model gets right, as bools of shape (B,)."""
+    logits = verdicts.checked_logits(model(images), labels)
+    return logits.argmax(dim=1) == labels

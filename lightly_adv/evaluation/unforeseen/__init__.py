@@ -1,0 +1,15 @@
+"""Attacks that a classifier was not trained against."""
+
+from lightly_adv.evaluation.unforeseen.attacks import ATTACKS as ATTACKS
+from lightly_adv.evaluation.unforeseen.attacks import (
+    UnforeseenAttack as UnforeseenAttack,
+)
+from lightly_adv.evaluation.unforeseen.evaluate import (
+    attack_pictures as attack_pictures,
+)
+from lightly_adv.evaluation.unforeseen.evaluate import (
+    evaluate_unforeseen as evaluate_unforeseen,
+)
+from lightly_adv.evaluation.unforeseen.report import (
+    UnforeseenReport as UnforeseenReport,
+)
