@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
     "finetune": "Turn a backbone into a classifier, standard or robust.",
     "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
+    "transfer": "Measure whom perturbations made for one task or classifier mislead.",
     "doctor": "Examine a module before it is trained against attacks.",
     "demo": "Compare three ways to a robust classifier, in a few minutes on a CPU.",
 }
@@ -38,6 +39,7 @@ examples:
   lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \\
     --model.checkpoint runs/pretrain/backbone.safetensors
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
+  lightly-adv transfer runs/{{rotation,jigsaw}}/checkpoints/last.ckpt
   lightly-adv doctor train.py
 
 Errors are told in one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.

@@ -7,6 +7,8 @@ from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robu
 from lightly_adv.evaluation.evaluate import robust_curve as robust_curve
 from lightly_adv.evaluation.report import RobustnessReport as RobustnessReport
 from lightly_adv.evaluation.suites import Suite as Suite
+from lightly_adv.evaluation.transfer import measure_transfer as measure_transfer
+from lightly_adv.evaluation.transfer_report import TransferReport as TransferReport
 
 create_suite = suites.registry.create
 list_suites = suites.registry.list

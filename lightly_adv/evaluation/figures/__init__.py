@@ -3,5 +3,6 @@
 from lightly_adv.evaluation.figures.canvas import save as save
 from lightly_adv.evaluation.figures.canvas import to_png as to_png
 from lightly_adv.evaluation.figures.curves import robustness_curves as robustness_curves
+from lightly_adv.evaluation.figures.maps import transfer_maps as transfer_maps
 from lightly_adv.evaluation.figures.pictures import picture_grid as picture_grid
 from lightly_adv.evaluation.figures.scatter import accuracy_scatter as accuracy_scatter

@@ -1,0 +1,207 @@
+"""`lightly-adv transfer`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from torch import nn
+
+from lightly_adv.attacks import PGD
+from lightly_adv.cli import console, evaluate, fractions
+from lightly_adv.cli.finetune import FinetuneCLI, load_weights
+from lightly_adv.cli.pretrain import PretrainCLI
+from lightly_adv.cli.run_folder import RunFolder, write_json
+from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.evaluation import TransferReport, figures, labels, measure_transfer
+from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm
+
+EXAMPLES = """\
+Pictures are perturbed for each model in turn and shown to all of them. The models are
+the pretext tasks of pre-trained checkpoints, where an ensemble brings all of its tasks,
+or the classifiers of fine-tuned ones. The data are those of the first run; options of
+the data change them. The attack starts at the picture, without noise, so that the
+cosines between perturbations tell of the models alone.
+
+examples:
+  lightly-adv transfer runs/ensemble/checkpoints/last.ckpt --eps 8/255
+  lightly-adv transfer runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
+  lightly-adv transfer runs/{rotation,jigsaw}/checkpoints/last.ckpt --steps 50 \\
+    --data ImageFolderDataModule --data.root OTHER_PICTURES --out runs/transfer
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure how perturbations transfer between models; return the exit code."""
+    options, others = _parser().parse_known_args(arguments)
+    out: Path = options.out
+    if (out / "transfer.json").exists():
+        raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
+    evaluate.check_once(options.checkpoints)
+    runs = {path: _restore(path, others) for path in options.checkpoints}
+    models = _models(runs)
+    threat_model = _threat_model(runs.values(), norm=options.norm, eps=options.eps)
+    cli = next(iter(runs.values()))
+    cli.datamodule.setup("test")
+    report = measure_transfer(
+        models,
+        cli.datamodule.test_dataloader(),
+        PGD(threat_model, steps=options.steps, random_start=False),
+        max_samples=options.max_samples,
+        device=cli.trainer.strategy.root_device,
+        seed=options.seed,
+        progress=sys.stderr.isatty(),
+    )
+    console.say(_text(report))
+    paths = [str(path) for path in options.checkpoints]
+    content = {**json.loads(report.to_json()), "checkpoints": paths}
+    figures.save(report.figure(), out / "transfer.png")
+    write_json(out / "transfer.json", content)
+    console.say(f"transfer: transfer.json and transfer.png are in {out}")
+    return 0
+
+
+def _restore(checkpoint: Path, others: Sequence[str]) -> TrainingCLI:
+    """Return network, weights and data of the run that a checkpoint lies in."""
+    folder = RunFolder.of_checkpoint(checkpoint)
+    facts = json.loads((folder.path / "run.json").read_text())
+    if facts["command"][1] == "finetune":
+        return evaluate.restore(checkpoint, others)
+    config, out = str(folder.path / "config.yaml"), str(folder.path)
+    fixed = ["--out", out, "--ckpt_path", str(checkpoint)]
+    cli = PretrainCLI(["--config", config, *others, *fixed])
+    load_weights(cli.model, checkpoint)
+    return cli
+
+
+def _models(runs: Mapping[Path, TrainingCLI]) -> dict[str, nn.Module]:
+    """Return what is compared, by names that tell where it comes from."""
+    classifiers = {p: c for p, c in runs.items() if isinstance(c, FinetuneCLI)}
+    if classifiers and len(classifiers) < len(runs):
+        pretrained = next(path for path in runs if path not in classifiers)
+        raise ValueError(
+            f"{next(iter(classifiers))} is a classifier, {pretrained} is not; compare "
+            "either fine-tuned or pre-trained checkpoints."
+        )
+    if classifiers:
+        evaluate.check_members(classifiers)
+    models: dict[str, nn.Module] = {}
+    for (path, cli), name in zip(runs.items(), _names(list(runs)), strict=True):
+        if isinstance(cli.model, PretextEnsembleModule):
+            tasks = cli.model.ensemble.tasks
+            prefix = "" if len(runs) == 1 else f"{name} "
+            models.update({f"{prefix}{task}": each for task, each in tasks.items()})
+        elif isinstance(cli.model, PretextModule):
+            models[name] = cli.model.task
+        elif path in classifiers:
+            models[name] = cli.model
+        else:
+            raise ValueError(
+                f"{path} is a {type(cli.model).__name__}; expected the checkpoint of a "
+                "PretextModule, a PretextEnsembleModule or a fine-tuned classifier."
+            )
+    return models
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Name checkpoints by the folders of their runs, as shortly as can be.
+
+    Examples:
+        >>> runs = [Path(f"runs/{name}/checkpoints/last.ckpt") for name in "ab"]
+        >>> _names(runs)
+        ['a', 'b']
+    """
+    folders = [path.resolve().parents[1] for path in paths]
+    candidates = (
+        [folder.name for folder in folders],
+        [f"{f.name}/{p.stem}" for f, p in zip(folders, paths, strict=True)],
+        [f"{folder.parent.name}/{folder.name}" for folder in folders],
+    )
+    for names in candidates:
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _threat_model(runs: Iterable[TrainingCLI], **changes: Any) -> ThreatModel:
+    """Return what the attack may do: what those of the runs may, or what is asked."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    found = []
+    for cli in runs:
+        own = getattr(cli, "threat_model", None) or (
+            cli.model.attack.threat_model if cli.model.attack else ThreatModel()
+        )
+        found.append(dataclasses.replace(own, **given))
+    if len(set(found)) > 1:
+        balls = ", ".join(labels.ball(each) for each in found)
+        raise ValueError(
+            f"the runs of the checkpoints have different threat models ({balls}); say "
+            "which one to use with --norm and --eps."
+        )
+    return found[0]
+
+
+def _text(report: TransferReport) -> str:
+    """Return both matrices as tables."""
+    accuracies = [report.clean_accuracy, *report.accuracy]
+    cosines = [[f"{value:.2f}" for value in row] for row in report.cosine]
+    return "\n".join(
+        [
+            f"accuracy in percent ({report.label})",
+            _table("perturbed for", report.names, ["-", *report.names], accuracies),
+            "cosine between perturbations",
+            _table("made for", report.names, report.names, cosines),
+        ]
+    )
+
+
+def _table(
+    corner: str,
+    columns: Sequence[str],
+    names: Sequence[str],
+    matrix: Sequence[Sequence[object]],
+) -> str:
+    headings = dict(enumerate([corner, *columns]))
+    rows = [
+        {str(key): value for key, value in enumerate([name, *values])}
+        for name, values in zip(names, matrix, strict=True)
+    ]
+    return console.table(rows, {str(key): text for key, text in headings.items()})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lightly-adv transfer",
+        description="Measure how far perturbations made for one pretext task, or "
+        "classifier, mislead the others.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "checkpoints",
+        type=Path,
+        nargs="+",
+        metavar="checkpoint",
+        help="<run>/checkpoints/<name>.ckpt of pretrain or finetune",
+    )
+    add("--norm", choices=get_args(Norm), help="default: that of the runs")
+    add("--eps", type=fractions.number, help="in pixels; default: that of the runs")
+    add("--steps", type=int, default=20, help="steps of the attack, each of eps / 4")
+    add("--max_samples", type=int, help="use only the first that many pictures")
+    add("--seed", type=int, default=0, help="seed of the questions of pretext tasks")
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/transfer"),
+        help="folder for transfer.json and transfer.png; default: runs/transfer",
+    )
+    return parser

@@ -1,0 +1,266 @@
+"""Do perturbations that are made for one model mislead the others?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from lightly_adv.attacks import Attack
+from lightly_adv.evaluation import verdicts
+from lightly_adv.evaluation.transfer_report import TransferReport
+from lightly_adv.isolation import rng, routes
+from lightly_adv.models.pretext import PretextTask
+
+
+def measure_transfer(
+    models: Mapping[str, nn.Module] | nn.ModuleDict,
+    loader: Iterable[Any],
+    attack: Attack,
+    *,
+    max_samples: int | None = None,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> TransferReport:
+    """Perturb pictures for each model in turn, and show them to all of them.
+
+    The models are classifiers, or pretext tasks. A task asks its question about a
+    picture, the attack perturbs what the network sees, and the perturbation is put back
+    to where it is in the picture (`PretextTask.restore`). Then every task asks about
+    the perturbed picture what it had asked about the clean one. All draw from the same
+    seed, so that equal tasks ask equal questions.
+
+    As with `evaluate_robustness`, the models are afterwards what they were. Where
+    BatchNorm layers of tasks have routes, clean pictures take "clean" and perturbed
+    ones "adv".
+
+    Args:
+        models: Two or more classifiers of the same classes, or pretext tasks, by name.
+            For an ensemble of tasks, its `tasks`.
+        loader: Batches (images, ...); for classifiers (images, labels, ...).
+        attack: The attack. Noise of a random start lowers the cosines, and differs from
+            model to model; `random_start=False` has none. For pretext tasks the threat
+            model is in pixels, without `normalize`.
+        max_samples: Use only that many pictures, the first ones.
+        device: Where to compute; the models are moved there, and stay there. None
+            stands for the device of the first one.
+        seed: Seed of questions and noise.
+        progress: Show a progress bar.
+
+    Returns:
+        Accuracies in percent, and cosines.
+
+    Raises:
+        TypeError: If a batch does not hold what is needed.
+        ValueError: If there are fewer than two models, if tasks and classifiers are
+            mixed, if perturbations differ in size from the pictures, if classifiers
+            differ in their number of classes, or if there is no picture.
+
+    Examples:
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> from lightly_adv.models.pretext.ensemble import PretextEnsemble
+        >>> ensemble = PretextEnsemble(["rotation", "selfie"], "resnet8_tiny")
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2, random_start=False)
+        >>> pictures = [torch.rand(4, 3, 32, 32)]
+        >>> found = measure_transfer(ensemble.tasks, pictures, attack)
+        >>> found.names, len(found.accuracy), round(found.cosine[0][0], 3)
+        (('rotation', 'selfie'), 2, 1.0)
+    """
+    members = dict(models.items())
+    _check(members, attack, max_samples)
+    where = _moved(list(members.values()), device)
+    count = 0
+    with ExitStack() as stack:
+        for member in members.values():
+            stack.enter_context(verdicts.undisturbed(member, device=where, seed=seed))
+        size = (1 + 2 * len(members), len(members))
+        total = torch.zeros(*size, dtype=torch.float64)
+        bar = stack.enter_context(
+            tqdm(unit="pictures", desc="transfer", disable=not progress)
+        )
+        for index, batch in enumerate(loader):
+            left = None if max_samples is None else max_samples - count
+            images, asked = _ask(members, batch, where, limit=left)
+            if not len(images):
+                break
+            found = _measure(asked, images, attack, key=(seed, 0, index))
+            total += len(images) * found.double().cpu()
+            count += len(images)
+            bar.update(len(images))
+    if not count:
+        raise ValueError("the loader gave no pictures; expected at least one batch.")
+    clean, *rows = (tuple(row) for row in (total / count).tolist())
+    return TransferReport(
+        names=tuple(members),
+        clean_accuracy=clean,
+        accuracy=tuple(rows[: len(members)]),
+        cosine=tuple(rows[len(members) :]),
+        attack=attack,
+        num_samples=count,
+        seed=seed,
+    )
+
+
+class _Classification:
+    """A classifier and the labels of a batch, in the manner of a pretext task."""
+
+    def __init__(self, model: nn.Module, labels: Tensor) -> None:
+        self.model = model
+        self.labels = labels
+
+    def draw(
+        self, images: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return images, self.labels
+
+    def logits(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return verdicts.checked_logits(self.model(inputs), targets)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(self.model(inputs), targets, reduction="sum")
+
+    def accuracy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return 100 * (logits.argmax(dim=1) == targets).float().mean()
+
+    def restore(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return inputs
+
+
+_Asked = PretextTask | _Classification
+
+
+def _measure(
+    asked: Sequence[_Asked], images: Tensor, attack: Attack, *, key: Sequence[int]
+) -> Tensor:
+    """Return clean accuracies, the matrix of accuracies and that of cosines."""
+    threat_model = attack.threat_model
+    room = threat_model.room(images)
+
+    def answers(pictures: Tensor, route: str) -> Tensor:
+        return torch.stack([_accuracy(x, pictures, key, route) for x in asked])
+
+    def perturbed(delta: Tensor) -> Tensor:
+        # Where a task changes values, what fits its inputs can lead out of the range.
+        return threat_model.apply(images, delta.clamp(room.lower, room.upper), room)
+
+    deltas = [
+        room.std * _perturbation(each, images, attack, key=(*key, number))
+        for number, each in enumerate(asked)
+    ]
+    clean = answers(images, routes.CLEAN)
+    accuracy = [answers(perturbed(delta), routes.ADV) for delta in deltas]
+    columns = torch.stack([F.normalize(x.flatten(1), dim=1) for x in deltas], dim=1)
+    cosine = (columns @ columns.mT).mean(dim=0)
+    return torch.cat([clean[None], torch.stack(accuracy), cosine])
+
+
+def _accuracy(asked: _Asked, images: Tensor, key: Sequence[int], route: str) -> Tensor:
+    inputs, targets = asked.draw(images, rng.batch_generator(*key))
+    with _route(asked, route):
+        return asked.accuracy(asked.logits(inputs, targets), targets)
+
+
+def _perturbation(
+    asked: _Asked, images: Tensor, attack: Attack, *, key: Sequence[int]
+) -> Tensor:
+    """Return what the attack adds to the pictures to mislead one model."""
+    *batch, number = key
+    inputs, targets = asked.draw(images, rng.batch_generator(*batch))
+    with _route(asked, routes.ADV):
+        (perturbed,) = attack(
+            lambda views: asked.loss(views[0], targets),
+            [inputs],
+            generator=rng.batch_generator(*batch, number),
+        )
+    delta = asked.restore(perturbed - inputs, targets)
+    if delta.shape != images.shape:
+        raise ValueError(
+            f"{type(asked).__name__} restores perturbations to {tuple(delta.shape)}, "
+            f"but the pictures are {tuple(images.shape)}; other models cannot be shown "
+            "what was perturbed for it."
+        )
+    return delta
+
+
+def _route(asked: _Asked, route: str) -> AbstractContextManager[None]:
+    """Classifiers are taken as they are, like by `evaluate_robustness`."""
+    return routes.bn_route(route) if isinstance(asked, PretextTask) else nullcontext()
+
+
+def _ask(
+    members: Mapping[str, nn.Module],
+    batch: Any,
+    device: torch.device,
+    *,
+    limit: int | None,
+) -> tuple[Tensor, list[_Asked]]:
+    """Return the pictures of a batch, up to a limit, and who is asked about them."""
+    tasks = [each for each in members.values() if isinstance(each, PretextTask)]
+    if tasks:
+        return _ordinary(_pictures(batch)[:limit], device), list(tasks)
+    images, labels = (_ordinary(x[:limit], device) for x in verdicts.unpack(batch))
+    asked = [_Classification(each, labels.long()) for each in members.values()]
+    return images, list(asked)
+
+
+def _pictures(batch: Any) -> Tensor:
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise TypeError(
+            f"the pictures of a batch are a {type(images).__name__}; expected one "
+            "tensor of shape (B, C, H, W), first in the batch."
+        )
+    return images
+
+
+def _ordinary(tensor: Tensor, device: torch.device) -> Tensor:
+    """Attacks differentiate, which tensors made in inference mode do not allow."""
+    tensor = tensor.to(device)
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _check(
+    members: Mapping[str, nn.Module], attack: Attack, max_samples: int | None
+) -> None:
+    if len(members) < 2:
+        raise ValueError(
+            f"models={list(members)}; expected at least two, between which "
+            "perturbations can be transferred."
+        )
+    tasks = [name for name, x in members.items() if isinstance(x, PretextTask)]
+    if tasks and len(tasks) < len(members):
+        others = [name for name in members if name not in tasks]
+        raise ValueError(
+            f"{tasks} are pretext tasks, {others} are not; compare either tasks or "
+            "classifiers, which answer questions of different kinds."
+        )
+    if tasks and attack.threat_model.normalize is not None:
+        raise ValueError(
+            "the threat model has normalize=, but pretext tasks take pixels in [0, 1] "
+            "and normalise inside; use ThreatModel(normalize=None)."
+        )
+    if max_samples is not None and max_samples < 1:
+        raise ValueError(
+            f"max_samples={max_samples} is too small; expected at least 1, or None "
+            "for all pictures."
+        )
+
+
+def _moved(
+    members: Sequence[nn.Module], device: str | torch.device | None
+) -> torch.device:
+    """Move the models to the device, or to that of the first one; return it."""
+    found = [] if device is None else [torch.device(device)]
+    for member in members:
+        tensors = itertools.chain(member.parameters(), member.buffers())
+        found += [tensor.device for tensor in itertools.islice(tensors, 1)]
+    for member in members:
+        member.to(found[0] if found else "cpu")
+    return found[0] if found else torch.device("cpu")
