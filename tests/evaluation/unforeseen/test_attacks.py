@@ -1,0 +1,177 @@
+"""All ten attacks, through one table; and what they are built from."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.fft import dctn
+from torch import Tensor, nn
+
+from lightly_adv.evaluation.unforeseen import (
+    ATTACKS,
+    attack_pictures,
+    elastic,
+    evaluate_unforeseen,
+    fog,
+    jpeg,
+)
+from lightly_adv.evaluation.unforeseen.spaces import FrankWolfe
+
+NAMES = list(ATTACKS)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 4, height: int = 32, width: int = 32) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=generator(1))
+
+
+def classifier() -> nn.Module:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 5))
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attacks_lead_to_the_target_and_stay_in_range(name: str) -> None:
+    model, images, targets = classifier(), pictures(), torch.arange(4)
+    attack = ATTACKS[name]
+
+    def run(steps: int) -> Tensor:
+        return attack_pictures(
+            model,
+            images,
+            targets,
+            attack,
+            eps=attack.eps[-2],
+            steps=steps,
+            generator=generator(),
+        )
+
+    start, found = run(0), run(20)
+    assert found.shape == images.shape
+    assert found.min() >= 0
+    assert found.max() <= 1
+    before, after = (F.cross_entropy(model(x), targets) for x in (start, found))
+    assert after < before
+    assert torch.equal(found, run(20))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_reach_the_parameters_of_every_picture(name: str) -> None:
+    attack = ATTACKS[name]
+    scene = attack.setting(pictures(), attack.eps[2], generator())
+    z = scene.start.detach().requires_grad_()
+    weights = torch.randn(4, 3, 32, 32, generator=generator(2))
+    (grad,) = torch.autograd.grad((weights * scene.render(z)).sum(), z)
+    assert (grad.flatten(1) != 0).any(dim=1).all()
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_strength_changes_nothing(name: str) -> None:
+    images = pictures()
+    scene = ATTACKS[name].setting(images, 0.0, generator())
+    found = scene.render(scene.start)
+    if name.startswith("jpeg"):
+        plain = jpeg.decode(jpeg.encode(images), height=32, width=32)
+        assert torch.equal(found, plain)
+    elif name == "elastic":  # coordinates are rounded
+        torch.testing.assert_close(found, images, atol=1e-5, rtol=0)
+    else:
+        assert torch.equal(found, images)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("jpeg")])
+@pytest.mark.parametrize("size", [(24, 40), (7, 7)])
+def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
+    images = pictures(2, *size)
+    scene = ATTACKS[name].setting(images, ATTACKS[name].eps[0], generator())
+    assert scene.render(scene.start).shape == images.shape
+
+
+def test_jpeg_refuses_other_sizes() -> None:
+    with pytest.raises(ValueError, match=r"24 x 40; .* multiples of 16"):
+        jpeg.linf(pictures(1, 24, 40), 0.1, generator())
+
+
+def test_vertices_are_those_of_a_greedy_loop() -> None:
+    images, grad = pictures(3), torch.randn(3, 3, 32, 32, generator=generator(5))
+    found = FrankWolfe(20.0, -images, 1 - images).vertex(grad)
+    for picture, slope, vertex in zip(images, grad, found, strict=True):
+        x, g = picture.flatten().double(), slope.flatten()
+        expected, left = torch.zeros_like(x), 20.0
+        for place in g.abs().argsort(descending=True).tolist():
+            room = float(1 - x[place] if g[place] > 0 else x[place])
+            expected[place] = min(room, left) * float(g[place].sign())
+            left -= min(room, left)
+        torch.testing.assert_close(
+            vertex.flatten().double(), expected, atol=1e-4, rtol=0
+        )
+
+
+def test_frank_wolfe_stays_in_the_ball() -> None:
+    images, eps = pictures(), ATTACKS["l1"].eps[3]
+    found = attack_pictures(
+        classifier(),
+        images,
+        torch.arange(4),
+        ATTACKS["l1"],
+        eps=eps,
+        steps=10,
+        generator=generator(),
+    )
+    assert ((found - images).abs().flatten(1).sum(dim=1) <= eps + 1e-3).all()
+
+
+def test_coefficients_are_those_of_scipy() -> None:
+    grey = torch.rand(1, 1, 16, 16, generator=generator()).expand(1, 3, 16, 16)
+    coefficients = jpeg.encode(grey)[0, :256].view(2, 2, 8, 8).numpy()
+    luma = 255 * grey[0, 0].numpy() - 128
+    for row, column in np.ndindex(2, 2):
+        block = luma[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        expected = dctn(block, norm="ortho") / np.array(jpeg.LUMA_TABLE)
+        np.testing.assert_allclose(coefficients[row, column], expected, atol=1e-3)
+
+
+def test_pictures_with_smooth_colours_survive_the_codec() -> None:
+    images = F.interpolate(pictures(2, 8, 8), scale_factor=4.0)
+    found = jpeg.decode(jpeg.encode(images), height=32, width=32)
+    torch.testing.assert_close(found, images, atol=1e-4, rtol=0)
+
+
+def test_a_flow_of_one_pixel_takes_the_neighbour() -> None:
+    images, flow = pictures(), torch.zeros(4, 2, 32, 32)
+    flow[:, 0] = 1.0
+    found = elastic.displace(images, flow)
+    torch.testing.assert_close(found[..., :-1], images[..., 1:], atol=1e-4, rtol=0)
+    assert (found[..., -1] < 1e-4).all()
+
+
+def test_clouds_without_noise_after_the_first_octave_are_means() -> None:
+    noise = torch.zeros(1, 15)
+    noise[0, 0] = 1.0  # the middle of the torus; all else are means of neighbours
+    cloud = fog.diamond_square(noise, octaves=2)[0]
+    assert cloud[2, 2] == 1
+    assert cloud[0, 0] == 0
+    torch.testing.assert_close(cloud, cloud.T)
+
+
+def test_reports_repeat_and_leave_the_model_alone() -> None:
+    model, labels = classifier().train(), torch.arange(4)
+    reports = [
+        evaluate_unforeseen(model, [(pictures(), labels)], ["l2", "fog"], steps=2)
+        for _ in range(2)
+    ]
+    assert model.training
+    first, again = (json.loads(each.to_json()) for each in reports)
+    assert first == again
+    expected = 100 * sum(reports[0].accuracies["l2"]) / sum(ATTACKS["l2"].ata or ())
+    assert reports[0].uar == {"l2": pytest.approx(expected)}
