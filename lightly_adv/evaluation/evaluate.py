@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.evaluation import digests, processes, report, suites, verdicts
+from lightly_adv.evaluation import (
+    batches,
+    digests,
+    processes,
+    report,
+    suites,
+    verdicts,
+)
 from lightly_adv.evaluation.report import RobustnessReport
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
@@ -81,13 +87,13 @@ def evaluate_robustness(
     """
     suite = suites.resolve(suite)
     attacks = suite.create_attacks(threat_model)
-    where = _move(model, device)
+    where = batches.place(model, device)
     warnings = _precision_warnings(model, where)
     settings = {name: report.describe(attack) for name, attack in attacks.items()}
     kept = _state(state, model, threat_model, settings, suite=suite.name, seed=seed)
     with verdicts.undisturbed(model, device=where, seed=seed):
         run = Run(model, attacks, device=where, seed=seed, state=kept)
-        total = _count(loader, suite.max_samples)
+        total = batches.count(loader, suite.max_samples)
         found = run.over(_batches(loader, suite.max_samples), _bar(progress, total))
     if all(verdict.probabilities for verdict in found):
         warnings.append(_PROBABILITIES)
@@ -191,19 +197,6 @@ def _batches(
                 return
 
 
-def _move(model: nn.Module, device: str | torch.device | None) -> torch.device:
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model is a {type(model).__name__}; expected a torch.nn.Module that maps "
-            "images to logits."
-        )
-    if device is not None:
-        model.to(device)
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    default = torch.empty(0, device=device)
-    return next(tensors, default).device
-
-
 def _precision_warnings(model: nn.Module, device: torch.device) -> list[str]:
     warnings = []
     if torch.is_autocast_enabled(device.type):
@@ -223,13 +216,6 @@ def _precision_warnings(model: nn.Module, device: torch.device) -> list[str]:
 def _bar(progress: bool, total: int | None) -> tqdm[Any]:
     shown = progress and processes.rank_and_size()[0] == 0
     return tqdm(total=total, unit="pictures", desc="attacked", disable=not shown)
-
-
-def _count(loader: Iterable[Any], limit: int | None) -> int | None:
-    """Return how many pictures will come, where the loader tells."""
-    sampler = getattr(loader, "sampler", None)
-    known = len(sampler) if isinstance(sampler, Sized) else None
-    return min((n for n in (known, limit) if n is not None), default=None)
 
 
 _PROBABILITIES = (

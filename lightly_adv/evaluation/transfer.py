@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import verdicts
+from lightly_adv.evaluation import batches, verdicts
 from lightly_adv.evaluation.transfer_report import TransferReport
 from lightly_adv.isolation import rng, routes
 from lightly_adv.models.pretext import PretextTask
@@ -75,10 +74,11 @@ def measure_transfer(
     """
     members = dict(models.items())
     _check(members, attack, max_samples)
-    where = _moved(list(members.values()), device)
+    where = batches.place(next(iter(members.values())), device)
     count = 0
     with ExitStack() as stack:
         for member in members.values():
+            batches.place(member, where)
             stack.enter_context(verdicts.undisturbed(member, device=where, seed=seed))
         size = (1 + 2 * len(members), len(members))
         total = torch.zeros(*size, dtype=torch.float64)
@@ -251,16 +251,3 @@ def _check(
             f"max_samples={max_samples} is too small; expected at least 1, or None "
             "for all pictures."
         )
-
-
-def _moved(
-    members: Sequence[nn.Module], device: str | torch.device | None
-) -> torch.device:
-    """Move the models to the device, or to that of the first one; return it."""
-    found = [] if device is None else [torch.device(device)]
-    for member in members:
-        tensors = itertools.chain(member.parameters(), member.buffers())
-        found += [tensor.device for tensor in itertools.islice(tensors, 1)]
-    for member in members:
-        member.to(found[0] if found else "cpu")
-    return found[0] if found else torch.device("cpu")
