@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
+from lightly_adv import APGD, PGD, AdversarialLoss, AdversarialTraining, ThreatModel
+from lightly_adv.attacks import APGDTargeted
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.models.modules import bn_route, convert_dual_batchnorm
 from tests import zoo
@@ -42,6 +43,7 @@ def refuse(
     create: Callable[[], pl.LightningModule],
     callback: AdversarialTraining,
     message: str,
+    error: type[Exception] = ValueError,
 ) -> None:
     modules: list[pl.LightningModule] = []
 
@@ -49,7 +51,7 @@ def refuse(
         modules.append(create())
         return modules[0]
 
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         zoo.fit(kept, [callback])
     assert "training_step" not in vars(modules[0])
     assert all(each.requires_grad for each in modules[0].parameters())
@@ -115,6 +117,20 @@ def test_a_loss_that_no_gradient_leaves_is_refused() -> None:
 
     message = r"does not depend on any of the views.*LinearClassifier"
     refuse(Detached, AdversarialTraining(ATTACK), message)
+
+
+def test_an_attack_that_needs_labels_is_refused_where_there_are_none() -> None:
+    attack = APGDTargeted(ThreatModel(eps=0.05), steps=1)
+    message = (
+        r"APGDTargeted was given .* it has to know logits and labels.*APGD and PGD"
+    )
+    refuse(zoo.Base, AdversarialTraining(attack), message, error=TypeError)
+
+
+def test_apgd_raises_any_loss() -> None:
+    """Of a batch, which is one sample to it, when the loss is a scalar."""
+    attack = APGD(ThreatModel(eps=0.05), steps=2)
+    zoo.fit(zoo.Base, [AdversarialTraining(attack)])
 
 
 class Validating(zoo.Base):
