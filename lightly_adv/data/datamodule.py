@@ -23,8 +23,10 @@ class PictureDataModule(pl.LightningDataModule, ABC):
 
     Training pictures are cropped at random, flipped where that makes sense, and
     shuffled, all from torch's global generator, so that `seed_everything` repeats
-    them. Validation and test pictures come clean and in order. A subclass says where
-    the pictures are: `load_train`, `load_test`, and `load_val` if it has such a part.
+    them. Validation and test pictures come clean and always in the same order: those of
+    validation class by class in turn, so that the first few stand for all, those of the
+    test as they were loaded. A subclass says where the pictures are: `load_train`,
+    `load_test`, and `load_val` if it has such a part.
 
     Args:
         batch_size: Pictures in a batch. The last, smaller batch of an epoch is
@@ -142,7 +144,7 @@ class PictureDataModule(pl.LightningDataModule, ABC):
     def val_dataloader(
         self,
     ) -> DataLoader[tuple[Tensor, Tensor]] | list[DataLoader[tuple[Tensor, Tensor]]]:
-        """Batches of clean validation pictures, in order; [] if there are none."""
+        """Batches of clean validation pictures, unshuffled; [] if there are none."""
         dataset = self.val_dataset
         return [] if dataset is None else self._loader(dataset)
 
@@ -155,8 +157,9 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         share = self.val_fraction if held_out is None else 0.0
         train, val = splits.split(pictures.labels, fraction=share, seed=self.seed)
         if held_out is not None:
-            self._val = _whole(held_out)
+            self._val = PictureDataset(held_out, splits.spread(held_out.labels))
         elif len(val):
+            val = val[splits.spread(pictures.labels[val])]
             self._val = PictureDataset(pictures, val)
         used = splits.pick_any(len(train), fraction=self.fraction, seed=self.seed)
         train = train[used]

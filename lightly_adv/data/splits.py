@@ -1,7 +1,7 @@
 """Which pictures validate and which are labelled: stratified, and fixed by a seed.
 
-All functions take labels of shape (N,) and return sorted indices into them. They draw
-from a generator of their own and leave torch's global one alone.
+What is chosen comes as sorted indices. All that is drawn comes from generators of their
+own, and torch's global one is left alone.
 """
 
 from __future__ import annotations
@@ -107,6 +107,28 @@ def pick_balanced(labels: Tensor, *, count: int, seed: int) -> Tensor:
             )
         picked.append(members[:wanted])
     return _sorted(picked)
+
+
+def spread(labels: Tensor) -> Tensor:
+    """Return an order of all pictures whose every beginning has all classes in it.
+
+    Each class comes as often, up to one picture, as its share of all pictures says.
+    Nothing is drawn; the pictures of a class keep their order.
+
+    Args:
+        labels: Class of each picture, shape (N,).
+
+    Examples:
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
+        >>> labels[spread(labels)]
+        tensor([0, 1, 0, 0, 1, 0])
+    """
+    counts = labels.bincount()
+    by_class = labels.argsort(stable=True)
+    own = labels[by_class]
+    places = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[own]
+    shares = (places + 0.5) / counts[own]
+    return by_class[shares.argsort(stable=True)]
 
 
 def _shuffled_classes(labels: Tensor, seed: int) -> list[Tensor]:

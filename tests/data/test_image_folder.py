@@ -47,6 +47,16 @@ def test_validation_is_split_off_training(tmp_path: Path) -> None:
     assert data.val_dataset.labels.bincount().tolist() == [2, 3]
 
 
+def test_the_first_validation_pictures_stand_for_all(tmp_path: Path) -> None:
+    data = ImageFolderDataModule(_root(tmp_path), val_fraction=0.25)
+    assert data.val_dataset is not None
+    assert data.val_dataset.labels.tolist() == [1, 0, 1, 0, 1]
+    _write(tmp_path, "val", {"cat": 2, "dog": 2})
+    given = ImageFolderDataModule(tmp_path)
+    assert given.val_dataset is not None
+    assert given.val_dataset.labels.tolist() == [0, 1, 0, 1]
+
+
 def test_validation_folder_beside_a_test_folder(tmp_path: Path) -> None:
     _write(_root(tmp_path), "val", {"cat": 1, "dog": 1})
     data = ImageFolderDataModule(tmp_path)

@@ -91,3 +91,22 @@ def test_more_of_any_pictures_contain_fewer() -> None:
     few, more = (splits.pick_any(100, fraction=f, seed=4).tolist() for f in (0.1, 0.3))
     assert set(few) < set(more)
     assert few != splits.pick_any(100, fraction=0.1, seed=5).tolist()
+
+
+def test_every_beginning_has_all_classes() -> None:
+    labels = LABELS.sort().values  # as the pictures in class folders come
+    order = splits.spread(labels)
+    assert order.sort().values.tolist() == list(range(100))
+    for count in range(1, 101):
+        found = labels[order[:count]].bincount(minlength=3)
+        expected = count * torch.tensor([0.5, 0.3, 0.2])
+        assert (found - expected).abs().max() <= 1
+    for label in range(3):
+        members = order[labels[order] == label]
+        assert torch.equal(members, members.sort().values)
+
+
+def test_there_may_be_numbers_without_a_picture() -> None:
+    labels = torch.tensor([3, 3, 1])
+    assert labels[splits.spread(labels)].tolist() == [3, 1, 3]
+    assert splits.spread(labels[:0]).tolist() == []
