@@ -176,7 +176,9 @@ def test_the_numbers_of_the_paper(tmp_path: Path) -> None:
     tuning = FinetuneCLI([*recipes("paper/finetuning", "F2"), cpu, out])
     assert tuning.model._trained_parts == ("stages.3", "norm")
     assert tuning.config.model.inherited == "trunk"
-    for cli in (tuning, PretrainCLI([*recipes("paper/pretraining", "P3"), cpu, out])):
+    training = PretrainCLI([*recipes("paper/pretraining", "P3"), cpu, out])
+    assert training.model.val_attack.steps == 20
+    for cli in (tuning, training):
         attack = cli.model.attack
         assert (attack.threat_model.eps, attack.steps) == (8 / 255, 10)
         assert attack.step_size == 2 / 255
