@@ -62,8 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     console.say(_text(report))
     paths = [str(path) for path in options.checkpoints]
     content = {**json.loads(report.to_json()), "checkpoints": paths}
-    figures.save(report.figure(), out / "transfer.png")
     write_json(out / "transfer.json", content)
+    figures.save(report.figure(), out / "transfer.png")
     console.say(f"transfer: transfer.json and transfer.png are in {out}")
     return 0
 

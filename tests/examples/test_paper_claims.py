@@ -26,11 +26,11 @@ TINY = [
     "finetuning.num_labelled=4",
     "finetuning.batch_size=4",
     "finetuning.protocols={"
-    "SLF: {trainable: head, attacked: false, epochs: 1, val_every: 1, lr: [0.1]}, "
+    "SLF: {trainable: head, attacked: false, epochs: 2, val_every: 2, lr: [0.1]}, "
     "AFF: {trainable: all, attacked: true, epochs: 1, val_every: 1, lr: [0.03, 0.1]}}",
     "evaluation.validation.steps=1",
     "evaluation.suite={name: pgd, steps: 2}",
-    "evaluation.strong={name: pgd, steps: 3, max_samples: 4}",
+    "evaluation.strong={name: pgd, steps: 3, every: 2}",
     "evaluation.draws=20",
     "data.val_fraction=0.25",
 ]

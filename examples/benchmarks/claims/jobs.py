@@ -59,12 +59,17 @@ class Progress:
     done: float = 0.0
     fresh: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+    counted: set[Path] = field(default_factory=set)
 
     def skip(self, job: Job) -> None:
-        self.done += job.cost
+        """Count a job that was done before, which several phases may name."""
+        if job.path not in self.counted:
+            self.counted.add(job.path)
+            self.done += job.cost
 
     def tell(self, job: Job, seconds: float) -> None:
-        self.done += job.cost
+        """Count a job that has just been done, and print where things stand."""
+        self.skip(job)
         self.fresh += job.cost
         elapsed = time.perf_counter() - self.started
         left = elapsed / self.fresh * max(self.total - self.done, 0)
@@ -85,10 +90,14 @@ class Workers:
 
     def __init__(self, count: int | None = None) -> None:
         os.environ.update({k: os.environ.get(k, v) for k, v in ENVIRONMENT.items()})
-        count = count or torch.cuda.device_count() or os.cpu_count()
+        gpus = torch.cuda.device_count()
+        count = count or gpus or os.cpu_count() or 1
         context = multiprocessing.get_context("spawn")
+        turns = context.SimpleQueue()
+        for turn in range(count):
+            turns.put(turn % gpus if gpus else None)
         self.pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_end_with_parent
+            count, mp_context=context, initializer=_begin, initargs=(turns,)
         )
 
     def run(self, jobs: Iterable[Job], progress: Progress) -> None:
@@ -113,8 +122,13 @@ class Workers:
                 raise SystemExit(f"{job.name} failed; mend it and go on") from error
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the first process is killed, in whatever way."""
+def _begin(turns: Any) -> None:
+    """Let a worker see one GPU, and end when the first process does, in any way."""
+    gpu = turns.get()
+    if gpu is not None:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = given.split(",")[gpu] if given else str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

@@ -144,9 +144,10 @@ class Experiment:
 
     def key_rows(self, seed: int) -> dict[str, Members]:
         """Return the rows that are attacked once more, by the strong suite."""
-        best = self.best_single()
-        standard = Classifier(Arm("standard", best.arm.task), "AFF")
-        names = [self.classifiers[0].name, standard.name, best.name, TASKS]
+        task = self.best_single().arm.task
+        arms = [Arm("standard", task), Arm("adversarial", task)]
+        rows = [Classifier(arm, how) for how in ("SLF", "AFF") for arm in arms]
+        names = [each.name for each in (self.classifiers[0], *rows)]
         return {name: self.tested(seed)[name] for name in names}
 
     def best_rate(self, classifier: Classifier) -> float:

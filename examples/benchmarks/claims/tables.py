@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -73,8 +73,13 @@ def _comparisons(experiment: Experiment) -> list[tuple[str, str, str, str]]:
             )
             found.append(("b", *pair, "suite"))
     best = experiment.best_single()
-    standard = Classifier(Arm("standard", best.arm.task), "AFF").name
-    found += [("a", best.name, scratch, "strong"), ("b", best.name, standard, "strong")]
+    found.append(("a", best.name, scratch, "strong"))
+    for protocol in ("SLF", "AFF"):
+        pair = (
+            Classifier(Arm(each, best.arm.task), protocol).name
+            for each in ("adversarial", "standard")
+        )
+        found.append(("b", *pair, "strong"))
     found += _ensemble_comparisons(experiment, best)
     return found
 
@@ -93,7 +98,7 @@ def _ensemble_comparisons(
         for arm in (on, reversed_):
             found.append(("e", Classifier(arm, protocol).name, name, "suite"))
     found += [("d", TASKS, best.name, "suite"), ("d", SEEDS, best.name, "suite")]
-    return [*found, ("d", TASKS, SEEDS, "suite"), ("d", TASKS, best.name, "strong")]
+    return [*found, ("d", TASKS, SEEDS, "suite")]
 
 
 def _difference(
@@ -203,7 +208,9 @@ def _baseline(experiment: Experiment) -> dict[int, float]:
 def _reached(result: Row, target: float) -> int | None:
     """Return after how many epochs the validation accuracy is there, if ever."""
     history = result["val_robust"]
-    return next((n for n, value in enumerate(history, 1) if value >= target), None)
+    every = result["epochs"] // len(history)
+    reached = (n for n, value in enumerate(history, 1) if value >= target)
+    return next((every * n for n in reached), None)
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -216,7 +223,8 @@ def markdown(content: dict[str, Any]) -> str:
     ]
     for row in content["rows"]:
         each = [seed["robust_accuracy"] for seed in row["seeds"].values()]
-        spread = f"{', '.join(f'{v:.1f}' for v in each)} (sd {pstdev(each):.1f})"
+        spread = ", ".join(f"{value:.1f}" for value in each)
+        spread += f" (sd {stdev(each):.1f})" if len(each) > 1 else ""
         epochs = row.get("epochs_to_baseline")
         strong = row.get("strong", {}).get("robust_accuracy")
         reached = "- | -"

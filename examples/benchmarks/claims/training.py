@@ -126,18 +126,21 @@ def test(
         root: Folder of the pictures.
         path: Where the report goes.
         members: Weights and protocol of each classifier.
-        suite: Name and options of the suite.
+        suite: Name and options of the suite; `every: 10` takes each tenth picture.
         seed: Of the data, and of the noise.
     """
+    options = dict(suite)
     data = data_module(settings, root, seed, "evaluation")
-    loader = data.test_dataloader()
+    # The pictures lie class by class: the first ones would be of a few classes.
+    pictures = torch.arange(0, len(data.test_dataset), options.pop("every", 1))
+    batches = pictures.split(data.batch_size)
     models = []
     for weights, protocol in members:
         model = new_classifier(settings, data.num_classes, protocol, None, lr=0.1)
         model.load_state_dict(torch.load(weights, weights_only=True))
         models.append(model)
     model = models[0] if len(models) == 1 else Ensemble(models)
-    options = dict(suite)
+    loader = [data.test_dataset.__getitems__(batch.tolist()) for batch in batches]
     chosen: Suite = create_suite(options.pop("name"), **options)
     started = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -284,6 +287,7 @@ def _fit(
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     trainer = pl.Trainer(
         max_epochs=epochs,
+        devices=1,
         callbacks=callbacks,
         num_sanity_val_steps=0,
         logger=False,
