@@ -89,7 +89,7 @@ def test_from_pictures_to_tables(
     # 4 labelled pictures, 3 steps and the update; 6 others, 2 steps and 2 updates.
     assert rows["none-AFF"]["passes"] == 4 * 4
     assert rows["adversarial-rotation-AFF"]["passes"] == 4 * 4 + 6 * 4
-    assert rows["standard-simclr-SLF"]["passes"] == 4 + 6 * 2
+    assert rows["standard-simclr-SLF"]["passes"] == 2 * 4 + 6 * 2
     assert rows["ensemble-of-tasks"]["task"] == "rotation, jigsaw"
     for row in rows.values():
         assert row["pretraining"] in ("none", "standard", "adversarial")
@@ -112,6 +112,14 @@ def test_from_pictures_to_tables(
     lost.unlink()
     experiment.run(workers)
     assert workers.names[done:] == ["seed 1, suite, none-AFF"]
+
+
+def test_epochs_are_counted_where_validation_is_rarer(claims: dict[str, Any]) -> None:
+    reached = claims["tables"]._reached
+    assert reached({"epochs": 25, "val_robust": [20.0]}, 15.0) == 25
+    assert reached({"epochs": 4, "val_robust": [10.0, 20.0]}, 15.0) == 4
+    assert reached({"epochs": 3, "val_robust": [10.0, 20.0, 30.0]}, 15.0) == 2
+    assert reached({"epochs": 3, "val_robust": [10.0, 20.0, 30.0]}, 35.0) is None
 
 
 def test_other_settings_do_not_mix(claims: dict[str, Any], tmp_path: Path) -> None:
