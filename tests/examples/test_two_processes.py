@@ -48,7 +48,10 @@ def test_processes_end_with_the_same_weights(pictures: Path, tmp_path: Path) -> 
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
     example = EXAMPLES / "pytorch_lightning_distributed" / "moco.py"
-    options = ["--devices", "2", "--epochs", "1", "--batch-size", "2"]
+    # With two pictures per process, BatchNorm makes the first step so long that the
+    # running statistics no longer fit the weights: the attacked loss is then NaN for
+    # one seed in ten.
+    options = ["--devices", "2", "--epochs", "2", "--batch-size", "4"]
     added = {"EXAMPLE": str(example), "OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(driver), "--data", str(pictures), *options],
@@ -58,7 +61,7 @@ def test_processes_end_with_the_same_weights(pictures: Path, tmp_path: Path) -> 
         text=True,
         timeout=500,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-4000:]
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     # Otherwise equal weights would show nothing.
     pairs = zip(first["seen"], second["seen"], strict=True)
