@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightly_adv.attacks import Attack
 from lightly_adv.evaluation import labels
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.threat_model import ThreatModel
 
 VERSIONS_OF = ("lightly-adv", "torch", "timm")
@@ -33,6 +34,8 @@ class RobustnessReport:
         warnings: What casts doubt on the numbers.
         notes: What was done in another way than the suite does as a rule, for instance
             because there are few classes.
+        checks: What was looked at to tell whether the numbers can be believed; each
+            that says "WARN" stands among the warnings, too.
 
     Examples:
         >>> import torch
@@ -55,6 +58,7 @@ class RobustnessReport:
     seed: int = 0
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    checks: Sequence[Check] = ()
 
     @property
     def num_samples(self) -> int:
@@ -123,6 +127,7 @@ class RobustnessReport:
             "seed": self.seed,
             "warnings": self.warnings,
             "notes": self.notes,
+            "checks": [check.to_dict() for check in self.checks],
             "versions": versions(),
             "flags": {name: flag.int().tolist() for name, flag in self.flags.items()},
         }

@@ -1,0 +1,3 @@
+"""Checks that tell whether a robust accuracy can be believed."""
+
+from lightly_adv.evaluation.checks.check import Check as Check
