@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
 
 from torch import nn
 
 from lightly_adv.attacks import PGD
-from lightly_adv.cli import console, evaluate, fractions
+from lightly_adv.cli import attacked, console, evaluate
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.run_folder import RunFolder, write_json
 from lightly_adv.cli.training import TrainingCLI
-from lightly_adv.evaluation import TransferReport, figures, labels, measure_transfer
+from lightly_adv.evaluation import TransferReport, figures, measure_transfer
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
-from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Norm
 
 EXAMPLES = """\
 Pictures are perturbed for each model in turn and shown to all of them. The models are
@@ -44,15 +40,17 @@ def run(arguments: Sequence[str]) -> int:
     out: Path = options.out
     if (out / "transfer.json").exists():
         raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
-    evaluate.check_once(options.checkpoints)
+    attacked.check_once(options.checkpoints)
     runs = {path: _restore(path, others) for path in options.checkpoints}
     models = _models(runs)
-    threat_model = _threat_model(runs.values(), norm=options.norm, eps=options.eps)
+    threat_model = attacked.threat_model(
+        runs.values(), norm=options.norm, eps=options.eps
+    )
     cli = next(iter(runs.values()))
-    cli.datamodule.setup("test")
+    loader, order = attacked.test_pictures(cli.datamodule)
     report = measure_transfer(
         models,
-        cli.datamodule.test_dataloader(),
+        loader,
         PGD(threat_model, steps=options.steps, random_start=False),
         max_samples=options.max_samples,
         device=cli.trainer.strategy.root_device,
@@ -61,8 +59,8 @@ def run(arguments: Sequence[str]) -> int:
     )
     console.say(_text(report))
     paths = [str(path) for path in options.checkpoints]
-    content = {**json.loads(report.to_json()), "checkpoints": paths}
-    write_json(out / "transfer.json", content)
+    facts = {"order": order, "checkpoints": paths}
+    write_json(out / "transfer.json", {**json.loads(report.to_json()), **facts})
     figures.save(report.figure(), out / "transfer.png")
     console.say(f"transfer: transfer.json and transfer.png are in {out}")
     return 0
@@ -73,7 +71,7 @@ def _restore(checkpoint: Path, others: Sequence[str]) -> TrainingCLI:
     folder = RunFolder.of_checkpoint(checkpoint)
     facts = json.loads((folder.path / "run.json").read_text())
     if facts["command"][1] == "finetune":
-        return evaluate.restore(checkpoint, others)
+        return attacked.restore(checkpoint, others)
     config, out = str(folder.path / "config.yaml"), str(folder.path)
     fixed = ["--out", out, "--ckpt_path", str(checkpoint)]
     cli = PretrainCLI(["--config", config, *others, *fixed])
@@ -130,24 +128,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _threat_model(runs: Iterable[TrainingCLI], **changes: Any) -> ThreatModel:
-    """Return what the attack may do: what those of the runs may, or what is asked."""
-    given = {key: value for key, value in changes.items() if value is not None}
-    found = []
-    for cli in runs:
-        own = getattr(cli, "threat_model", None) or (
-            cli.model.attack.threat_model if cli.model.attack else ThreatModel()
-        )
-        found.append(dataclasses.replace(own, **given))
-    if len(set(found)) > 1:
-        balls = ", ".join(labels.ball(each) for each in found)
-        raise ValueError(
-            f"the runs of the checkpoints have different threat models ({balls}); say "
-            "which one to use with --norm and --eps."
-        )
-    return found[0]
-
-
 def _text(report: TransferReport) -> str:
     """Return both matrices as tables."""
     accuracies = [report.clean_accuracy, *report.accuracy]
@@ -177,27 +157,18 @@ def _table(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lightly-adv transfer",
-        description="Measure how far perturbations made for one pretext task, or "
-        "classifier, mislead the others.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = attacked.parser(
+        "transfer",
+        "Measure how far perturbations made for one pretext task, or classifier, "
+        "mislead the others.",
+        EXAMPLES,
     )
     add = parser.add_argument
-    add(
-        "checkpoints",
-        type=Path,
-        nargs="+",
-        metavar="checkpoint",
-        help="<run>/checkpoints/<name>.ckpt of pretrain or finetune",
+    attacked.add_checkpoints(
+        parser, "<run>/checkpoints/<name>.ckpt of pretrain or finetune"
     )
-    add("--norm", choices=get_args(Norm), help="default: that of the runs")
-    add("--eps", type=fractions.number, help="in pixels; default: that of the runs")
+    attacked.add_options(parser, seed="the questions of pretext tasks")
     add("--steps", type=int, default=20, help="steps of the attack, each of eps / 4")
-    add("--max_samples", type=int, help="use only the first that many pictures")
-    add("--seed", type=int, default=0, help="seed of the questions of pretext tasks")
     add(
         "--out",
         type=Path,

@@ -1,0 +1,179 @@
+"""What the commands that attack trained networks share.
+
+They take checkpoints, find network and data in the run that each lies in, and have the
+same options for what the attacks may do and on which pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from lightly_adv.cli import fractions
+from lightly_adv.cli.finetune import FinetuneCLI, load_weights
+from lightly_adv.cli.run_folder import RunFolder
+from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.data import splits
+from lightly_adv.evaluation import labels
+from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm
+
+SPREAD = "spread over the classes"
+AS_THEY_COME = "as the data give them"
+
+
+def parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Return an empty parser in the style of these commands."""
+    return argparse.ArgumentParser(
+        prog=f"lightly-adv {command}",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_checkpoints(parser: argparse.ArgumentParser, about: str) -> None:
+    """Add the checkpoints, at least one."""
+    parser.add_argument(
+        "checkpoints", type=Path, nargs="+", metavar="checkpoint", help=about
+    )
+
+
+def add_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
+    """Add the options for threat model, pictures and seed.
+
+    Args:
+        parser: Where to add them.
+        seed: What the seed is the seed of.
+    """
+    add = parser.add_argument
+    add("--norm", choices=get_args(Norm), help="default: that of the run")
+    add("--eps", type=fractions.number, help="in pixels; default: that of the run")
+    add(
+        "--max_samples",
+        type=int,
+        help="use only that many test pictures, of all classes alike; default: all",
+    )
+    add("--seed", type=int, default=0, help=f"seed of {seed}")
+
+
+def check_once(paths: Sequence[Path]) -> None:
+    """Refuse a list of checkpoints that names one of them twice."""
+    twice = [path for path in paths if paths.count(path) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is given twice; each member counts once.")
+
+
+def restore(checkpoint: Path, others: Sequence[str]) -> FinetuneCLI:
+    """Return network, weights and data of the run that a checkpoint lies in.
+
+    Args:
+        checkpoint: A checkpoint of a fine-tuned classifier, in the folder of its run.
+        others: Further options of that run, which change the data.
+
+    Raises:
+        FileNotFoundError: If it does not lie in the folder of a run.
+        ValueError: If it was trained on another number of classes than the data have.
+    """
+    folder = RunFolder.of_checkpoint(checkpoint)
+    config = str(folder.path / "config.yaml")
+    # What the backbone was loaded from may be gone, and is in the weights anyway.
+    fixed = ["--config", "model: {checkpoint: null}", "--ckpt_path", str(checkpoint)]
+    cli = FinetuneCLI(["--config", config, *others, "--out", str(folder.path), *fixed])
+    _check_classes(cli.model, checkpoint)
+    load_weights(cli.model, checkpoint)
+    return cli
+
+
+def threat_model(runs: Iterable[TrainingCLI], **changes: Any) -> ThreatModel:
+    """Return what the attacks may do: what those of the runs may, or what is asked.
+
+    Args:
+        runs: The runs of the checkpoints.
+        **changes: Fields of the threat model; None leaves one as it is.
+
+    Raises:
+        ValueError: If the runs differ in what is not asked for.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    found = [dataclasses.replace(_own_threat_model(cli), **given) for cli in runs]
+    if any(each != found[0] for each in found):
+        balls = ", ".join(labels.ball(each) for each in found)
+        raise ValueError(
+            f"the runs of the checkpoints have different threat models ({balls}); say "
+            "which one to use with --norm and --eps."
+        )
+    return found[0]
+
+
+def test_pictures(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
+    """Return the test pictures so that the first few of them stand for all classes.
+
+    Pictures in folders come class by class, so that the first hundred would be of one
+    class.
+
+    Args:
+        data: Where the pictures are.
+
+    Returns:
+        A loader that gives them in the order of `splits.spread`, and `SPREAD`. Where
+        the data do not tell the classes beforehand, in an attribute `labels` or
+        `targets` of the data set, it gives them in their own order: `AS_THEY_COME`.
+    """
+    data.setup("test")
+    loader: Iterable[Any] = data.test_dataloader()
+    if not isinstance(loader, DataLoader) or loader.batch_size is None:
+        return loader, AS_THEY_COME
+    classes = _classes_of(loader.dataset)
+    if classes is None:
+        return loader, AS_THEY_COME
+    spread = DataLoader(
+        Subset(loader.dataset, splits.spread(classes).tolist()),
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        persistent_workers=loader.persistent_workers,
+    )
+    return spread, SPREAD
+
+
+def _classes_of(dataset: Any) -> Tensor | None:
+    known = getattr(dataset, "labels", getattr(dataset, "targets", None))
+    try:
+        classes = torch.as_tensor(known)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    fits = classes.dim() == 1 and len(classes) == len(dataset) > 0
+    if not fits or classes.is_floating_point() or classes.min() < 0:
+        return None
+    return classes.long()
+
+
+def _own_threat_model(cli: TrainingCLI) -> ThreatModel:
+    if isinstance(cli, FinetuneCLI):
+        return cli.threat_model
+    attack = cli.model.attack
+    own: ThreatModel = attack.threat_model if attack else ThreatModel()
+    return own
+
+
+def _check_classes(model: RobustClassifier, checkpoint: Path) -> None:
+    """Refuse weights for other classes than the data have."""
+    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    trained = len(content["state_dict"]["head.bias"])
+    if trained != model.num_classes:
+        raise ValueError(
+            f"{checkpoint} tells {trained} classes apart, but the data have "
+            f"{model.num_classes}; evaluate it on pictures of the classes that it was "
+            "trained on."
+        )
