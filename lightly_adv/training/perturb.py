@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import modes, routes
-from lightly_adv.training.folding import folded_batch_norm
+from lightly_adv.isolation.folding import folded_batch_norm
 from lightly_adv.types import Objective, Views
 
 

@@ -12,10 +12,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightly_adv.isolation import modes, routes
+from lightly_adv.isolation import folding, modes, routes
+from lightly_adv.isolation.folding import folded_batch_norm
 from lightly_adv.models.modules import convert_dual_batchnorm
-from lightly_adv.training import folding
-from lightly_adv.training.folding import folded_batch_norm
 from tests.models.modules import networks
 
 Network = TypeVar("Network", bound=nn.Module)
