@@ -1,0 +1,166 @@
+"""Measures of how robust embeddings are, from the embeddings alone.
+
+The ideas and names are those of [0]; the formulas are the ones stated here.
+
+- [0] Robustness of Unsupervised Representation Learning without Labels, 2022,
+  https://arxiv.org/abs/2210.04076
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Generator, Tensor
+
+from lightly_adv.evaluation.encoders import distances
+from lightly_adv.evaluation.encoders.distances import Distance
+
+Pairs: TypeAlias = Literal["random", "nearest"]
+"""Which pictures are paired: any two, or such that are near each other."""
+
+
+def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") -> Tensor:
+    """Return for every picture how many others its attacked embedding is nearer to.
+
+    Args:
+        clean: Embeddings (N, D) of the pictures.
+        attacked: Their embeddings (N, D) under an untargeted attack.
+        distance: What is measured.
+
+    Returns:
+        Shares (N,) in [0, 1] of the other pictures j with
+        `d(attacked[i], clean[j]) < d(attacked[i], clean[i])`. Their mean is the
+        breakaway risk; where the share is 0, a picture is its own nearest neighbour.
+
+    Raises:
+        ValueError: If there are fewer than two pictures.
+
+    Examples:
+        >>> clean = torch.tensor([[0.0], [1.0], [4.0]])
+        >>> breakaway(clean, torch.tensor([[0.4], [0.4], [3.0]]), "l2")
+        tensor([0.0000, 0.5000, 0.0000])
+    """
+    _check_count(clean)
+    found = []
+    for rows, far in distances.table(attacked, clean, distance):
+        own = far.gather(1, rows[:, None])
+        found.append((far < own).sum(dim=1))
+    return torch.cat(found) / (len(clean) - 1)
+
+
+def relative_quantile(
+    clean: Tensor, attacked: Tensor, distance: Distance = "cosine"
+) -> Tensor:
+    """Return for every picture how many others are nearer to it than it is to itself.
+
+    It tells how large a drift is, in terms of the encoder's own distances.
+
+    Args:
+        clean: Embeddings (N, D) of the pictures.
+        attacked: Their embeddings (N, D) under an untargeted attack.
+        distance: What is measured.
+
+    Returns:
+        Shares (N,) in [0, 1] of the other pictures j with
+        `d(clean[i], clean[j]) < d(clean[i], attacked[i])`.
+
+    Raises:
+        ValueError: If there are fewer than two pictures.
+
+    Examples:
+        >>> clean = torch.tensor([[0.0], [1.0], [4.0]])
+        >>> relative_quantile(clean, torch.tensor([[2.0], [1.0], [4.5]]), "l2")
+        tensor([0.5000, 0.0000, 0.0000])
+    """
+    _check_count(clean)
+    drift = distances.between(clean.double(), attacked.double(), distance)
+    found = []
+    for rows, far in distances.table(clean, clean, distance):
+        far.scatter_(1, rows[:, None], torch.inf)  # a picture is not another one
+        found.append((far < drift[rows, None]).sum(dim=1))
+    return torch.cat(found) / (len(clean) - 1)
+
+
+def match(
+    clean: Tensor,
+    *,
+    generator: Generator,
+    pairs: Pairs = "random",
+    distance: Distance = "cosine",
+) -> Tensor:
+    """Pair pictures, two and two.
+
+    Args:
+        clean: Embeddings (N, D) of the pictures.
+        generator: Source of the order in which they choose.
+        pairs: "random" for any other, "nearest" for the nearest one that is left.
+        distance: What is near.
+
+    Returns:
+        For every picture the number of its mate, of shape (N,); if N is odd, one has
+        none, which is -1.
+
+    Raises:
+        ValueError: If there are fewer than two pictures, or if `pairs` is unknown.
+    """
+    _check_count(clean)
+    if pairs not in get_args(Pairs):
+        raise ValueError(f"pairs={pairs!r} is unknown; use one of {get_args(Pairs)}.")
+    order = torch.randperm(len(clean), generator=generator).to(clean.device)
+    mates = torch.full_like(order, -1)
+    if pairs == "random":
+        first, second = order[0::2], order[1::2]
+        first = first[: len(second)]
+        mates[first], mates[second] = second, first
+        return mates
+    free = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
+    for one in order.tolist():
+        if free[one] and int(free.sum()) > 1:
+            free[one] = False
+            ((_, far),) = distances.table(clean[one : one + 1], clean, distance)
+            other = int(far[0].masked_fill(~free, torch.inf).argmin())
+            free[other] = False
+            mates[one], mates[other] = other, one
+    return mates
+
+
+def overlap(
+    clean: Tensor, attacked: Tensor, mates: Tensor, distance: Distance = "cosine"
+) -> Tensor:
+    """Return which pictures have their mate come nearer than they went away.
+
+    Both pictures of a pair are attacked towards the other. Where the mate comes nearer
+    to a picture than the picture itself is, the regions that an attacker can reach
+    from the two overlap.
+
+    Args:
+        clean: Embeddings (N, D) of the pictures.
+        attacked: Their embeddings (N, D) when attacked towards their mates.
+        mates: The mate of every picture, of shape (N,), from `match`.
+        distance: What is measured.
+
+    Returns:
+        One bool for every picture that has a mate:
+        `d(clean[i], attacked[mate]) < d(clean[i], attacked[i])`. Their mean is the
+        overlap risk.
+
+    Examples:
+        >>> clean, mates = torch.tensor([[0.0], [4.0]]), torch.tensor([1, 0])
+        >>> overlap(clean, torch.tensor([[2.0], [1.0]]), mates, "l2")
+        tensor([True, True])
+        >>> overlap(clean, torch.tensor([[1.0], [3.0]]), mates, "l2")
+        tensor([False, False])
+    """
+    rows = (mates >= 0).nonzero().flatten()
+    own = distances.between(clean[rows], attacked[rows], distance)
+    other = distances.between(clean[rows], attacked[mates[rows]], distance)
+    return other < own
+
+
+def _check_count(clean: Tensor) -> None:
+    if len(clean) < 2:
+        raise ValueError(
+            f"there is {len(clean)} picture; expected at least two, because breakaway "
+            "and overlap risk compare pictures with each other."
+        )

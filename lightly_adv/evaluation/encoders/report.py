@@ -1,0 +1,202 @@
+"""What the attacks on an encoder found, as numbers, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightly_adv.attacks import Attack
+from lightly_adv.evaluation import labels, report
+from lightly_adv.evaluation.encoders.distances import Distance
+from lightly_adv.evaluation.encoders.measures import Pairs
+from lightly_adv.evaluation.encoders.neighbors import NeighborBank
+
+QUANTILES = (0.1, 0.5, 0.9)
+"""Quantiles of the cosine drift that are reported."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeighborVerdict:
+    """Which pictures the nearest neighbours put into the right class.
+
+    Args:
+        k: How many neighbours voted.
+        temperature: With which temperature.
+        num_bank: How many pictures there were in the bank.
+        clean: Without an attack, bools (N,).
+        robust: Without and under each of the attacks, bools (N,).
+        impersonated: Of the pictures that are right without an attack and have a mate
+            of another class: whether they are put into its class, bools (M,).
+    """
+
+    k: int
+    temperature: float
+    num_bank: int
+    clean: Tensor
+    robust: Tensor
+    impersonated: Tensor
+
+    @classmethod
+    def of(cls, bank: NeighborBank, **flags: Tensor) -> NeighborVerdict:
+        """Return the verdict of a bank."""
+        return cls(bank.k, bank.temperature, len(bank.labels), **flags)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return the shares in percent; None where there was no picture to count."""
+        return {
+            "val_knn_top1": _percent(self.clean),
+            "val_robust_knn_top1": _percent(self.robust),
+            "val_impersonation_rate": _percent(self.impersonated),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderReport:
+    """How robust an encoder is, told without a classifier.
+
+    Args:
+        attack: The attack, with its threat model.
+        distance: What was raised and measured.
+        pairs: How pictures were paired.
+        drift: Cosine distance of every attacked embedding from the clean one, (N,).
+        breakaway: For every picture the share of others that its attacked embedding is
+            nearer to, see `measures.breakaway`.
+        quantile: For every picture the share of others that are nearer to it than its
+            attacked embedding, see `measures.relative_quantile`.
+        overlap: Of every picture with a mate, whether their regions overlap, (M,).
+        neighbors: What nearest neighbours said, if there was a bank.
+        seed: Seed of noise and pairs.
+
+    Examples:
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> found = EncoderReport(
+        ...     attack=PGD(ThreatModel(eps=8 / 255), steps=20),
+        ...     drift=torch.tensor([0.1, 0.2, 0.3, 0.6]),
+        ...     breakaway=torch.tensor([0.0, 0.0, 0.5, 1.0]),
+        ...     quantile=torch.tensor([0.0, 0.0, 0.5, 1.0]),
+        ...     overlap=torch.tensor([True, False, False, False]),
+        ... )
+        >>> print(found)
+        cosine drift 0.300, breakaway 37.5 %, overlap 25.0 % (PGD-20, Linf 8/255, 4 \
+pictures)
+    """
+
+    attack: Attack
+    drift: Tensor
+    breakaway: Tensor
+    quantile: Tensor
+    overlap: Tensor
+    neighbors: NeighborVerdict | None = None
+    distance: Distance = "cosine"
+    pairs: Pairs = "random"
+    seed: int = 0
+
+    @property
+    def num_samples(self) -> int:
+        """Number of pictures."""
+        return len(self.drift)
+
+    @property
+    def label(self) -> str:
+        """What has to be said with every number: attack, threat model, pictures."""
+        kind = f"{type(self.attack).__name__}-{self.attack.steps}"
+        ball = labels.ball(self.attack.threat_model)
+        return f"{kind}, {ball}, {self.num_samples:,} pictures"
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return all numbers by name: the drift as a distance, all else in percent."""
+        drift = self.drift.double()
+        points = torch.tensor(QUANTILES, dtype=drift.dtype, device=drift.device)
+        quantiles = zip(QUANTILES, drift.quantile(points).tolist(), strict=True)
+        return {
+            **(self.neighbors.metrics() if self.neighbors else {}),
+            "val_cosine_drift": float(drift.mean()),
+            **{f"val_cosine_drift_q{100 * at:.0f}": value for at, value in quantiles},
+            "val_relative_quantile": _percent(self.quantile),
+            "val_breakaway_risk": _percent(self.breakaway),
+            "val_nearest_neighbor_top1": _percent(self.breakaway == 0),
+            "val_overlap_risk": _percent(self.overlap),
+        }
+
+    def __str__(self) -> str:
+        """Return the main numbers in one line, with the attack."""
+        found = self.metrics()
+        parts = [
+            f"{name} {_shown(key, found[key])}"
+            for key, name in _SHOWN.items()
+            if key in found
+        ]
+        return f"{', '.join(parts)} ({self.label})"
+
+    def row(self, name: str = "encoder") -> dict[str, Any]:
+        """Return the numbers in one row, for tables and figures.
+
+        Accuracies are those of the nearest neighbours, None without a bank.
+
+        Args:
+            name: Name of the row. Results of the same name are taken for seeds.
+        """
+        metrics = self.metrics()
+        threat_model = self.attack.threat_model
+        return {
+            "name": name,
+            "clean_accuracy": metrics.get("val_knn_top1"),
+            "robust_accuracy": metrics.get("val_robust_knn_top1"),
+            **metrics,
+            "norm": threat_model.norm,
+            "eps": threat_model.eps,
+            "eps_text": labels.fraction(threat_model.eps),
+            "num_samples": self.num_samples,
+        }
+
+    def to_json(self, *, name: str = "encoder", indent: int | None = None) -> str:
+        """Write the report as JSON: numbers, settings, versions, picture by picture.
+
+        Args:
+            name: Name of the row of this encoder.
+            indent: As for `json.dumps`.
+        """
+        content = {
+            "rows": [self.row(name)],
+            "threat_model": report.describe_threat_model(self.attack.threat_model),
+            "attack": report.describe(self.attack),
+            "distance": self.distance,
+            "pairs": self.pairs,
+            "seed": self.seed,
+            "knn": self.neighbors
+            and {
+                "k": self.neighbors.k,
+                "temperature": self.neighbors.temperature,
+                "bank": self.neighbors.num_bank,
+                "clean": self.neighbors.clean.int().tolist(),
+                "robust": self.neighbors.robust.int().tolist(),
+            },
+            "drift": [round(value, 6) for value in self.drift.tolist()],
+            "versions": report.versions(),
+        }
+        return json.dumps(content, indent=indent)
+
+
+def _percent(shares: Tensor) -> float | None:
+    return 100 * float(shares.double().mean()) if len(shares) else None
+
+
+def _shown(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if key == "val_cosine_drift" else f"{value:.1f} %"
+
+
+_SHOWN = {
+    "val_knn_top1": "kNN clean",
+    "val_robust_knn_top1": "robust",
+    "val_cosine_drift": "cosine drift",
+    "val_breakaway_risk": "breakaway",
+    "val_overlap_risk": "overlap",
+    "val_impersonation_rate": "impersonation",
+}
+"""What is printed, and what it is called there."""
