@@ -9,6 +9,8 @@ from lightly_adv.evaluation.report import RobustnessReport as RobustnessReport
 from lightly_adv.evaluation.suites import Suite as Suite
 from lightly_adv.evaluation.transfer import measure_transfer as measure_transfer
 from lightly_adv.evaluation.transfer_report import TransferReport as TransferReport
+from lightly_adv.evaluation.unforeseen import UnforeseenReport as UnforeseenReport
+from lightly_adv.evaluation.unforeseen import evaluate_unforeseen as evaluate_unforeseen
 
 create_suite = suites.registry.create
 list_suites = suites.registry.list

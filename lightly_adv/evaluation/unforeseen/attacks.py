@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ class UnforeseenAttack:
             each strength, in percent; None where that is not known. It belongs to
             CIFAR-10.
         source: Where strengths and `ata` come from.
+        largest: The largest strength that can be meant.
 
     Raises:
-        ValueError: If there are no strengths, if one is not finite or negative, or if
-            `ata` has another length.
+        ValueError: If there are no strengths, if one is not finite, negative or above
+            `largest`, or if `ata` has another length.
 
     Examples:
         >>> import dataclasses
@@ -41,6 +43,7 @@ class UnforeseenAttack:
     unit: str
     ata: tuple[float, ...] | None = None
     source: str = "own choice"
+    largest: float = math.inf
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -48,6 +51,12 @@ class UnforeseenAttack:
             raise ValueError(
                 f"eps={self.eps} of the attack {self.name!r}; expected one or more "
                 "finite numbers that are not negative."
+            )
+        if max(self.eps) > self.largest:
+            raise ValueError(
+                f"eps={max(self.eps):g} of the attack {self.name!r} is too large; "
+                f"expected at most {self.largest:g} {self.unit}. Was it meant to be "
+                "divided by 255?"
             )
         if self.ata is not None and len(self.ata) != len(self.eps):
             raise ValueError(
@@ -79,6 +88,7 @@ _ALL = (
         unit="pixels",
         ata=(91.0, 87.8, 81.6, 71.3, 46.5, 23.1),
         source=CALIBRATION,
+        largest=1.0,
     ),
     UnforeseenAttack(
         "l2",
@@ -141,6 +151,7 @@ _ALL = (
         eps=_levels(4, 8, 16, 32, 64, 128),
         unit="pixels",
         source=BY_EYE,
+        largest=1.0,
     ),
     UnforeseenAttack(
         "snow",
@@ -161,7 +172,8 @@ def resolve(
 
     Raises:
         TypeError: If one is neither a name nor an attack.
-        ValueError: If a name is unknown or given twice, or if there is none.
+        ValueError: If a name is unknown, with the near ones, or given twice, or if
+            there is none.
 
     Examples:
         >>> [attack.name for attack in resolve(["l1", "fog"])]
@@ -188,7 +200,9 @@ def _resolve(attack: str | UnforeseenAttack) -> UnforeseenAttack:
             f"one of the names {list(ATTACKS)}."
         )
     if attack not in ATTACKS:
+        near = difflib.get_close_matches(attack, ATTACKS, n=2, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise ValueError(
-            f"unknown attack {attack!r}; expected one of {', '.join(ATTACKS)}."
+            f"unknown attack {attack!r}. {hint}Expected one of {', '.join(ATTACKS)}."
         )
     return ATTACKS[attack]

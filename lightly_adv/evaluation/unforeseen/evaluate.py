@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,12 +13,18 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.evaluation import batches, verdicts
-from lightly_adv.evaluation.unforeseen import scene
+from lightly_adv.evaluation import batches, digests, processes, verdicts
+from lightly_adv.evaluation.run import Run
+from lightly_adv.evaluation.state import State
+from lightly_adv.evaluation.unforeseen import doubts, scene
 from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack, resolve
-from lightly_adv.evaluation.unforeseen.report import CALIBRATED_SIZE, UnforeseenReport
+from lightly_adv.evaluation.unforeseen.report import UnforeseenReport
+from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.isolation import rng
 from lightly_adv.types import Normalize
+
+SMALLEST = 4
+"""Least side of a picture; below that, layers of snow have no flake."""
 
 
 def evaluate_unforeseen(
@@ -29,12 +38,14 @@ def evaluate_unforeseen(
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,
+    state: str | os.PathLike[str] | None = None,
 ) -> UnforeseenReport:
     """Measure how many pictures a classifier gets right under attacks of ten kinds.
 
     Every attack leads the pictures to a wrong class that is drawn at random, the same
     for all attacks, and is run at several strengths, each on all of the pictures. As
-    with `evaluate_robustness`, the model is afterwards what it was.
+    with `evaluate_robustness`, the model is afterwards what it was, and every process
+    of a process group takes its share of the batches.
 
     - [0] Testing Robustness Against Unforeseen Adversaries, 2019,
       https://arxiv.org/abs/1908.08016
@@ -46,13 +57,15 @@ def evaluate_unforeseen(
         attacks: Names of attacks, or attacks with strengths of your own. None stands
             for all ten.
         steps: Number of gradient steps of each attack; 200 in the paper.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many pictures; see to it that these
+            are not all of one class.
         normalize: Mean and std that the transform of the loader has normalised with.
         device: Where to evaluate; the model is moved there, and stays there. None
             stands for the device of the model.
         seed: Seed of starts and targets. With the same seed and the same batches, the
             result is the same.
         progress: Show a progress bar.
+        state: File to keep the verdicts in, batch by batch; see `evaluate_robustness`.
 
     Returns:
         A report with the accuracies in percent.
@@ -60,7 +73,9 @@ def evaluate_unforeseen(
     Raises:
         TypeError: If a batch or the output of the model is of the wrong type.
         ValueError: If the loader is empty, if pictures leave [0, 1] or do not suit an
-            attack, if there are fewer than two classes, or if `steps` is less than 1.
+            attack, if the logits are NaN or too few for a label, if there are fewer
+            than two classes, if `steps` is less than 1, or if the state is that of
+            another evaluation.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 5))
@@ -73,22 +88,25 @@ def evaluate_unforeseen(
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; expected at least 1.")
     where = batches.place(model, device)
-    runs = sum(len(attack.eps) for attack in chosen)
-    total = batches.count(loader, max_samples)
-    bar = tqdm(
-        total=total and total * runs,
-        unit="pictures",
-        desc="unforeseen",
-        disable=not progress,
-    )
-    with verdicts.undisturbed(model, device=where, seed=seed), bar:
-        run = _Run(batches.OnPixels(model, normalize), chosen, steps, seed, bar)
+    kept = _state(state, model, chosen, steps=steps, normalize=normalize, seed=seed)
+    bar = _bar(progress, batches.count(loader, max_samples))
+    with verdicts.undisturbed(model, device=where, seed=seed):
         loaded = batches.load(
             loader, device=where, limit=max_samples, normalize=normalize
         )
-        for index, (images, labels) in enumerate(loaded):
-            run.add(index, images, labels)
-    return run.report()
+        first = next(loaded)
+        size = _suitable_size(first[0], chosen)
+        run = _Run(
+            batches.OnPixels(model, normalize),
+            chosen,
+            steps=steps,
+            bar=bar,
+            device=where,
+            seed=seed,
+            state=kept,
+        )
+        found = run.over(_of_size(size, itertools.chain([first], loaded)), bar)
+    return _report(found, chosen, size, steps=steps, seed=seed)
 
 
 def attack_pictures(
@@ -123,69 +141,91 @@ def attack_pictures(
     return scene.climb(objective, setting, steps=steps)
 
 
-class _Run:
+class _Run(Run):
     """One evaluation on its way through the batches."""
 
     def __init__(
         self,
         model: nn.Module,
         attacks: Sequence[UnforeseenAttack],
+        *,
         steps: int,
-        seed: int,
         bar: tqdm[Any],
+        device: torch.device,
+        seed: int,
+        state: State | None,
     ) -> None:
-        self.model = model
-        self.attacks = attacks
-        self.steps = steps
-        self.seed = seed
-        self.bar = bar
-        self.size = (0, 0)
-        self.clean: list[Tensor] = []
-        self.flags: dict[str, list[Tensor]] = {each.name: [] for each in attacks}
+        super().__init__(model, {}, device=device, seed=seed, state=state)
+        self._unforeseen = attacks
+        self._steps = steps
+        self._bar = bar
 
-    def add(self, index: int, images: Tensor, labels: Tensor) -> None:
-        """Attack one batch in all ways."""
-        height, width = images.shape[2:]
-        self.size = (height, width)
-        self.clean.append(batches.answers(self.model, images, labels).cpu())
-        generator = rng.batch_generator(self.seed, 0, index)
-        targets = _targets(self.model, images, labels, generator)
-        for number, attack in enumerate(self.attacks, start=1):
-            rows = []
-            for strength, eps in enumerate(attack.eps):
-                perturbed = attack_pictures(
-                    self.model,
-                    images,
-                    targets,
-                    attack,
-                    eps=eps,
-                    steps=self.steps,
-                    generator=rng.batch_generator(
-                        self.seed, 0, index, number, strength
-                    ),
-                )
-                rows.append(batches.answers(self.model, perturbed, labels).cpu())
-                self.bar.update(len(images))
-            self.flags[attack.name].append(torch.stack(rows))
+    def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
+        """Attack one batch in all ways, each on all of its pictures."""
+        clean = super()._attack(index, images, labels)
+        key = (self._seed, 0, index)
+        targets = _targets(labels, clean.classes, rng.batch_generator(*key))
+        flags = {"clean": clean.flags["clean"]}
+        with rng.forked(self._device):
+            # As in `Run`: what a model draws must not hang on the batches before.
+            rng.reseed(rng.batch_generator(*key).initial_seed())
+            for number, attack in enumerate(self._unforeseen, start=1):
+                for strength, eps in enumerate(attack.eps):
+                    name = _flag(attack, strength)
+                    self._bar.set_description(f"unforeseen: {name}")
+                    perturbed = attack_pictures(
+                        self._model,
+                        images,
+                        targets,
+                        attack,
+                        eps=eps,
+                        steps=self._steps,
+                        generator=rng.batch_generator(*key, number, strength),
+                    )
+                    flags[name] = batches.answers(self._model, perturbed, labels).cpu()
+        worst = torch.stack(list(flags.values())).all(dim=0)
+        return clean._replace(flags={**flags, "all": worst})
 
-    def report(self) -> UnforeseenReport:
-        """Put the batches together."""
-        return UnforeseenReport(
-            attacks=self.attacks,
-            clean=torch.cat(self.clean),
-            flags={name: torch.cat(rows, dim=1) for name, rows in self.flags.items()},
-            image_size=self.size,
-            steps=self.steps,
-            seed=self.seed,
-            warnings=_warnings(self.attacks, self.size),
+
+def _flag(attack: UnforeseenAttack, strength: int) -> str:
+    return f"{attack.name}, strength {strength + 1}"
+
+
+def _report(
+    found: Sequence[Verdict],
+    attacks: Sequence[UnforeseenAttack],
+    size: tuple[int, int],
+    *,
+    steps: int,
+    seed: int,
+) -> UnforeseenReport:
+    """Put the batches together."""
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([verdict.flags[name] for verdict in found])
+
+    flags = {
+        attack.name: torch.stack(
+            [joined(_flag(attack, strength)) for strength in range(len(attack.eps))]
         )
+        for attack in attacks
+    }
+    report = UnforeseenReport(
+        attacks=attacks,
+        clean=joined("clean"),
+        flags=flags,
+        image_size=size,
+        num_classes=found[0].classes,
+        steps=steps,
+        seed=seed,
+    )
+    probabilities = all(verdict.probabilities for verdict in found)
+    report.warnings.extend(doubts.warnings(report, probabilities=probabilities))
+    return report
 
 
-def _targets(
-    model: nn.Module, images: Tensor, labels: Tensor, generator: Generator
-) -> Tensor:
+def _targets(labels: Tensor, classes: int, generator: Generator) -> Tensor:
     """Draw a wrong class for each picture."""
-    classes: int = model(images[:1]).shape[1]
     if classes < 2:
         raise ValueError(
             f"the model has {classes} logit; expected at least 2 classes, so that "
@@ -195,11 +235,52 @@ def _targets(
     return (labels + shift.to(labels)).remainder(classes)
 
 
-def _warnings(attacks: Sequence[UnforeseenAttack], size: tuple[int, int]) -> list[str]:
-    calibrated = any(attack.ata is not None for attack in attacks)
-    if size == CALIBRATED_SIZE or not calibrated:
-        return []
-    return [
-        f"the pictures are {size[0]} x {size[1]}; the strengths are those for 32 x 32, "
-        "so there is no UAR."
-    ]
+def _suitable_size(
+    images: Tensor, attacks: Sequence[UnforeseenAttack]
+) -> tuple[int, int]:
+    """Return height and width; refuse now what an attack would refuse in hours."""
+    height, width = images.shape[2:]
+    if min(height, width) < SMALLEST:
+        raise ValueError(
+            f"the pictures are {height} x {width}; expected at least {SMALLEST} x "
+            f"{SMALLEST}. Resize them."
+        )
+    for attack in attacks:
+        attack.setting(images[:1], attack.eps[0], torch.Generator())
+    return height, width
+
+
+def _of_size(
+    size: tuple[int, int], loaded: Iterable[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, labels in loaded:
+        if tuple(images.shape[2:]) != size:
+            raise ValueError(
+                f"a batch has pictures of {tuple(images.shape[2:])}, the first one had "
+                f"{size}; expected one size, as strengths mean something else at "
+                "another. Resize them."
+            )
+        yield images, labels
+
+
+def _state(
+    path: str | os.PathLike[str] | None,
+    model: nn.Module,
+    attacks: Sequence[UnforeseenAttack],
+    **settings: Any,
+) -> State | None:
+    """Return the state of this evaluation in this process, if it is to be kept."""
+    if path is None:
+        return None
+    rank, size = processes.rank_and_size()
+    identity = {
+        "model": digests.of_model(model),
+        "attacks": {each.name: each.eps for each in attacks},
+        **settings,
+    }
+    return State(Path(f"{path}.{rank}" if size > 1 else path), identity)
+
+
+def _bar(progress: bool, total: int | None) -> tqdm[Any]:
+    shown = progress and processes.rank_and_size()[0] == 0
+    return tqdm(total=total, unit="pictures", desc="unforeseen", disable=not shown)

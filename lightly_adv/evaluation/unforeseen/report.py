@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from lightly_adv.evaluation import labels, report
+from lightly_adv.evaluation.unforeseen import panels
 from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CALIBRATED_SIZE = (32, 32)
 """Size of the pictures that the calibration was made for."""
+
+CALIBRATED_CLASSES = 10
+"""Number of classes that it was made for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +33,7 @@ class UnforeseenReport:
         flags: By name of the attack, whether each picture is right under it, of shape
             (strengths, N).
         image_size: Height and width of the pictures.
+        num_classes: Number of classes that the model tells apart.
         steps: Number of steps of every attack.
         seed: Seed of starts and targets.
         warnings: What casts doubt on the numbers.
@@ -41,6 +49,7 @@ class UnforeseenReport:
         ...         "fog": torch.tensor([[True, False]] * 6),
         ...     },
         ...     image_size=(32, 32),
+        ...     num_classes=10,
         ...     steps=200,
         ... )
         >>> found.accuracies["elastic"]
@@ -55,6 +64,7 @@ class UnforeseenReport:
     clean: Tensor
     flags: Mapping[str, Tensor]
     image_size: tuple[int, int]
+    num_classes: int
     steps: int
     seed: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -87,9 +97,10 @@ class UnforeseenReport:
         """Unforeseen attack robustness, where an attack is calibrated.
 
         100 * (sum of accuracies) / (sum of those of the networks that were trained
-        against the attack). Empty for pictures of another size than 32 x 32.
+        against the attack). Empty for pictures of another size than 32 x 32, and for
+        another number of classes than 10.
         """
-        if self.image_size != CALIBRATED_SIZE:
+        if (self.image_size, self.num_classes) != (CALIBRATED_SIZE, CALIBRATED_CLASSES):
             return {}
         return {
             attack.name: 100 * sum(self.accuracies[attack.name]) / sum(attack.ata)
@@ -166,6 +177,7 @@ class UnforeseenReport:
             "steps": self.steps,
             "seed": self.seed,
             "image_size": list(self.image_size),
+            "num_classes": self.num_classes,
             "warnings": self.warnings,
             "versions": report.versions(),
             "flags": {
@@ -174,6 +186,27 @@ class UnforeseenReport:
             },
         }
         return json.dumps(content, indent=indent)
+
+    def figure(self) -> Figure:
+        """Draw accuracy over strength, one panel for each attack.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        return panels.strength_panels(
+            [
+                panels.Panel(
+                    attack.name,
+                    strengths=tuple(labels.fraction(value) for value in attack.eps),
+                    unit=attack.unit,
+                    accuracies=self._of(attack),
+                    best=attack.ata if attack.name in self.uar else None,
+                )
+                for attack in self.attacks
+            ],
+            clean_accuracy=self.clean_accuracy,
+            title=self.label,
+        )
 
     def _of(self, attack: UnforeseenAttack) -> tuple[float, ...]:
         return self.accuracies[attack.name]

@@ -1,0 +1,97 @@
+"""Accuracy over the strength of each attack, in small panels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lightly_adv.evaluation.figures import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 5
+WIDTH, HEIGHT = 2.05, 1.95
+"""Size of a panel with its margins, in inches."""
+
+
+class Panel(NamedTuple):
+    """What one panel shows."""
+
+    name: str
+    """Name of the attack."""
+
+    strengths: tuple[str, ...]
+    """Its strengths, as text."""
+
+    unit: str
+    """What these are."""
+
+    accuracies: tuple[float, ...]
+    """Accuracy at each of them, in percent."""
+
+    best: tuple[float, ...] | None
+    """What a network reaches that is trained against it; None where not known."""
+
+
+def strength_panels(
+    panels: Sequence[Panel], *, clean_accuracy: float, title: str
+) -> Figure:
+    """Draw one panel for each attack.
+
+    Args:
+        panels: What to draw.
+        clean_accuracy: Accuracy without an attack, in percent; a thin line in all.
+        title: Written above.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+
+    Examples:
+        >>> fog = Panel("fog", ("0.1", "0.2"), "weight", (60.0, 40.0), best=None)
+        >>> figure = strength_panels([fog], clean_accuracy=80.0, title="one attack")
+        >>> len(figure.axes)
+        1
+    """
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width, height = WIDTH * columns + 0.3, HEIGHT * rows + 0.45
+    figure = canvas.new_figure(width, height)
+    for place, panel in enumerate(panels):
+        row, column = divmod(place, columns)
+        left, bottom = 0.5 + WIDTH * column, 0.6 + HEIGHT * (rows - 1 - row)
+        box = (left, bottom, WIDTH - 0.3, HEIGHT - 0.85)
+        scaled = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+        axes = canvas.plain_axes(figure, scaled)
+        _draw(axes, panel, clean_accuracy)
+        if column == 0:
+            axes.set_ylabel("accuracy (%)", fontsize=8, color=canvas.INK)
+    key = "blue: this model; dotted: without an attack"
+    if any(panel.best for panel in panels):
+        key += "; grey: trained against the attack (CIFAR-10)"
+    figure.text(0, 1, title, va="top", fontsize=11, color=canvas.INK)
+    figure.text(0, 1 - 0.2 / height, key, va="top", fontsize=8, color=canvas.MUTED)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel, clean_accuracy: float) -> None:
+    x = range(len(panel.strengths))
+    axes.axhline(clean_accuracy, color=canvas.MUTED, linewidth=0.8, linestyle=":")
+    if panel.best is not None:
+        axes.plot(x, panel.best, color="#9a9a9a", linewidth=1.2)
+    color, marker = canvas.look(0)
+    axes.plot(
+        x,
+        panel.accuracies,
+        color=color,
+        marker=marker,
+        markersize=4,
+        linewidth=1.6,
+        clip_on=False,
+    )
+    axes.set_ylim(0, 100)
+    axes.set_xticks(list(x), panel.strengths, fontsize=6.5, rotation=40)
+    axes.set_title(panel.name, fontsize=9, loc="left", color=canvas.INK, pad=3)
+    axes.set_xlabel(panel.unit, fontsize=7, color=canvas.MUTED, labelpad=1)
