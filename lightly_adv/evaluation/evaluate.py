@@ -102,6 +102,12 @@ def evaluate_robustness(
         suite=suite.name,
         threat_model=threat_model,
         flags={name: torch.cat([v.flags[name] for v in found]) for name in names},
+        labels=torch.cat([v.labels for v in found]),
+        predictions={
+            name: torch.cat([v.predictions[name] for v in found])
+            for name in found[0].predictions
+        },
+        data_digest=run.data_digest,
         attacks=settings,
         seed=seed,
         warnings=warnings,

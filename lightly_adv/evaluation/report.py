@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import labels
+from lightly_adv.evaluation import breakdown, intervals
+from lightly_adv.evaluation import labels as distances
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.threat_model import ThreatModel
 
@@ -36,6 +37,10 @@ class RobustnessReport:
             because there are few classes.
         checks: What was looked at to tell whether the numbers can be believed; each
             that says "WARN" stands among the warnings, too.
+        labels: The right class of each picture, (N,).
+        predictions: What each picture is taken for, (N,): "clean" without an attack,
+            "attacked" as the first attack that breaks it has left it.
+        data_digest: Digest of all pictures and labels, however they are batched.
 
     Examples:
         >>> import torch
@@ -59,6 +64,9 @@ class RobustnessReport:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     checks: Sequence[Check] = ()
+    labels: Tensor | None = None
+    predictions: Mapping[str, Tensor] = field(default_factory=dict)
+    data_digest: str = ""
 
     @property
     def num_samples(self) -> int:
@@ -79,7 +87,7 @@ class RobustnessReport:
     def label(self) -> str:
         """What has to be said with every number: suite, threat model, pictures."""
         noun = "picture" if self.num_samples == 1 else "pictures"
-        ball = labels.ball(self.threat_model)
+        ball = distances.ball(self.threat_model)
         return f"{self.suite}, {ball}, {self.num_samples:,} {noun}"
 
     def __str__(self) -> str:
@@ -104,7 +112,7 @@ class RobustnessReport:
             "suite": self.suite,
             "norm": self.threat_model.norm,
             "eps": self.threat_model.eps,
-            "eps_text": labels.fraction(self.threat_model.eps),
+            "eps_text": distances.fraction(self.threat_model.eps),
             "num_samples": self.num_samples,
         }
 
@@ -123,6 +131,8 @@ class RobustnessReport:
         content = {
             "rows": [self.row(name)],
             "threat_model": describe_threat_model(self.threat_model),
+            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
+            "intervals": self.intervals(),
             "attacks": self._attacks_with_results(),
             "seed": self.seed,
             "warnings": self.warnings,
@@ -130,8 +140,30 @@ class RobustnessReport:
             "checks": [check.to_dict() for check in self.checks],
             "versions": versions(),
             "flags": {name: flag.int().tolist() for name, flag in self.flags.items()},
+            **self._by_class(),
         }
         return json.dumps(content, indent=indent)
+
+    def intervals(self) -> dict[str, list[float]]:
+        """Return the 95 % interval of the accuracy after each attack, in percent.
+
+        It tells how far the accuracy on all pictures of this kind may be from that on
+        these; see `intervals.wilson`.
+        """
+        return {
+            name: list(intervals.wilson(int(flag.sum()), len(flag)))
+            for name, flag in self.flags.items()
+        }
+
+    def _by_class(self) -> dict[str, Any]:
+        """Return what is known where the labels are: predictions, and per class."""
+        if self.labels is None:
+            return {}
+        return {
+            "labels": self.labels.tolist(),
+            "predictions": {n: each.tolist() for n, each in self.predictions.items()},
+            "per_class": breakdown.per_class(self.labels, self.flags),
+        }
 
     def _attacks_with_results(self) -> dict[str, dict[str, Any]]:
         return {
@@ -173,7 +205,7 @@ def describe_threat_model(threat_model: ThreatModel) -> dict[str, Any]:
     return {
         "norm": threat_model.norm,
         "eps": threat_model.eps,
-        "eps_text": labels.fraction(threat_model.eps),
+        "eps_text": distances.fraction(threat_model.eps),
         "bounds": list(threat_model.bounds),
         "normalize": normalize
         and {key: [float(v) for v in normalize[key]] for key in ("mean", "std")},

@@ -44,6 +44,12 @@ class Run:
         self._rank, self._size = processes.rank_and_size()
         self._own: dict[int, Verdict] = {}
         self._digests: list[str] = []
+        self._data = digests.Data()
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of all pictures and labels that came."""
+        return self._data.hexdigest()
 
     def over(
         self, batches: Iterable[tuple[Tensor, Tensor]], bar: tqdm[Any]
@@ -71,6 +77,7 @@ class Run:
 
     def _take(self, images: Tensor, labels: Tensor) -> None:
         index = len(self._digests)
+        self._data.add(images, labels)
         needed = self._state is not None or self._size > 1
         digest = digests.of_batch(images, labels) if needed else ""
         self._digests.append(digest)
@@ -90,8 +97,7 @@ class Run:
             found = verdicts.attack_batch(
                 self._model, images, labels, self._attacks, key=key
             )
-        flags = {name: flag.cpu() for name, flag in found.flags.items()}
-        return found._replace(flags=flags)
+        return found.cpu()
 
     def _standing(self) -> int:
         return sum(int(verdict.worst.sum()) for verdict in self._own.values())

@@ -12,7 +12,8 @@ import torch
 
 from lightly_adv.evaluation.verdicts import Verdict
 
-FORMAT = 1
+FORMAT = 2
+"""2 has labels and predictions, too."""
 
 
 class State:
@@ -31,7 +32,9 @@ class State:
 
     Examples:
         >>> import tempfile
-        >>> verdict = Verdict({"clean": torch.tensor([True, False])}, False, 10)
+        >>> flags = {"clean": torch.tensor([True, False])}
+        >>> labels, found = torch.tensor([3, 4]), torch.tensor([3, 9])
+        >>> verdict = Verdict(flags, False, 10, labels, {"clean": found})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     State(Path(folder, "state"), {"seed": 0}).add(0, "a1b2", verdict)
         ...     again = State(Path(folder, "state"), {"seed": 0}).find(0, "a1b2")
@@ -75,7 +78,13 @@ class State:
             name: torch.tensor([mark == "1" for mark in marks])
             for name, marks in entry["flags"].items()
         }
-        return Verdict(flags, entry["probabilities"], entry["classes"])
+        predictions = {
+            name: torch.tensor(each) for name, each in entry["predictions"].items()
+        }
+        labels = torch.tensor(entry["labels"])
+        return Verdict(
+            flags, entry["probabilities"], entry["classes"], labels, predictions
+        )
 
     def add(self, index: int, digest: str, verdict: Verdict) -> None:
         """Write the verdict on a batch."""
@@ -87,6 +96,10 @@ class State:
             },
             "probabilities": verdict.probabilities,
             "classes": verdict.classes,
+            "labels": verdict.labels.tolist(),
+            "predictions": {
+                name: each.tolist() for name, each in verdict.predictions.items()
+            },
         }
         content = {
             "format": FORMAT,
@@ -107,8 +120,9 @@ class State:
             ) from error
         if version != FORMAT:
             raise ValueError(
-                f"{path} has format {version}, expected {FORMAT}; delete it to begin "
-                "anew."
+                f"{path} has format {version}, expected {FORMAT}: another version of "
+                "lightly-adv wrote it. Go on with that version, or delete the file to "
+                "begin anew."
             )
         keys = sorted(identity.keys() | self._identity.keys())
         other = [k for k in keys if identity.get(k) != self._identity.get(k)]

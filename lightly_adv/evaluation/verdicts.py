@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.isolation import modes, rng
+from lightly_adv.isolation.folding import folded_batch_norm
 
 
 class Verdict(NamedTuple):
@@ -26,10 +27,26 @@ class Verdict(NamedTuple):
     classes: int
     """How many logits there are per picture."""
 
+    labels: Tensor
+    """The right class of each picture."""
+
+    predictions: dict[str, Tensor]
+    """What each picture is taken for: "clean" without an attack, "attacked" as the
+    first attack that breaks it has left it. A picture that none breaks counts as
+    right."""
+
     @property
     def worst(self) -> Tensor:
         """Which pictures are right under every attack."""
         return list(self.flags.values())[-1]
+
+    def cpu(self) -> Verdict:
+        """Return the same in the memory of the CPU."""
+        return self._replace(
+            flags={name: flag.cpu() for name, flag in self.flags.items()},
+            labels=self.labels.cpu(),
+            predictions={name: each.cpu() for name, each in self.predictions.items()},
+        )
 
 
 def unpack(batch: Any) -> tuple[Tensor, Tensor]:
@@ -125,30 +142,37 @@ def attack_batch(
     for attack in attacks.values():
         attack.threat_model.room(images)  # refuses pictures it does not fit
     logits = checked_logits(model(images), labels)
-    standing = logits.argmax(dim=1) == labels
+    clean = logits.argmax(dim=1)
+    attacked, standing = clean, clean == labels
     flags = {"clean": standing}
     for index, (name, attack) in enumerate(attacks.items()):
         generator = rng.batch_generator(*key, index)
         rows = standing.nonzero().flatten()
         if len(rows):
-            withstood = _withstood(model, images[rows], labels[rows], attack, generator)
-            standing = standing.index_copy(0, rows, withstood)
+            found = _under(model, images[rows], labels[rows], attack, generator)
+            attacked = attacked.index_copy(0, rows, found)
+            standing = attacked == labels
         flags[name] = standing
-    return Verdict(flags, _are_probabilities(logits), logits.shape[1])
+    predictions = {"clean": clean, "attacked": attacked}
+    return Verdict(
+        flags, _are_probabilities(logits), logits.shape[1], labels, predictions
+    )
 
 
-def _withstood(
+def _under(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     attack: Attack,
     generator: Generator,
 ) -> Tensor:
-    """Return which of the pictures, all right so far, the attack does not break."""
+    """Return what pictures, all right so far, are taken for under an attack."""
     objective = ClassificationObjective(model, labels)
-    (perturbed,) = attack(objective, [images], generator=generator)
-    right = checked_logits(model(perturbed), labels).argmax(dim=1) == labels
-    return right | (perturbed == images).flatten(1).all(dim=1)
+    with folded_batch_norm(model):
+        (perturbed,) = attack(objective, [images], generator=generator)
+    found = checked_logits(model(perturbed), labels).argmax(dim=1)
+    same = (perturbed == images).flatten(1).all(dim=1)
+    return torch.where(same, labels, found)
 
 
 def checked_logits(logits: Any, labels: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from lightly_adv import __version__
 from lightly_adv.attacks import FGSM, PGD
-from lightly_adv.evaluation import RobustnessReport, labels, report
+from lightly_adv.evaluation import RobustnessReport, intervals, labels, report
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Normalize
 
@@ -30,6 +30,9 @@ def found(count: int = 4) -> RobustnessReport:
         seed=3,
         warnings=["beware"],
         notes=["by the way"],
+        labels=torch.tensor([0, 0, 1, 1])[:count],
+        predictions={"clean": torch.tensor([0, 0, 1, 0])[:count]},
+        data_digest="abc",
     )
 
 
@@ -66,6 +69,16 @@ def test_json_holds_rows_settings_versions_and_flags() -> None:
     assert content["versions"]["lightly-adv"] == __version__
     assert torch.__version__.startswith(content["versions"]["torch"])
     assert content["flags"]["pgd"] == [1, 0, 0, 0]
+    assert content["data"] == {"digest": "abc", "num_samples": 4}
+    assert content["intervals"]["clean"] == list(intervals.wilson(3, 4))
+    assert content["predictions"] == {"clean": [0, 0, 1, 0]}
+    assert [row["robust_accuracy"] for row in content["per_class"]] == [50.0, 0.0]
+
+
+def test_without_labels_there_is_nothing_per_class() -> None:
+    flags = {"clean": torch.ones(2).bool(), "pgd": torch.zeros(2).bool()}
+    few = RobustnessReport(suite="s", threat_model=THREAT_MODEL, flags=flags)
+    assert not {"labels", "per_class"} & json.loads(few.to_json()).keys()
 
 
 def test_distances_are_written_as_in_papers() -> None:

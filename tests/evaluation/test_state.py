@@ -137,7 +137,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
 def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text('{"format": 7, "identity": {}, "batches": {}}')
-    with pytest.raises(ValueError, match="has format 7, expected 1"):
+    with pytest.raises(ValueError, match="has format 7, expected 2: another version"):
         State(path, {})
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         State(tmp_path / "none" / "state", {})
@@ -146,13 +146,17 @@ def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
 def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "state"
     flags = {"clean": torch.tensor([True, True]), "a": torch.tensor([False, True])}
-    State(path, {"bounds": (0, 1)}).add(3, "x", Verdict(flags, True, 7))
+    labels, found = torch.tensor([6, 0]), {"clean": torch.tensor([6, 0])}
+    verdict = Verdict(flags, True, 7, labels, found)
+    State(path, {"bounds": (0, 1)}).add(3, "x", verdict)
     again = State(path, {"bounds": (0, 1)})
-    found = again.find(3, "x")
+    known = again.find(3, "x")
     assert again.find(0, "x") is None
-    assert found is not None
-    assert (found.probabilities, found.classes) == (True, 7)
-    assert all(torch.equal(found.flags[name], flag) for name, flag in flags.items())
+    assert known is not None
+    assert (known.probabilities, known.classes) == (True, 7)
+    assert all(torch.equal(known.flags[name], flag) for name, flag in flags.items())
+    assert torch.equal(known.labels, labels)
+    assert torch.equal(known.predictions["clean"], found["clean"])
 
 
 def test_modules_without_state_have_one_digest_per_class(tmp_path: Path) -> None:
