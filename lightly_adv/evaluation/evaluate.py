@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
+from torch import nn
 
-from lightly_adv.evaluation import (
-    batches,
-    digests,
-    processes,
-    report,
-    suites,
-    verdicts,
-)
+from lightly_adv.evaluation import batches, suites, verdicts
+from lightly_adv.evaluation.checks import CheckFunction, inspection
+from lightly_adv.evaluation.checks.outputs import probabilities
+from lightly_adv.evaluation.plan import Plan
 from lightly_adv.evaluation.report import RobustnessReport
-from lightly_adv.evaluation.run import Run
-from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.threat_model import ThreatModel
 
@@ -37,6 +29,8 @@ def evaluate_robustness(
     seed: int = 0,
     progress: bool = False,
     state: str | os.PathLike[str] | None = None,
+    checks: Sequence[CheckFunction] | None = None,
+    surrogate: nn.Module | None = None,
 ) -> RobustnessReport:
     """Measure how many pictures a classifier gets right, clean and under attack.
 
@@ -65,6 +59,12 @@ def evaluate_robustness(
         state: File that the verdicts are kept in. If it is there, the evaluation goes
             on behind the batches that it knows; the loader has to give the same ones.
             In a process group every process has its own, whose name ends in its number.
+        checks: What to look at, on up to 64 of the pictures, to tell whether the
+            numbers can be believed; what is found is in `checks` of the report, and
+            doubts among its warnings. None stands for what the suite looks at: all
+            there is, and with "smoke" nothing. An empty list for nothing.
+        surrogate: Another classifier, which takes the same pictures: those that stand
+            should not fall to an attack on this one. One of the checks.
 
     Returns:
         A report with accuracies in percent, one flag per picture and attack, warnings.
@@ -73,8 +73,9 @@ def evaluate_robustness(
         TypeError: If a batch, the labels or the output of the model are of the wrong
             type, or if the pictures have an integer dtype.
         ValueError: If the loader is empty, if the logits are NaN, of another shape or
-            too few for a label, if the pictures leave the range of pixels, or if the
-            state is that of another evaluation.
+            too few for a label, if the pictures leave the range of pixels, if the
+            state is that of another evaluation, or if there is a surrogate and no
+            check.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
@@ -86,32 +87,30 @@ def evaluate_robustness(
         True
     """
     suite = suites.resolve(suite)
-    attacks = suite.create_attacks(threat_model)
     where = batches.place(model, device)
+    if surrogate is not None:
+        batches.place(surrogate, where)
     warnings = _precision_warnings(model, where)
-    settings = {name: report.describe(attack) for name, attack in attacks.items()}
-    kept = _state(state, model, threat_model, settings, suite=suite.name, seed=seed)
-    with verdicts.undisturbed(model, device=where, seed=seed):
-        run = Run(model, attacks, device=where, seed=seed, state=kept)
-        total = batches.count(loader, suite.max_samples)
-        found = run.over(_batches(loader, suite.max_samples), _bar(progress, total))
-    if all(verdict.probabilities for verdict in found):
-        warnings.append(_PROBABILITIES)
-    names, classes = found[0].flags, found[0].classes
+    checks = suite.checks if checks is None else checks
+    _check_surrogate(surrogate, checks)
+    plan = Plan(
+        model, threat_model, suite, checks, surrogate, where, seed, progress=progress
+    )
+    found, others = plan.carry_out(loader, state)
+    softmax = probabilities(all(verdict.probabilities for verdict in found))
     return RobustnessReport(
         suite=suite.name,
         threat_model=threat_model,
-        flags={name: torch.cat([v.flags[name] for v in found]) for name in names},
-        labels=torch.cat([v.labels for v in found]),
-        predictions={
-            name: torch.cat([v.predictions[name] for v in found])
-            for name in found[0].predictions
-        },
-        data_digest=run.data_digest,
-        attacks=settings,
+        flags=verdicts.joined(found),
+        attacks=plan.settings,
         seed=seed,
-        warnings=warnings,
-        notes=[n for each in attacks.values() for n in each.notes(classes=classes)],
+        warnings=warnings + inspection.warnings_of([softmax, *others]),
+        notes=[
+            note
+            for attack in plan.attacks.values()
+            for note in attack.notes(classes=found[0].classes)
+        ],
+        checks=[softmax, *others],
     )
 
 
@@ -125,6 +124,7 @@ def robust_curve(
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,
+    state: str | os.PathLike[str] | None = None,
 ) -> list[RobustnessReport]:
     """Evaluate one model at several radii.
 
@@ -140,6 +140,8 @@ def robust_curve(
         device: Where to evaluate.
         seed: Seed of the noise of the attacks.
         progress: Show progress bars.
+        state: File that the verdicts are kept in; one per radius, which is added to
+            its name.
 
     Returns:
         One report per radius, in the order of `eps_values`.
@@ -160,47 +162,20 @@ def robust_curve(
             device=device,
             seed=seed,
             progress=progress,
+            state=None if state is None else f"{os.fspath(state)}.{eps:.6g}",
         )
         for eps in eps_values
     ]
 
 
-def _state(
-    path: str | os.PathLike[str] | None,
-    model: nn.Module,
-    threat_model: ThreatModel,
-    attacks: Mapping[str, Any],
-    *,
-    suite: str,
-    seed: int,
-) -> State | None:
-    """Return the state of this evaluation in this process, if it is to be kept."""
-    if path is None:
-        return None
-    rank, size = processes.rank_and_size()
-    identity = {
-        "model": digests.of_model(model),
-        "suite": suite,
-        "attacks": attacks,
-        "threat model": report.describe_threat_model(threat_model),
-        "seed": seed,
-    }
-    return State(Path(f"{path}.{rank}" if size > 1 else path), identity)
-
-
-def _batches(
-    loader: Iterable[Any], limit: int | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pictures and labels, no more than `limit` of them."""
-    left = limit
-    for batch in loader:
-        images, labels = (each[:left] for each in verdicts.unpack(batch))
-        if len(images):
-            yield images, labels
-        if left is not None:
-            left -= len(images)
-            if left == 0:
-                return
+def _check_surrogate(
+    surrogate: nn.Module | None, checks: Sequence[CheckFunction]
+) -> None:
+    if surrogate is not None and not checks:
+        raise ValueError(
+            "a surrogate was given and no check that could use it; give the checks, "
+            "such as lightly_adv.evaluation.checks.STANDARD, or no surrogate."
+        )
 
 
 def _precision_warnings(model: nn.Module, device: torch.device) -> list[str]:
@@ -217,14 +192,3 @@ def _precision_warnings(model: nn.Module, device: torch.device) -> list[str]:
             "are lost; evaluate model.float()."
         )
     return warnings
-
-
-def _bar(progress: bool, total: int | None) -> tqdm[Any]:
-    shown = progress and processes.rank_and_size()[0] == 0
-    return tqdm(total=total, unit="pictures", desc="attacked", disable=not shown)
-
-
-_PROBABILITIES = (
-    "all outputs are non-negative and sum to 1: pass logits, not probabilities, or the "
-    "gradients vanish and the model looks more robust than it is."
-)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lightly_adv.evaluation.checks.check import Check
+from lightly_adv.evaluation import files
 from lightly_adv.evaluation.verdicts import Verdict
 
 FORMAT = 2
@@ -17,7 +18,7 @@ FORMAT = 2
 
 
 class State:
-    """The verdicts on the batches that are done, in a file.
+    """The verdicts on the batches that are done, and the checks, in a file.
 
     The file is replaced as a whole after every batch, so that a kill at any moment
     loses no more than the batch in work.
@@ -47,6 +48,7 @@ class State:
         # As it will be when it is read back: tuples become lists.
         self._identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
         self._batches: dict[str, dict[str, Any]] = {}
+        self._checks: list[dict[str, Any]] = []
         if not path.parent.is_dir():
             raise FileNotFoundError(
                 f"there is no folder {path.parent} for {path.name}."
@@ -106,13 +108,14 @@ class State:
             "identity": self._identity,
             "batches": self._batches,
         }
-        _replace(self._path, json.dumps(content))
+        files.replace(self._path, json.dumps(content))
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:
         try:
             content = json.loads(path.read_text())
             version, identity = content["format"], content["identity"]
             batches: dict[str, dict[str, Any]] = content["batches"]
+            self._checks = list(content.get("checks", []))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is not the state of an evaluation, or only a part of it; "
@@ -132,13 +135,3 @@ class State:
                 f"{', '.join(other)}; give another file, or delete it to begin anew."
             )
         return batches
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole, before or after, at any moment."""
-    beside = path.with_name(f"{path.name}.tmp")
-    with beside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
