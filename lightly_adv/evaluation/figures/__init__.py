@@ -2,6 +2,9 @@
 
 from lightly_adv.evaluation.figures.canvas import save as save
 from lightly_adv.evaluation.figures.canvas import to_png as to_png
+from lightly_adv.evaluation.figures.corruptions import (
+    corruption_map as corruption_map,
+)
 from lightly_adv.evaluation.figures.curves import robustness_curves as robustness_curves
 from lightly_adv.evaluation.figures.maps import transfer_maps as transfer_maps
 from lightly_adv.evaluation.figures.pictures import picture_grid as picture_grid

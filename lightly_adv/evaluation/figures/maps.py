@@ -28,15 +28,17 @@ GAP = 0.25
 CLEAN = "clean pictures"
 
 
-class _Colors(NamedTuple):
+class Colors(NamedTuple):
+    """How numbers become colours and text."""
+
     name: str
     low: float
     high: float
     number: str
 
 
-_ACCURACY = _Colors("Blues", 0, 130, "{:.1f}")
-_COSINE = _Colors("PuOr_r", -1.6, 1.6, "{:.2f}")
+ACCURACY = Colors("Blues", 0, 130, "{:.1f}")
+_COSINE = Colors("PuOr_r", -1.6, 1.6, "{:.2f}")
 
 
 def transfer_maps(
@@ -84,13 +86,13 @@ def transfer_maps(
         return figure.add_axes((left / width, 0.0, *size))
 
     left = axes(margins[0], count + 1 + GAP)
-    _draw(left, [clean_accuracy], [CLEAN], _ACCURACY, top=0.0)
-    _draw(left, accuracy, names, _ACCURACY, top=1 + GAP)
+    draw_cells(left, [clean_accuracy], [CLEAN], ACCURACY, top=0.0)
+    draw_cells(left, accuracy, names, ACCURACY, top=1 + GAP)
     _finish(left, names, "accuracy (%) of")
     middle = (-margins[0] / CELL, 1 + GAP + count / 2)
     left.text(*middle, "perturbed for", rotation=90, va="center", fontsize=10)
     right = axes(sum(margins) + CELL * count, count)
-    _draw(right, cosine, names, _COSINE, top=0.0)
+    draw_cells(right, cosine, names, _COSINE, top=0.0)
     _finish(right, names, "cosine of perturbations")
     if title:
         figure.text(0, 1, title, va="top", fontsize=11)
@@ -107,20 +109,29 @@ def _check(count: int, *matrices: Sequence[Sequence[float]]) -> None:
             )
 
 
-def _draw(
+def draw_cells(
     axes: Axes,
     matrix: Sequence[Sequence[float]],
     names: Sequence[str],
-    colors: _Colors,
+    colors: Colors,
     *,
     top: float,
+    left: float = 0.0,
 ) -> None:
-    """Draw the cells of some rows, with their numbers and the names to the left."""
+    """Draw the cells of some rows, with their numbers and the names to the left.
+
+    Args:
+        axes: Axes that measure in cells.
+        matrix: The numbers.
+        names: One for each row.
+        colors: How numbers become colours and text.
+        top: Where the first row begins.
+        left: Where the first column begins.
+    """
     count = len(matrix[0])
-    edges = [top + row for row in range(len(matrix) + 1)]
     cells = axes.pcolormesh(
-        range(count + 1),
-        edges,
+        [left + column for column in range(count + 1)],
+        [top + row for row in range(len(matrix) + 1)],
         matrix,
         cmap=colors.name,
         vmin=colors.low,
@@ -130,12 +141,12 @@ def _draw(
     )
     for row, values in enumerate(matrix):
         middle = top + row + 0.5
-        axes.text(-0.12, middle, names[row], ha="right", va="center", fontsize=9)
+        axes.text(left - 0.12, middle, names[row], ha="right", va="center", fontsize=9)
         for column, value in enumerate(values):
             red, green, blue, _ = cells.to_rgba(np.array(value))
             dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
             axes.text(
-                column + 0.5,
+                left + column + 0.5,
                 middle,
                 colors.number.format(value),
                 ha="center",

@@ -1,0 +1,138 @@
+"""Digital: what cameras and programs do to pictures."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
+
+from lightly_adv.evaluation.corruptions import filters
+from lightly_adv.evaluation.corruptions.draws import Draws
+
+
+def contrast(images: Tensor, draws: Draws, kept: float) -> Tensor:
+    """Draw all values towards the mean of their channel."""
+    del draws
+    mean = images.mean(dim=(2, 3), keepdim=True)
+    return mean + kept * (images - mean)
+
+
+def brightness(images: Tensor, draws: Draws, more: float) -> Tensor:
+    """Raise the value of each pixel, with its hue and its saturation as they are."""
+    del draws
+    value = images.amax(dim=1, keepdim=True)
+    raised = (value + more).clamp(max=1)
+    return torch.where(value > 0, images * (raised / value), raised)
+
+
+def saturate(images: Tensor, draws: Draws, factor: float, more: float) -> Tensor:
+    """Change the saturation of each pixel, with its hue and its value as they are.
+
+    A gray pixel has no hue; it counts as red, as is the custom.
+
+    Raises:
+        ValueError: If the pictures have one channel.
+    """
+    del draws
+    if images.shape[1] != 3:
+        raise ValueError(
+            "the pictures have 1 channel, and no saturation to change; leave "
+            "'saturate' out, or give pictures with red, green and blue."
+        )
+    value = images.amax(dim=1, keepdim=True)
+    range_ = value - images.amin(dim=1, keepdim=True)
+    red = torch.tensor([0.0, 1.0, 1.0]).to(images).view(1, 3, 1, 1)
+    away = torch.where(range_ > 0, (value - images) / range_, red)
+    saturation = torch.where(value > 0, range_ / value, 0.0)
+    return value * (1 - away * (factor * saturation + more).clamp(0, 1))
+
+
+def jpeg(images: Tensor, draws: Draws, quality: int) -> Tensor:
+    """Compress as JPEG, and decompress."""
+    del draws
+    bytes_ = list((255 * images).round().to(torch.uint8).cpu())
+    encoded = encode_jpeg(bytes_, quality=quality)
+    found = [decode_jpeg(each, mode=ImageReadMode.UNCHANGED) for each in encoded]
+    return torch.stack(found).to(images) / 255
+
+
+def pixelate(images: Tensor, draws: Draws, share: float) -> Tensor:
+    """Shrink each side to a share of its length, and enlarge it again in blocks."""
+    del draws
+    return _blocks(_blocks(images, share, dim=2), share, dim=3)
+
+
+def elastic(
+    images: Tensor, draws: Draws, strength: float, smoothness: float, jitter: float
+) -> Tensor:
+    """Shear the picture, and displace its pixels along smooth waves.
+
+    All lengths are shares of the shorter side. What comes from outside is mirrored.
+
+    Args:
+        images: Pictures of shape (B, C, H, W).
+        draws: How to shear, and the waves.
+        strength: Largest displacement, before it is smoothed.
+        smoothness: Standard deviation of the smoothing.
+        jitter: How far three points of the picture go at most, in each direction.
+    """
+    height, width = images.shape[2:]
+    side = min(height, width)
+    shear = _shear(draws.uniform(-1, 1, 3, 2), jitter * side, height, width)
+    # Smoothing over more pixels leaves less of the waves; that is made up for.
+    waves = (
+        strength * side * (side / filters.SIDE) * draws.uniform(-1, 1, 2, height, width)
+    )
+    right, down = filters.gaussian_blur(waves, smoothness * side).double().unbind(1)
+    x = torch.arange(width) + right
+    y = torch.arange(height).view(-1, 1) + down
+    points = torch.stack([x, y, torch.ones_like(x)], dim=-1)
+    x, y = torch.einsum("bhwk,bkc->bchw", points, shear).unbind(1)
+    ends = max(width - 1, 1), max(height - 1, 1)
+    grid = torch.stack([2 * x / ends[0] - 1, 2 * y / ends[1] - 1], dim=-1)
+    bent: Tensor = F.grid_sample(
+        images, grid.to(images), padding_mode="reflection", align_corners=True
+    )
+    return bent
+
+
+def _shear(drawn: Tensor, jitter: float, height: int, width: int) -> Tensor:
+    """Return matrices (B, 3, 2) that bring (x, y, 1) of the result to (x, y).
+
+    Args:
+        drawn: Numbers in [-1, 1] of shape (B, 3, 2).
+        jitter: What they are multiplied with.
+        height: Height of the pictures.
+        width: Width of the pictures.
+    """
+    x, y, third = width // 2, height // 2, max(min(height, width) // 3, 1)
+    corners = [[x + third, y + third], [x + third, y - third], [x - third, y - third]]
+    start = torch.tensor(corners, dtype=torch.float64)
+    end = start + jitter * drawn.double()
+    end = torch.cat([end, torch.ones(len(end), 3, 1, dtype=torch.float64)], dim=2)
+    solved: Tensor = torch.linalg.solve(end, start.expand(len(end), 3, 2))
+    return solved
+
+
+def _blocks(images: Tensor, share: float, *, dim: int) -> Tensor:
+    """Shrink one side by means over pixels, as PIL does with BOX, and enlarge it."""
+    length = images.shape[dim]
+    short = max(int(length * share), 1)
+    step = length / short
+    blocks = []
+    for block in range(short):
+        # A pixel belongs to where its centre lies.
+        first = math.floor(block * step + 0.5)
+        last = math.floor((block + 1) * step + 0.5)
+        part = images.narrow(dim, first, last - first)
+        blocks.append(part.mean(dim=dim, keepdim=True))
+    return torch.cat(blocks, dim=dim).index_select(dim, _places(length, short, images))
+
+
+def _places(length: int, short: int, like: Tensor) -> Tensor:
+    """Return for each pixel of the long side which block of the short one it shows."""
+    places = [int((pixel + 0.5) * short / length) for pixel in range(length)]
+    return torch.tensor(places, device=like.device)

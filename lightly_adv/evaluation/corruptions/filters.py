@@ -1,0 +1,152 @@
+"""What several corruptions do to a picture: blur, zoom, drag.
+
+All of it is sums of shifted pictures, weighted, and not a convolution of torch: that
+rounds in another way when the batch has another size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the brightness of a picture."""
+
+SIDE = 32
+"""Side of the pictures that the published constants are for."""
+
+NEGLIGIBLE = 1e-5
+"""Weights in a blur that are left out, as a share of the largest."""
+
+
+def scale(images: Tensor) -> float:
+    """Return what lengths in pixels are multiplied with, for pictures (B, C, H, W).
+
+    It is 1 for pictures of 32 x 32 and for smaller ones, where a length of a fraction
+    of a pixel would leave nothing to see.
+
+    Examples:
+        >>> scale(torch.zeros(1, 3, 224, 300)), scale(torch.zeros(1, 3, 8, 8))
+        (7.0, 1.0)
+    """
+    return max(1.0, min(images.shape[2:]) / SIDE)
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the brightness of pictures, of shape (B, 1, H, W)."""
+    if images.shape[1] == 1:
+        return images
+    parts = (w * images[:, k : k + 1] for k, w in enumerate(LUMA))
+    return sum(parts, torch.zeros_like(images[:, :1]))
+
+
+def tint(color: tuple[float, float, float], images: Tensor) -> Tensor:
+    """Return a colour, shaped for pictures; for gray ones its brightness."""
+    shaped = torch.tensor(color).to(images).view(1, 3, 1, 1)
+    return shaped if images.shape[1] == 3 else luma(shaped)
+
+
+def gaussian_blur(images: Tensor, std: float, *, reach: int | None = None) -> Tensor:
+    """Blur pictures of shape (B, C, H, W); edges are repeated.
+
+    Args:
+        images: The pictures.
+        std: Standard deviation, in pixels.
+        reach: Where the kernel ends; None stands for four standard deviations.
+    """
+    reach = int(4 * std + 0.5) if reach is None else reach
+    if not reach:
+        return images
+    weights = [math.exp(-0.5 * (k / std) ** 2) for k in range(-reach, reach + 1)]
+    across = [((0, k - reach), weight) for k, weight in enumerate(weights)]
+    down = [((k - reach, 0), weight) for k, weight in enumerate(weights)]
+    return shifted_mean(shifted_mean(images, across), down)
+
+
+def shifted_mean(
+    images: Tensor, taps: Iterable[tuple[tuple[int, int], float]]
+) -> Tensor:
+    """Return the weighted mean of shifted pictures; edges are repeated.
+
+    Args:
+        images: Pictures of shape (B, C, H, W).
+        taps: Where to look from each pixel, down and to the right, and the weight of
+            what is there.
+    """
+    height, width = images.shape[2:]
+    known = list(taps)
+    total = sum(weight for _, weight in known)
+    rows = max(abs(down) for (down, _), _ in known)
+    columns = max(abs(right) for (_, right), _ in known)
+    padded = F.pad(images, (columns, columns, rows, rows), mode="replicate")
+    mean = torch.zeros_like(images)
+    for (down, right), weight in known:
+        top, left = rows + down, columns + right
+        part = padded[:, :, top : top + height, left : left + width]
+        mean.add_(part, alpha=weight / total)
+    return mean
+
+
+def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Take every pixel from elsewhere in its picture, or from the edge.
+
+    Args:
+        images: Pictures of shape (B, C, H, W).
+        down: How far below to look, whole numbers that broadcast to (B, H, W).
+        right: How far to the right.
+    """
+    batch, channels, height, width = images.shape
+    rows = torch.arange(height).view(-1, 1) + down
+    columns = torch.arange(width) + right
+    index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    flat = index.expand(batch, height, width).flatten(1)[:, None].to(images.device)
+    found = images.flatten(2).gather(2, flat.expand(-1, channels, -1))
+    return found.view_as(images)
+
+
+def motion_blur(images: Tensor, angle: Tensor, *, radius: float, std: float) -> Tensor:
+    """Drag pictures along a line, as the motion blur of ImageMagick does.
+
+    A pixel becomes a weighted mean of those that lie from it in the direction of
+    `angle`, with the weights of one half of a Gaussian.
+
+    Args:
+        images: Pictures of shape (B, C, H, W).
+        angle: In degrees, clockwise from the right, of shape (B,).
+        radius: Length of the line is 2 * radius, in pixels.
+        std: Standard deviation of the Gaussian, in pixels.
+    """
+    weights = [
+        math.exp(-0.5 * (k / std) ** 2) for k in range(2 * math.ceil(radius) + 1)
+    ]
+    weights = [weight for weight in weights if weight > NEGLIGIBLE]
+    along = torch.deg2rad(angle.double()).view(-1, 1, 1)
+    blurred = torch.zeros_like(images)
+    for k, weight in enumerate(weights):
+        down = torch.ceil(k * along.sin() - 0.5).long()
+        right = torch.ceil(k * along.cos() - 0.5).long()
+        blurred.add_(moved(images, down, right), alpha=weight / sum(weights))
+    return blurred
+
+
+def zoom(images: Tensor, factor: float) -> Tensor:
+    """Enlarge the middle of pictures (B, C, H, W), which keep their size.
+
+    Args:
+        images: The pictures.
+        factor: How much larger, from 1.
+    """
+    height, width = images.shape[2:]
+    part = _middle(images, math.ceil(height / factor), math.ceil(width / factor))
+    size = [round(side * factor) for side in part.shape[2:]]
+    large = F.interpolate(part, size=size, mode="bilinear", align_corners=True)
+    return _middle(large, height, width)
+
+
+def _middle(images: Tensor, height: int, width: int) -> Tensor:
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    return images[:, :, top : top + height, left : left + width]

@@ -1,0 +1,30 @@
+"""Noise: every value of a picture is changed on its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightly_adv.evaluation.corruptions.draws import Draws
+
+
+def gaussian(images: Tensor, draws: Draws, std: float) -> Tensor:
+    """Add normal noise, as of a sensor in little light."""
+    return images + std * draws.normal(*images.shape[1:]).to(images)
+
+
+def shot(images: Tensor, draws: Draws, photons: float) -> Tensor:
+    """Count photons, of which white has as many on average."""
+    return draws.poisson(images * photons).to(images) / photons
+
+
+def impulse(images: Tensor, draws: Draws, share: float) -> Tensor:
+    """Set a share of the values to 0 or 1, either with the same probability."""
+    drawn = draws.uniform(0, 1, *images.shape[1:]).to(images)
+    salted = torch.where(drawn > 1 - share / 2, 1.0, images)
+    return torch.where(drawn < share / 2, 0.0, salted)
+
+
+def speckle(images: Tensor, draws: Draws, std: float) -> Tensor:
+    """Add normal noise in proportion to the value."""
+    return images + std * images * draws.normal(*images.shape[1:]).to(images)
