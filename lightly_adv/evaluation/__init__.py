@@ -3,6 +3,8 @@
 from lightly_adv.evaluation import suites
 from lightly_adv.evaluation.differences import PairedDifference as PairedDifference
 from lightly_adv.evaluation.differences import paired_difference as paired_difference
+from lightly_adv.evaluation.encoders import EncoderReport as EncoderReport
+from lightly_adv.evaluation.encoders import evaluate_encoder as evaluate_encoder
 from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robustness
 from lightly_adv.evaluation.evaluate import robust_curve as robust_curve
 from lightly_adv.evaluation.report import RobustnessReport as RobustnessReport

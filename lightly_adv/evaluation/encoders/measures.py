@@ -19,6 +19,9 @@ from lightly_adv.evaluation.encoders.distances import Distance
 Pairs: TypeAlias = Literal["random", "nearest"]
 """Which pictures are paired: any two, or such that are near each other."""
 
+_ROUNDING = 1e-12
+"""Equal embeddings are not nearer to each other than to themselves."""
+
 
 def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") -> Tensor:
     """Return for every picture how many others its attacked embedding is nearer to.
@@ -45,7 +48,7 @@ def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") ->
     found = []
     for rows, far in distances.table(attacked, clean, distance):
         own = far.gather(1, rows[:, None])
-        found.append((far < own).sum(dim=1))
+        found.append((far < own - _ROUNDING).sum(dim=1))
     return torch.cat(found) / (len(clean) - 1)
 
 
@@ -78,7 +81,7 @@ def relative_quantile(
     found = []
     for rows, far in distances.table(clean, clean, distance):
         far.scatter_(1, rows[:, None], torch.inf)  # a picture is not another one
-        found.append((far < drift[rows, None]).sum(dim=1))
+        found.append((far < drift[rows, None] - _ROUNDING).sum(dim=1))
     return torch.cat(found) / (len(clean) - 1)
 
 
