@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
     "finetune": "Turn a backbone into a classifier, standard or robust.",
     "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
+    "unforeseen": "Measure accuracy under attacks of ten other kinds.",
     "transfer": "Measure whom perturbations made for one task or classifier mislead.",
     "doctor": "Examine a module before it is trained against attacks.",
     "demo": "Compare three ways to a robust classifier, in a few minutes on a CPU.",
@@ -39,6 +40,7 @@ examples:
   lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \\
     --model.checkpoint runs/pretrain/backbone.safetensors
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
+  lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --max_samples 1000
   lightly-adv transfer runs/{{rotation,jigsaw}}/checkpoints/last.ckpt
   lightly-adv doctor train.py
 
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given[0] if given else "--help"
     if command in ("-h", "--help", "help"):
-        lines = (f"  {name:10}{text}" for name, text in COMMANDS.items())
+        lines = (f"  {name:13}{text}" for name, text in COMMANDS.items())
         console.say(USAGE.format(commands="\n".join(lines)))
     elif command == "--version":
         console.say(f"lightly-adv {__version__}")

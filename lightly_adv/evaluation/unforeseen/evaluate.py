@@ -106,7 +106,8 @@ def evaluate_unforeseen(
             state=kept,
         )
         found = run.over(_of_size(size, itertools.chain([first], loaded)), bar)
-    return _report(found, chosen, size, steps=steps, seed=seed)
+    facts = {"steps": steps, "seed": seed, "data_digest": run.data_digest}
+    return _report(found, chosen, size, **facts)
 
 
 def attack_pictures(
@@ -195,9 +196,7 @@ def _report(
     found: Sequence[Verdict],
     attacks: Sequence[UnforeseenAttack],
     size: tuple[int, int],
-    *,
-    steps: int,
-    seed: int,
+    **facts: Any,
 ) -> UnforeseenReport:
     """Put the batches together."""
 
@@ -216,8 +215,7 @@ def _report(
         flags=flags,
         image_size=size,
         num_classes=found[0].classes,
-        steps=steps,
-        seed=seed,
+        **facts,
     )
     probabilities = all(verdict.probabilities for verdict in found)
     report.warnings.extend(doubts.warnings(report, probabilities=probabilities))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightly_adv.evaluation import labels, report
+from lightly_adv.evaluation import intervals, labels, report
 from lightly_adv.evaluation.unforeseen import panels
 from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack
 
@@ -37,6 +37,7 @@ class UnforeseenReport:
         steps: Number of steps of every attack.
         seed: Seed of starts and targets.
         warnings: What casts doubt on the numbers.
+        data_digest: Digest of all pictures and labels, however they are batched.
 
     Examples:
         >>> import torch
@@ -68,6 +69,7 @@ class UnforeseenReport:
     steps: int
     seed: int = 0
     warnings: list[str] = field(default_factory=list)
+    data_digest: str = ""
 
     @property
     def num_samples(self) -> int:
@@ -174,6 +176,7 @@ class UnforeseenReport:
             "attacks": {
                 attack.name: self._described(attack) for attack in self.attacks
             },
+            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
             "steps": self.steps,
             "seed": self.seed,
             "image_size": list(self.image_size),
@@ -217,6 +220,10 @@ class UnforeseenReport:
             "eps_text": [labels.fraction(value) for value in attack.eps],
             "unit": attack.unit,
             "accuracies": list(self._of(attack)),
+            "intervals": [
+                list(intervals.wilson(int(row.sum()), len(row)))
+                for row in self.flags[attack.name]
+            ],
             "ata": None if attack.ata is None else list(attack.ata),
             "uar": self.uar.get(attack.name),
             "source": attack.source,

@@ -34,7 +34,12 @@ class Snowfall:
     """Intensities in [0, 1], of shape (B, layers, rows, columns), within the budget."""
 
     def ascend(self, z: Tensor, grad: Tensor, *, step: int, steps: int) -> Tensor:
-        """Take a step along the sign of the gradient; thin out what is too much."""
+        """Take a step along the sign of the gradient; thin out what is too much.
+
+        A flake that reaches zero stays there, as the fourth power has no gradient at
+        zero; no flake starts there. That is wanted: flakes that do not help leave the
+        budget to those that do. With a floor above zero the attack is weaker.
+        """
         del step
         # Half of the width of the box takes the place of eps.
         return self.thin((z + 0.5 / math.sqrt(steps) * grad.sign()).clamp(0, 1))

@@ -15,6 +15,7 @@ from lightly_adv.evaluation.unforeseen import (
     elastic,
     fog,
     jpeg,
+    snow,
 )
 from lightly_adv.evaluation.unforeseen.spaces import FrankWolfe
 
@@ -159,3 +160,16 @@ def test_clouds_without_noise_after_the_first_octave_are_means() -> None:
     assert cloud[2, 2] == 1
     assert cloud[0, 0] == 0
     torch.testing.assert_close(cloud, cloud.T)
+
+
+def test_flakes_start_above_zero_and_stay_there_once_they_are_out() -> None:
+    images, weights = pictures(), torch.randn(4, 3, 32, 32, generator=generator(2))
+    scene = ATTACKS["snow"].setting(images, 0.5, generator())
+    assert scene.start.min() > 0
+    assert (scene.start.mean(dim=(2, 3)) <= snow.BUDGET + 1e-6).all()
+    z = scene.start.clone()
+    z[:, 0] = 0
+    z.requires_grad_()
+    (grad,) = torch.autograd.grad((weights * scene.render(z)).sum(), z)
+    assert (grad[:, 0] == 0).all()
+    assert (grad[:, 1:] != 0).float().mean() > 0.9
