@@ -96,21 +96,26 @@ def evaluate_robustness(
     plan = Plan(
         model, threat_model, suite, checks, surrogate, where, seed, progress=progress
     )
-    found, others = plan.carry_out(loader, state)
+    outcome = plan.carry_out(loader, state)
+    found = outcome.verdicts
     softmax = probabilities(all(verdict.probabilities for verdict in found))
+    checked = [softmax, *outcome.checks]
     return RobustnessReport(
         suite=suite.name,
         threat_model=threat_model,
-        flags=verdicts.joined(found),
+        flags=verdicts.joined([verdict.flags for verdict in found]),
+        labels=torch.cat([verdict.labels for verdict in found]),
+        predictions=verdicts.joined([verdict.predictions for verdict in found]),
+        data_digest=outcome.data_digest,
         attacks=plan.settings,
         seed=seed,
-        warnings=warnings + inspection.warnings_of([softmax, *others]),
+        warnings=warnings + inspection.warnings_of(checked),
         notes=[
             note
             for attack in plan.attacks.values()
             for note in attack.notes(classes=found[0].classes)
         ],
-        checks=[softmax, *others],
+        checks=checked,
     )
 
 
@@ -163,6 +168,7 @@ def robust_curve(
             seed=seed,
             progress=progress,
             state=None if state is None else f"{os.fspath(state)}.{eps:.6g}",
+            checks=(),
         )
         for eps in eps_values
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from torch import distributed
 
 from lightly_adv.evaluation.verdicts import Verdict
+
+T = TypeVar("T")
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -52,3 +54,33 @@ def gather(
         )
     found = {index: verdict for each in every for index, verdict in each[0].items()}
     return [found[index] for index in sorted(found)]
+
+
+def by_the_first(work: Callable[[], T]) -> T:
+    """Do some work in the first process only; return its result in all of them.
+
+    Args:
+        work: What to do; the others wait for it.
+
+    Raises:
+        Exception: What the work raises, in the first process.
+        RuntimeError: In the others, if it has raised something.
+    """
+    rank, size = rank_and_size()
+    if size == 1:
+        return work()
+    found: list[Any] = [None, None]
+    raised: Exception | None = None
+    if rank == 0:
+        try:
+            found[0] = work()
+        except Exception as error:
+            raised = error  # the others have to be told: they wait for this one
+            found[1] = repr(error)
+    distributed.broadcast_object_list(found, src=0)
+    if raised is not None:
+        raise raised
+    if found[1] is not None:
+        raise RuntimeError(f"process 0 could not do the work of all: {found[1]}")
+    result: T = found[0]
+    return result

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation import files
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.verdicts import Verdict
 
 FORMAT = 2
@@ -103,10 +103,29 @@ class State:
                 name: each.tolist() for name, each in verdict.predictions.items()
             },
         }
+        self._write()
+
+    def find_checks(self, names: Sequence[str]) -> list[Check] | None:
+        """Return what these checks found, None where they have not been run.
+
+        Args:
+            names: Their names, in the order they are run.
+        """
+        if [each["name"] for each in self._checks] != list(names):
+            return None
+        return [Check(**each) for each in self._checks]
+
+    def add_checks(self, checks: Iterable[Check]) -> None:
+        """Write what the checks found."""
+        self._checks = [check.to_dict() for check in checks]
+        self._write()
+
+    def _write(self) -> None:
         content = {
             "format": FORMAT,
             "identity": self._identity,
             "batches": self._batches,
+            "checks": self._checks,
         }
         files.replace(self._path, json.dumps(content))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightly_adv.attacks import PGD, Attack
 from lightly_adv.evaluation import labels
+from lightly_adv.evaluation.checks import STANDARD, CheckFunction
 from lightly_adv.registry import Registry
 from lightly_adv.threat_model import ThreatModel
 
@@ -22,6 +23,8 @@ class Suite:
             them: the cheap ones first. Every attack must keep to the threat model.
         max_samples: Evaluate only that many pictures, the first ones. None stands for
             all of them.
+        checks: What to look at, on a few pictures, to tell whether the numbers can be
+            believed.
 
     Raises:
         ValueError: If `max_samples` is less than 1.
@@ -38,6 +41,7 @@ class Suite:
     name: str
     attacks: Callable[[ThreatModel], Mapping[str, Attack]]
     max_samples: int | None = None
+    checks: Sequence[CheckFunction] = STANDARD
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -155,7 +159,7 @@ def smoke(*, max_samples: int = 256) -> Suite:
         256
     """
     attacks = functools.partial(_pgd, steps=10, step_size=None, restarts=1)
-    return Suite("smoke", attacks, max_samples)
+    return Suite("smoke", attacks, max_samples, checks=())
 
 
 # A closure would do, but not survive being sent to another process.

@@ -49,6 +49,16 @@ class Verdict(NamedTuple):
         )
 
 
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return what there is about each batch in one tensor per name.
+
+    Examples:
+        >>> joined([{"clean": torch.tensor([3])}, {"clean": torch.tensor([5, 1])}])
+        {'clean': tensor([3, 5, 1])}
+    """
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 def unpack(batch: Any) -> tuple[Tensor, Tensor]:
     """Take pictures and labels from a batch, and leave file names behind.
 

@@ -1,3 +1,6 @@
 """Checks that tell whether a robust accuracy can be believed."""
 
 from lightly_adv.evaluation.checks.check import Check as Check
+from lightly_adv.evaluation.checks.inspection import STANDARD as STANDARD
+from lightly_adv.evaluation.checks.subject import CheckFunction as CheckFunction
+from lightly_adv.evaluation.checks.subject import Subject as Subject

@@ -1,0 +1,108 @@
+"""What a classifier said to the pictures while an attack ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from lightly_adv.attacks import Attack, ClassificationObjective
+from lightly_adv.types import Views
+
+
+class Trace(NamedTuple):
+    """One run of an attack on some pictures."""
+
+    losses: Tensor
+    """Cross-entropy at every evaluation, of shape (evaluations, B), float32, on the
+    CPU; NaN where a picture was not looked at."""
+
+    wrong: Tensor
+    """Where it was misclassified, bools of the same shape."""
+
+    def fallen(self, *, after: int = 0, until: int | None = None) -> Tensor:
+        """Return which pictures were first misclassified in a part of the run.
+
+        Args:
+            after: Pictures that fell in so many evaluations do not count.
+            until: Those that fell after so many, neither.
+        """
+        before = self.wrong[:after].any(dim=0)
+        return self.wrong[:until].any(dim=0) & ~before
+
+
+class Moment(NamedTuple):
+    """One evaluation."""
+
+    places: Tensor
+    losses: Tensor
+    wrong: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Recorder(ClassificationObjective):
+    """The cross-entropy of a classifier, which notes what it was at every evaluation.
+
+    Args:
+        places: Numbers of the pictures, of shape (B,).
+        moments: List that the evaluations are added to.
+    """
+
+    places: Tensor
+    moments: list[Moment]
+
+    def logits(self, views: Views) -> Tensor:
+        """Return the logits of the pictures, and note what they say."""
+        logits = super().logits(views)
+        said = logits.detach().float()
+        losses = functional.cross_entropy(said, self.labels, reduction="none")
+        wrong = said.argmax(dim=1) != self.labels
+        moment = Moment(self.places.cpu(), losses.cpu(), wrong.cpu())
+        self.moments.append(moment)
+        return logits
+
+
+def attacked(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    *,
+    generator: Generator,
+    batch_size: int,
+) -> Trace:
+    """Run an attack and return what the classifier said on the way.
+
+    Args:
+        model: Maps pictures to logits.
+        images: Pictures of shape (B, C, H, W), on the device of the model.
+        labels: The right classes, of shape (B,).
+        attack: The attack, with one restart.
+        generator: Source of its noise.
+        batch_size: How many pictures to attack at once.
+    """
+    runs = []
+    parts = zip(
+        torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
+    )
+    for part, right in parts:
+        places = torch.arange(len(part), device=part.device)
+        recorder = Recorder(model, right, places, [])
+        (perturbed,) = attack(recorder, [part], generator=generator)
+        recorder.logits([perturbed])  # PGD does not look at where it comes to an end
+        runs.append((recorder.moments, len(part)))
+    count = max((len(moments) for moments, _ in runs), default=0)
+    tables = [_table(moments, count, size) for moments, size in runs]
+    return Trace(*(torch.cat(each, dim=1) for each in zip(*tables, strict=True)))
+
+
+def _table(moments: list[Moment], count: int, size: int) -> tuple[Tensor, Tensor]:
+    losses = torch.full((count, size), torch.nan)
+    wrong = torch.zeros(count, size, dtype=torch.bool)
+    for row, moment in enumerate(moments):
+        losses[row, moment.places] = moment.losses
+        wrong[row, moment.places] = moment.wrong
+    return losses, wrong

@@ -1,0 +1,158 @@
+"""What an evaluation does, from the loader to verdicts and checks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from lightly_adv.attacks import Attack
+from lightly_adv.evaluation import batches, digests, processes, report, verdicts
+from lightly_adv.evaluation.checks import Check, CheckFunction, Subject, inspection
+from lightly_adv.evaluation.checks.sample import Sample
+from lightly_adv.evaluation.run import Run
+from lightly_adv.evaluation.state import State
+from lightly_adv.evaluation.suites import Suite
+from lightly_adv.evaluation.verdicts import Verdict
+from lightly_adv.threat_model import ThreatModel
+
+
+class Outcome(NamedTuple):
+    """What came of an evaluation."""
+
+    verdicts: list[Verdict]
+    """On all batches, in order, also on those of other processes."""
+
+    data_digest: str
+    """Digest of all pictures and labels."""
+
+    checks: list[Check]
+    """What the checks have found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One evaluation of one model; see `evaluate_robustness` for the arguments."""
+
+    model: nn.Module
+    threat_model: ThreatModel
+    suite: Suite
+    checks: Sequence[CheckFunction]
+    surrogate: nn.Module | None
+    device: torch.device
+    seed: int
+    progress: bool
+
+    @cached_property
+    def attacks(self) -> dict[str, Attack]:
+        """The attacks of the suite."""
+        return self.suite.create_attacks(self.threat_model)
+
+    @cached_property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The numbers that each attack runs with."""
+        return {name: report.describe(each) for name, each in self.attacks.items()}
+
+    def carry_out(
+        self, loader: Iterable[Any], state: str | os.PathLike[str] | None
+    ) -> Outcome:
+        """Return the verdicts on all batches, and what the checks have found."""
+        kept = self._state(state)
+        with ExitStack() as stack:
+            for model in (self.model, self.surrogate):
+                if model is not None:
+                    undisturbed = verdicts.undisturbed(
+                        model, device=self.device, seed=self.seed
+                    )
+                    stack.enter_context(undisturbed)
+            run = Run(
+                self.model, self.attacks, device=self.device, seed=self.seed, state=kept
+            )
+            sample, limit = Sample(), self.suite.max_samples
+            total = batches.count(loader, limit)
+            bar = self._bar(total=total, unit="pictures", desc="attacked")
+            found = run.over(sample.of(_pictures(loader, limit)), bar)
+            return Outcome(found, run.data_digest, self._checked(sample, found, kept))
+
+    def _checked(
+        self, sample: Sample, found: Sequence[Verdict], kept: State | None
+    ) -> list[Check]:
+        """Return what the checks find on the sample, in this process or another."""
+        names = [inspection.name_of(check) for check in self.checks]
+
+        def look() -> list[Check]:
+            known = kept.find_checks(names) if kept is not None else None
+            if known is not None:
+                return known
+            subject = self._subject(
+                sample, verdicts.joined([each.flags for each in found])
+            )
+            bar = self._bar(total=len(names), unit="checks", desc="checked")
+            done = inspection.inspect(subject, self.checks, bar)
+            if kept is not None:
+                kept.add_checks(done)
+            return done
+
+        return processes.by_the_first(look) if names else []
+
+    def _subject(self, sample: Sample, flags: Mapping[str, Tensor]) -> Subject:
+        images, labels = (each.to(self.device) for each in sample.pictures())
+        worst = list(flags.values())[-1]
+        right, standing = (
+            flag[sample.places].to(self.device) for flag in (flags["clean"], worst)
+        )
+        return Subject(
+            model=self.model,
+            images=images,
+            labels=labels,
+            right=right,
+            standing=standing,
+            threat_model=self.threat_model,
+            attacks=self.attacks,
+            seed=self.seed,
+            batch_size=sample.batch_size,
+            surrogate=self.surrogate,
+        )
+
+    def _state(self, path: str | os.PathLike[str] | None) -> State | None:
+        """Return the state of this evaluation in this process, if it is to be kept."""
+        if path is None:
+            return None
+        rank, size = processes.rank_and_size()
+        identity = {
+            "model": digests.of_model(self.model),
+            "suite": self.suite.name,
+            "attacks": self.settings,
+            "threat model": report.describe_threat_model(self.threat_model),
+            "seed": self.seed,
+        }
+        if self.surrogate is not None:
+            identity["surrogate"] = digests.of_model(self.surrogate)
+        return State(Path(f"{path}.{rank}" if size > 1 else path), identity)
+
+    def _bar(self, **options: Any) -> tqdm[Any]:
+        shown = self.progress and processes.rank_and_size()[0] == 0
+        return tqdm(disable=not shown, **options)
+
+
+def _pictures(
+    loader: Iterable[Any], limit: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pictures and labels, no more than `limit` of them."""
+    left = limit
+    for batch in loader:
+        images, labels = (each[:left] for each in verdicts.unpack(batch))
+        if len(images):
+            yield images, labels
+        if left is not None:
+            left -= len(images)
+            if left == 0:
+                return
