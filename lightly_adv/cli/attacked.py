@@ -162,7 +162,7 @@ def _classes_of(dataset: Any) -> Tensor | None:
 def _own_threat_model(cli: TrainingCLI) -> ThreatModel:
     if isinstance(cli, FinetuneCLI):
         return cli.threat_model
-    attack = cli.model.attack
+    attack = getattr(cli.model, "attack", None)  # a module of one's own may have none
     own: ThreatModel = attack.threat_model if attack else ThreatModel()
     return own
 

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     if (out / "transfer.json").exists():
         raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
     attacked.check_once(options.checkpoints)
-    runs = {path: _restore(path, others) for path in options.checkpoints}
+    runs = {path: restore(path, others) for path in options.checkpoints}
     models = _models(runs)
     threat_model = attacked.threat_model(
         runs.values(), norm=options.norm, eps=options.eps
@@ -66,8 +66,17 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _restore(checkpoint: Path, others: Sequence[str]) -> TrainingCLI:
-    """Return network, weights and data of the run that a checkpoint lies in."""
+def restore(checkpoint: Path, others: Sequence[str]) -> TrainingCLI:
+    """Return network, weights and data of the run that a checkpoint lies in.
+
+    Args:
+        checkpoint: A checkpoint of pre-training or fine-tuning, in the folder of its
+            run.
+        others: Further options of that run, which change the data.
+
+    Raises:
+        FileNotFoundError: If it does not lie in the folder of a run.
+    """
     folder = RunFolder.of_checkpoint(checkpoint)
     facts = json.loads((folder.path / "run.json").read_text())
     if facts["command"][1] == "finetune":

@@ -1,0 +1,186 @@
+"""`lightly-adv encoder`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytorch_lightning as pl
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightly_adv.cli import attacked, console, transfer
+from lightly_adv.cli.run_folder import write_json
+from lightly_adv.data import splits
+from lightly_adv.data.pictures import PictureDataset
+from lightly_adv.evaluation import EncoderReport, evaluate_encoder, labels
+from lightly_adv.evaluation.encoders.distances import Distance
+from lightly_adv.evaluation.encoders.measures import Pairs
+from lightly_adv.methods import PretextEnsembleModule, PretextModule
+
+EXAMPLES = """\
+The encoder is the backbone of a pre-trained or a fine-tuned checkpoint, the data are
+those of its run; options of the data change them. Test pictures are attacked, and
+training pictures, as they are without augmentation, vote as nearest neighbours. Nothing
+is trained.
+
+examples:
+  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
+  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --max_samples 500 \\
+    --max_bank 5000 --steps 50
+  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --pairs nearest \\
+    --data ImageFolderDataModule --data.root OTHER_PICTURES
+"""
+
+MEANINGS = {
+    "val_knn_top1": "% right by the vote of nearest neighbours",
+    "val_robust_knn_top1": "% right without and under every attack",
+    "val_impersonation_rate": "% taken for the class of another picture",
+    "val_cosine_drift": "mean cosine distance from the clean embedding",
+    "val_cosine_drift_q10": "its 10 % quantile",
+    "val_cosine_drift_q50": "its median",
+    "val_cosine_drift_q90": "its 90 % quantile",
+    "val_relative_quantile": "% of other pictures nearer than the attacked one",
+    "val_breakaway_risk": "% of other pictures that the attacked one is nearer to",
+    "val_nearest_neighbor_top1": "% still nearest to themselves",
+    "val_overlap_risk": "% overtaken by another picture",
+}
+"""What the numbers mean, in a few words."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure how robust an encoder is; return the exit code."""
+    options, others = _parser().parse_known_args(arguments)
+    checkpoint: Path = options.checkpoint
+    cli = transfer.restore(checkpoint, others)
+    threat_model = attacked.threat_model([cli], norm=options.norm, eps=options.eps)
+    name = f"{checkpoint.stem}, {labels.ball(threat_model)}"
+    out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another file with --out.")
+    loader, order = attacked.test_pictures(cli.datamodule)
+    report = evaluate_encoder(
+        encoder_of(cli.model),
+        loader,
+        threat_model,
+        bank=_bank(cli.datamodule),
+        steps=options.steps,
+        restarts=options.restarts,
+        distance=options.distance,
+        pairs=options.pairs,
+        k=options.knn_k,
+        temperature=options.knn_t,
+        max_samples=options.max_samples,
+        max_bank=options.max_bank,
+        device=cli.trainer.strategy.root_device,
+        seed=options.seed,
+        progress=sys.stderr.isatty(),
+    )
+    console.say(f"{_text(report)}\n{report.label}")
+    content = json.loads(report.to_json(name=checkpoint.stem))
+    facts = {"order": order, "checkpoint": str(checkpoint)}
+    write_json(out, {**content, **facts})
+    console.say(f"encoder: the report is in {out}")
+    return 0
+
+
+def encoder_of(model: pl.LightningModule) -> nn.Module:
+    """Return the backbone of a module, behind the normalisation that it uses.
+
+    Args:
+        model: A pretext module, a classifier, or any other module with a `backbone`.
+            If that has no `normalize`, its backbone is given plain pixels.
+
+    Raises:
+        ValueError: If there is no backbone.
+    """
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(
+            f"{type(model).__name__} has no module named backbone; give it one, or "
+            "call lightly_adv.evaluation.evaluate_encoder in Python."
+        )
+    owner: nn.Module = model
+    if isinstance(model, PretextModule):
+        owner = model.task
+    elif isinstance(model, PretextEnsembleModule):
+        owner = next(iter(model.ensemble.tasks.values()))
+    normalize = getattr(owner, "normalize", None)
+    if not isinstance(normalize, nn.Module):
+        normalize = nn.Identity()
+    return nn.Sequential(normalize, backbone)
+
+
+def _bank(data: pl.LightningDataModule) -> Iterable[Any]:
+    """Return training pictures, of all classes in turn, as they are.
+
+    Raises:
+        ValueError: If the data have another kind of training pictures.
+    """
+    data.setup("fit")
+    dataset = getattr(data, "train_dataset", None)
+    if not isinstance(dataset, PictureDataset):
+        raise ValueError(
+            f"{type(data).__name__} does not tell its training pictures apart from "
+            "their augmentation; use a data module of lightly_adv.data, or call "
+            "lightly_adv.evaluation.evaluate_encoder(..., bank=...) in Python."
+        )
+    loader = data.train_dataloader()
+    spread = splits.spread(dataset.labels)
+    plain = PictureDataset(dataset.pictures, dataset.indices[spread])
+    return DataLoader(
+        plain,
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+    )
+
+
+def _text(report: EncoderReport) -> str:
+    """Return one line for each number."""
+    rows = [
+        {"name": name, "value": _number(name, value), "meaning": MEANINGS[name]}
+        for name, value in report.metrics().items()
+    ]
+    width = max(len(row["value"]) for row in rows)
+    return "\n".join(
+        f"{row['name']:26}{row['value']:>{width}}  {row['meaning']}" for row in rows
+    )
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if "drift" in name else f"{value:.1f}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = attacked.parser(
+        "encoder",
+        "Measure how robust the embeddings of a pre-trained network are.",
+        EXAMPLES,
+    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="<run>/checkpoints/<name>.ckpt")
+    attacked.add_options(parser, seed="noise and pairs")
+    add("--max_bank", type=int, help="use only that many training pictures")
+    add("--steps", type=int, default=20, help="steps of each attack; default: 20")
+    add("--restarts", type=int, default=1, help="how often to run each; default: 1")
+    add("--knn_k", type=int, default=200, help="neighbours that vote; default: 200")
+    add("--knn_t", type=float, default=0.1, help="temperature; default: 0.1")
+    distances, pairs = get_args(Distance), get_args(Pairs)
+    add("--distance", choices=distances, default="cosine", help="what is raised")
+    add("--pairs", choices=pairs, default="random", help="who is led towards whom")
+    add(
+        "--out", type=Path, help="JSON file to write; default: in the folder of the run"
+    )
+    return parser
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.]+", "-", f"encoder {text}").strip("-")
