@@ -107,7 +107,7 @@ def test_too_few_to_vote(
 def test_the_normalisation_is_that_of_the_module() -> None:
     images = torch.rand(2, 3, 8, 8)
     normalize: Any = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
-    backbone = create_backbone("resnet8_tiny").eval()
+    backbone = create_backbone("resnet8_tiny")
     pretext = PretextModule(
         "rotation", backbone=backbone, task_options={"normalize": normalize}
     )
@@ -116,7 +116,7 @@ def test_the_normalisation_is_that_of_the_module() -> None:
     ensemble = PretextEnsembleModule(tasks, backbone=backbone, options=options)
     modules = [pretext, ensemble, RobustClassifier(backbone, normalize=normalize)]
     with torch.no_grad():
-        expected = backbone((images - 0.5) / 0.2)
+        expected = backbone.eval()((images - 0.5) / 0.2)
         for module in modules:
             found = command.encoder_of(module.eval())(images)
             assert found.allclose(expected, atol=1e-5)
