@@ -81,7 +81,7 @@ def _check(images: Tensor) -> None:
             f"the pictures have shape {tuple(images.shape)}; expected (B, C, H, W) "
             "with one picture or more, and 1 or 3 channels."
         )
-    low, high = (float(value) for value in images.aminmax())
+    low, high = (float(value) for value in images.detach().aminmax())
     if not (low >= 0 and high <= 1):  # NaN, too
         raise ValueError(
             f"the pictures hold values from {low:.4g} to {high:.4g}; expected [0, 1]. "

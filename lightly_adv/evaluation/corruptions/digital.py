@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from lightly_adv.evaluation.corruptions import filters
 from lightly_adv.evaluation.corruptions.draws import Draws
@@ -51,17 +53,22 @@ def saturate(images: Tensor, draws: Draws, factor: float, more: float) -> Tensor
 
 
 def jpeg(images: Tensor, draws: Draws, quality: int) -> Tensor:
-    """Compress as JPEG, and decompress."""
+    """Compress as JPEG, and decompress; one picture after the other."""
     del draws
-    bytes_ = list((255 * images).round().to(torch.uint8).cpu())
-    encoded = encode_jpeg(bytes_, quality=quality)
-    found = [decode_jpeg(each, mode=ImageReadMode.UNCHANGED) for each in encoded]
+    values = (255 * images).round().to(torch.uint8).cpu()
+    found = [_compressed(picture, quality) for picture in values]
     return torch.stack(found).to(images) / 255
 
 
 def pixelate(images: Tensor, draws: Draws, share: float) -> Tensor:
-    """Shrink each side to a share of its length, and enlarge it again in blocks."""
+    """Shrink each side to a share of its length, and enlarge it again in blocks.
+
+    Blocks are 1 / share pixels long. In pictures larger than 32 x 32, what they are
+    longer than one pixel grows with the picture, which at 224 comes close to what was
+    published for ImageNet-C.
+    """
     del draws
+    share = 1 / (1 + (1 / share - 1) * filters.scale(images))
     return _blocks(_blocks(images, share, dim=2), share, dim=3)
 
 
@@ -99,6 +106,18 @@ def elastic(
     return bent
 
 
+def _compressed(picture: Tensor, quality: int) -> Tensor:
+    """Send a picture (C, H, W) of bytes through JPEG."""
+    channels, height, width = picture.shape
+    plain = picture.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(plain[:, :, 0] if channels == 1 else plain).save(
+        file, "JPEG", quality=quality
+    )
+    found = np.array(Image.open(file)).reshape(height, width, channels)
+    return torch.from_numpy(found).permute(2, 0, 1)
+
+
 def _shear(drawn: Tensor, jitter: float, height: int, width: int) -> Tensor:
     """Return matrices (B, 3, 2) that bring (x, y, 1) of the result to (x, y).
 
@@ -120,7 +139,7 @@ def _shear(drawn: Tensor, jitter: float, height: int, width: int) -> Tensor:
 def _blocks(images: Tensor, share: float, *, dim: int) -> Tensor:
     """Shrink one side by means over pixels, as PIL does with BOX, and enlarge it."""
     length = images.shape[dim]
-    short = max(int(length * share), 1)
+    short = max(int(length * share + 1e-6), 1)  # 1e-6 is for rounding
     step = length / short
     blocks = []
     for block in range(short):

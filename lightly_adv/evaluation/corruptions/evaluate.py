@@ -107,7 +107,7 @@ def evaluate_corruptions(
             loader, device=where, limit=max_samples, normalize=normalize
         )
         found = run.over(loaded, bar)
-    flags = verdicts.joined(found)
+    flags = verdicts.joined([verdict.flags for verdict in found])
     return CorruptionReport(
         clean=flags["clean"],
         flags={

@@ -93,7 +93,7 @@ def spatter(
     size: float,
     threshold: float,
     strength: float,
-    muddy: bool,
+    muddy: float,
 ) -> Tensor:
     """Spatter water or mud on the lens.
 
@@ -105,7 +105,7 @@ def spatter(
         size: Standard deviation of the smoothing.
         threshold: Where the smoothed noise is above, it is wet.
         strength: Brightness of water; of mud, how soft its edges are, in pixels.
-        muddy: Whether it is mud.
+        muddy: 1 for mud, 0 for water.
     """
     scale = filters.scale(images)
     # Smoothing over more pixels leaves less noise; that is made up for.
