@@ -108,8 +108,7 @@ class JigsawTask(PretextTask):
         noise = torch.rand(2, len(images), generator=generator, device=device)
         drawn = (noise[0] * len(self.permutations)).long()
         targets = torch.where(noise[1] < self.bias, drawn, 0).to(images.device)
-        orders = self.permutations[targets.to(self.permutations.device)]
-        orders = orders.to(images.device)
+        orders = self._orders(targets)
         return tiles.permute_tiles(images, orders, self.grid), targets
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -119,8 +118,14 @@ class JigsawTask(PretextTask):
 
     def restore(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Put the tiles back in their order."""
-        orders = tiles.inverse_orders(self.permutations)[targets]
+        orders = tiles.inverse_orders(self._orders(targets))
         return tiles.permute_tiles(inputs, orders, self.grid)
+
+    def _orders(self, targets: Tensor) -> Tensor:
+        """Return the permutations of these numbers, on the device of the numbers."""
+        return self.permutations[targets.to(self.permutations.device)].to(
+            targets.device
+        )
 
 
 def _default_count(grid: int) -> int:
