@@ -15,6 +15,7 @@ from lightly_adv.evaluation import batches, digests, processes, verdicts
 from lightly_adv.evaluation.corruptions import table
 from lightly_adv.evaluation.corruptions.cifar_c import CifarC
 from lightly_adv.evaluation.corruptions.corrupt import corrupt
+from lightly_adv.evaluation.corruptions.filters import SIDE
 from lightly_adv.evaluation.corruptions.report import STYLE, CorruptionReport
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
@@ -118,6 +119,7 @@ def evaluate_corruptions(
         image_size=run.image_size,
         seed=seed,
         source=source,
+        warnings=[] if official is not None else _warnings(run.image_size),
     )
 
 
@@ -185,6 +187,15 @@ class _Run(Run):
 
 def _key(name: str, severity: int) -> str:
     return f"{name} {severity}"
+
+
+def _warnings(size: tuple[int, int]) -> list[str]:
+    if min(size) >= SIDE:
+        return []
+    return [
+        f"the pictures are {size[0]} x {size[1]}; the strengths are those for "
+        f"{SIDE} x {SIDE}, which are too much for smaller pictures, or too little."
+    ]
 
 
 def _state(
