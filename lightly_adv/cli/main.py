@@ -19,6 +19,7 @@ COMMANDS = {
     "finetune": "Turn a backbone into a classifier, standard or robust.",
     "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
     "unforeseen": "Measure accuracy under attacks of ten other kinds.",
+    "corruptions": "Measure accuracy under noise, blur, weather and the like.",
     "encoder": "Measure how robust embeddings are, without a classifier.",
     "transfer": "Measure whom perturbations made for one task or classifier mislead.",
     "doctor": "Examine a module before it is trained against attacks.",
@@ -42,6 +43,7 @@ examples:
     --model.checkpoint runs/pretrain/backbone.safetensors
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
   lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --max_samples 1000
+  lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --severities 1 3 5
   lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
   lightly-adv transfer runs/{{rotation,jigsaw}}/checkpoints/last.ckpt
   lightly-adv doctor train.py

@@ -1,6 +1,10 @@
 """Robust accuracy that one can trust, and the pictures that show it."""
 
 from lightly_adv.evaluation import suites
+from lightly_adv.evaluation.corruptions import CorruptionReport as CorruptionReport
+from lightly_adv.evaluation.corruptions import (
+    evaluate_corruptions as evaluate_corruptions,
+)
 from lightly_adv.evaluation.differences import PairedDifference as PairedDifference
 from lightly_adv.evaluation.differences import paired_difference as paired_difference
 from lightly_adv.evaluation.encoders import EncoderReport as EncoderReport
