@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,7 @@ from lightly_adv.isolation import report, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import noise, streams, views
+from lightly_adv.training.arguments import check_attack, check_choice, check_weight
 from lightly_adv.training.cost import StepCost
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
@@ -89,20 +90,12 @@ class AdversarialTraining(pl.Callback):
         rng: Literal["same", "resample"] = "same",
         verify: Literal["first_batch", "off"] = "first_batch",
     ) -> None:
-        if not isinstance(attack, Attack | AttackSchedule):
-            raise TypeError(
-                f"attack is a {type(attack).__name__}; expected an attack such as "
-                "PGD(ThreatModel(eps=8 / 255), steps=5)."
-            )
-        _check_choice("mode", mode, ("replace", "dual"))
-        _check_choice("bn_mode", bn_mode, ("eval", "batch", "train"))
-        _check_choice("rng", rng, ("same", "resample"))
-        _check_choice("verify", verify, ("first_batch", "off"))
-        if not 0 <= weight <= 1:
-            raise ValueError(
-                f"weight={weight} must lie in [0, 1]: it is the share of the "
-                "adversarial loss."
-            )
+        check_attack(attack)
+        check_choice("mode", mode, get_args(Mode))
+        check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
+        check_choice("rng", rng, ("same", "resample"))
+        check_choice("verify", verify, ("first_batch", "off"))
+        check_weight(weight)
         check_policy(views)
         self.attack = attack
         self.mode = mode
@@ -312,8 +305,3 @@ def _seeds(generator: Generator) -> Callable[[], int]:
         return int(torch.randint(2**31, (), generator=generator))
 
     return draw
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; use one of {choices}.")

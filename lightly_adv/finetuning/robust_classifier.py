@@ -24,6 +24,7 @@ from lightly_adv.models.modules.normalize import (
     resolve_normalize,
 )
 from lightly_adv.training import noise, perturb
+from lightly_adv.training.arguments import check_attack
 from lightly_adv.training.optimizers import OneCycleSGD
 
 Trainable: TypeAlias = Literal["head", "last_stage", "all"]
@@ -106,7 +107,8 @@ class RobustClassifier(pl.LightningModule):
         channels_last: bool = False,
     ) -> None:
         super().__init__()
-        perturb.check_attack(attack)
+        if attack is not None:
+            check_attack(attack)
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; expected at least 2.")
         self.attack = attack

@@ -10,9 +10,11 @@ from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import streams, views
+from lightly_adv.training.arguments import check_attack, check_choice, check_weight
 from lightly_adv.training.step_objective import StepObjective
 from lightly_adv.training.views import ViewPolicy, check_policy
 
@@ -71,22 +73,10 @@ class AdversarialLoss(nn.Module):
         modules: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
-        if not isinstance(attack, Attack | AttackSchedule):
-            raise TypeError(
-                f"attack is a {type(attack).__name__}; expected an attack such as "
-                "PGD(ThreatModel(eps=8 / 255), steps=5)."
-            )
-        if mode not in ("dual", "replace"):
-            raise ValueError(f"mode={mode!r} is unknown; use 'dual' or 'replace'.")
-        if bn_mode not in get_args(BatchNormMode):
-            raise ValueError(
-                f"bn_mode={bn_mode!r} is unknown; use one of {get_args(BatchNormMode)}."
-            )
-        if not 0 <= weight <= 1:
-            raise ValueError(
-                f"weight={weight} must lie in [0, 1]: it is the share of the "
-                "adversarial loss."
-            )
+        check_attack(attack)
+        check_choice("mode", mode, ("dual", "replace"))
+        check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
+        check_weight(weight)
         check_policy(views)
         self.criterion = criterion
         self.attack = attack
@@ -144,6 +134,7 @@ class AdversarialLoss(nn.Module):
         selected = views.select_views(
             batch, policy=self.views, normalize=self.attack.threat_model.normalize
         )
+        routes.check_routes(module, routes.CLEAN, routes.ADV)
         objective = StepObjective(
             step=step,
             module=module,

@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import rng
 from lightly_adv.training import noise, perturb
+from lightly_adv.training.arguments import check_attack, check_weight
 from lightly_adv.training.optimizers import OneCycleSGD
 from lightly_adv.types import Objective, Views
 
@@ -45,13 +46,10 @@ class Pretraining(pl.LightningModule):
         channels_last: bool,
     ) -> None:
         super().__init__()
-        perturb.check_attack(attack)
-        perturb.check_attack(val_attack)
-        if not 0 <= weight <= 1:
-            raise ValueError(
-                f"weight={weight} must lie in [0, 1]: it is the share of the "
-                "adversarial loss."
-            )
+        for each in (attack, val_attack):
+            if each is not None:
+                check_attack(each)
+        check_weight(weight)
         self.attack = attack
         self.weight = weight if attack is not None else 0.0
         self.val_attack = val_attack or attack

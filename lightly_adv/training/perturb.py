@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import Attack
 from lightly_adv.isolation import modes, routes
 from lightly_adv.isolation.folding import folded_batch_norm
 from lightly_adv.types import Objective, Views
@@ -77,16 +76,3 @@ def perturb_views(
         folded_batch_norm(module),
     ):
         return attack(objective, views, generator=generator)
-
-
-def check_attack(attack: Any) -> None:
-    """Refuse what is neither an attack, nor a schedule, nor None.
-
-    Raises:
-        TypeError: If it is something else.
-    """
-    if attack is not None and not isinstance(attack, Attack | AttackSchedule):
-        raise TypeError(
-            f"attack is a {type(attack).__name__}; expected an attack such as "
-            "PGD(ThreatModel(eps=8 / 255), steps=5), an AttackSchedule, or None."
-        )

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from lightly_adv import PGD, ThreatModel
-from lightly_adv.attacks import AttackSchedule
 from lightly_adv.training import perturb
 
 ATTACK = PGD(ThreatModel(eps=0.1), steps=2)
@@ -45,15 +43,3 @@ def test_the_module_is_as_it_was_and_seen_in_eval_mode() -> None:
     assert not torch.equal(found, inputs)
     assert not found.requires_grad
     assert all(each.grad is None for each in module.parameters())
-
-
-@pytest.mark.parametrize("attack", [None, ATTACK, AttackSchedule(ATTACK)])
-def test_attacks_pass(attack: object) -> None:
-    perturb.check_attack(attack)
-
-
-def test_others_do_not() -> None:
-    with pytest.raises(
-        TypeError, match=r"attack is a float; expected an attack such as"
-    ):
-        perturb.check_attack(0.1)
