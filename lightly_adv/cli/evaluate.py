@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import inspect
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from lightly_adv.cli import attacked, console
 from lightly_adv.cli.finetune import FinetuneCLI
-from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import (
     Suite,
+    card,
     create_suite,
+    digests,
     evaluate_robustness,
     labels,
     list_suites,
+    make_card,
     suites,
 )
 from lightly_adv.models import Ensemble
@@ -40,6 +43,9 @@ examples:
   lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
 """
 
+CURVE_SAMPLES = 128
+"""On how many pictures the curves are measured, if nothing else is asked for."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint, or an ensemble, on test pictures; return the exit code."""
@@ -56,31 +62,73 @@ def run(arguments: Sequence[str]) -> int:
     first, cli = next(iter(members.items()))
     who = first.stem if len(members) == 1 else f"ensemble of {len(members)}"
     name = f"{who}, {suite.name}, {labels.ball(threat_model)}"
-    out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
-    if out.exists():
-        raise FileExistsError(f"{out} exists; choose another file with --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    state = out.with_name(f"{out.name}.state")
-    if state.exists():
-        console.say(f"evaluate: going on from {state}")
+    out = _base(options.out or cli.folder.path / _file_name(name))
+    state = _state_beside(out)
     loader, order = attacked.test_pictures(cli.datamodule)
+    model, device = _model(members.values()), cli.trainer.strategy.root_device
+    progress = sys.stderr.isatty()
     report = evaluate_robustness(
-        _model(members.values()),
+        model,
         loader,
         threat_model,
         suite=suite,
-        device=cli.trainer.strategy.root_device,
+        device=device,
         seed=options.seed,
-        progress=sys.stderr.isatty(),
+        progress=progress,
         state=state,
     )
     console.say(str(report))
-    content = json.loads(report.to_json(name=who))
-    facts = {"order": order, "checkpoints": [str(path) for path in members]}
-    write_json(out, {**content, **facts})
-    state.unlink()
-    console.say(f"evaluate: the report is in {out}")
+    found = make_card(
+        model,
+        loader,
+        report,
+        suite=suite,
+        name=who,
+        class_names=getattr(cli.datamodule, "classes", None),
+        curve_samples=_curve_samples(options),
+        device=device,
+        progress=progress,
+        state=f"{state}.curve",
+        facts={"order": order, **_facts(members)},
+    )
+    html, _, content = found.write(out)
+    for each in state.parent.glob(f"{glob.escape(state.name)}*"):
+        each.unlink()
+    console.say(f"evaluate: the report is in {content}, to be read in {html}")
     return 0
+
+
+def _base(out: Path) -> Path:
+    """Return where the files of the card go, without their endings."""
+    return out.with_name(out.name.removesuffix(".json"))
+
+
+def _state_beside(out: Path) -> Path:
+    """Return the file that the evaluation is kept in until the card is written."""
+    state = out.with_name(f"{out.name}.json.state")
+    *others, content = card.paths(out)
+    # With the state there, the others are left from before a kill.
+    for path in [content, *([] if state.exists() else others)]:
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another file with --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if state.exists():
+        console.say(f"evaluate: going on from {state}")
+    return state
+
+
+def _curve_samples(options: argparse.Namespace) -> int:
+    if options.curve_samples is not None:
+        return int(options.curve_samples)
+    return 0 if options.suite == "smoke" else CURVE_SAMPLES
+
+
+def _facts(members: Iterable[Path]) -> dict[str, Any]:
+    paths = list(members)
+    return {
+        "checkpoints": [str(path) for path in paths],
+        "checkpoint_sha256": {str(path): digests.of_file(path) for path in paths},
+    }
 
 
 def _suite(name: str, **options: int | None) -> Suite:
@@ -136,7 +184,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--suite", default="pgd-20", help=f"one of {', '.join(list_suites())}")
     add("--restarts", type=int, help="how often to run each attack; default: 1")
     add(
-        "--out", type=Path, help="JSON file to write; default: in the folder of the run"
+        "--curve_samples",
+        type=int,
+        help="on how many pictures to measure curves over eps and steps; 0 leaves them "
+        f"out; default: {CURVE_SAMPLES}, with the suite smoke 0",
+    )
+    add(
+        "--out",
+        type=Path,
+        help="JSON file to write, with .html and .md beside it; default: in the folder "
+        "of the run",
     )
     return parser
 

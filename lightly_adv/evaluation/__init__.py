@@ -1,6 +1,8 @@
 """Robust accuracy that one can trust, and the pictures that show it."""
 
 from lightly_adv.evaluation import suites
+from lightly_adv.evaluation.card import ResultCard as ResultCard
+from lightly_adv.evaluation.card import make_card as make_card
 from lightly_adv.evaluation.corruptions import CorruptionReport as CorruptionReport
 from lightly_adv.evaluation.corruptions import (
     evaluate_corruptions as evaluate_corruptions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,3 +56,25 @@ def confusion(labels: Tensor, predictions: Tensor, *, classes: int) -> list[list
     pairs = (labels * classes + predictions).bincount(minlength=classes**2)
     matrix: list[list[int]] = pairs.view(classes, classes).tolist()
     return matrix
+
+
+def confused(
+    labels: Tensor, predictions: Tensor, *, most: int = 10
+) -> list[tuple[int, int, int]]:
+    """Return the classes most often confused: class, taken for, how often.
+
+    Args:
+        labels: Class of each picture, (N,).
+        predictions: What each is taken for, (N,).
+        most: How many pairs to return.
+
+    Examples:
+        >>> import torch
+        >>> confused(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 2, 1]))
+        [(0, 1, 2), (1, 2, 1)]
+    """
+    wrong = labels != predictions
+    pairs = zip(labels[wrong].tolist(), predictions[wrong].tolist(), strict=True)
+    counted = Counter(pairs).items()
+    order = sorted(counted, key=lambda item: (-item[1], item[0]))
+    return [(*pair, count) for pair, count in order[:most]]

@@ -57,25 +57,34 @@ def render_report(
         >>> "<h1>Digits</h1>" in page, "45.0" in page
         (True, True)
     """
-    environment = Environment(
+    pictures = [(caption, _encode(each)) for caption, each in (figures or {}).items()]
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            summary=summary,
+            warnings=warnings,
+            rows=rows,
+            columns=_columns(rows),
+            figures=pictures,
+            settings=settings or {},
+            versions=report.versions(),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Return what the templates of this package are rendered with."""
+    found = Environment(
         loader=PackageLoader("lightly_adv.evaluation"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = _cell
-    pictures = [(caption, _encode(each)) for caption, each in (figures or {}).items()]
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        summary=summary,
-        warnings=warnings,
-        rows=rows,
-        columns=_columns(rows),
-        figures=pictures,
-        settings=settings or {},
-        versions=report.versions(),
-    )
+    found.filters["cell"] = _cell
+    return found
 
 
 def write_report(path: str | Path, **content: Any) -> Path:

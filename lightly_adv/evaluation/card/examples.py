@@ -1,0 +1,153 @@
+"""A few pictures, attacked once more to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightly_adv.attacks import ClassificationObjective
+from lightly_adv.evaluation import batches, verdicts
+from lightly_adv.evaluation.report import RobustnessReport
+from lightly_adv.evaluation.suites import Suite
+from lightly_adv.functional import pixels
+from lightly_adv.isolation import rng
+from lightly_adv.threat_model import ThreatModel
+
+BROKEN = 6
+"""How many of the pictures are, if there are so many, ones that an attack breaks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One picture before and after an attack.
+
+    Args:
+        number: Its place in the evaluation, from 0.
+        attack: Name of the attack.
+        label: Its class.
+        clean_prediction: What it is taken for.
+        attacked_prediction: What it is taken for under attack.
+        clean: Its pixels (C, H, W) in [0, 1].
+        attacked: Its pixels under attack.
+    """
+
+    number: int
+    attack: str
+    label: int
+    clean_prediction: int
+    attacked_prediction: int
+    clean: Tensor
+    attacked: Tensor
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is said about the pictures, ready for JSON."""
+        return {
+            "number": self.number,
+            "attack": self.attack,
+            "label": self.label,
+            "clean_prediction": self.clean_prediction,
+            "attacked_prediction": self.attacked_prediction,
+        }
+
+
+def choose(report: RobustnessReport, count: int) -> list[int]:
+    """Choose pictures: most of them broken by an attack, some that withstand.
+
+    Args:
+        report: What is known of the pictures.
+        count: How many to choose, if there are so many.
+
+    Returns:
+        Their places in the evaluation, in order, from the first ones of each kind.
+    """
+    clean, worst = report.flags["clean"], list(report.flags.values())[-1]
+    broken, standing, wrong = (
+        kind.nonzero().flatten().tolist() for kind in (clean & ~worst, worst, ~clean)
+    )
+    first = min(BROKEN, count)
+    order = broken[:first] + standing + broken[first:] + wrong
+    return sorted(order[:count])
+
+
+def attack_again(
+    model: nn.Module,
+    loader: Iterable[Any],
+    report: RobustnessReport,
+    suite: Suite,
+    *,
+    count: int = 8,
+    device: str | torch.device | None = None,
+) -> list[Example]:
+    """Attack a few pictures with the attack that had broken each.
+
+    Those that withstand are shown after the first attack of the suite. The noise is
+    drawn anew, so that an attack may end elsewhere than it did.
+
+    Args:
+        model: See `evaluate_robustness`.
+        loader: The batches that the report is about.
+        report: What is known of the pictures.
+        suite: The suite that was run.
+        count: How many pictures.
+        device: Where to attack.
+    """
+    where = batches.place(model, device)
+    chosen = choose(report, count)
+    images, labels = _pictures(loader, chosen)
+    attacks = suite.create_attacks(report.threat_model)
+    groups: dict[str, list[int]] = {}
+    for row, number in enumerate(chosen):
+        groups.setdefault(_attack_of(report, number), []).append(row)
+    found: list[Example] = []
+    with verdicts.undisturbed(model, device=where, seed=report.seed):
+        for name, rows in groups.items():
+            own, classes = images[rows].to(where), labels[rows].to(where)
+            generator = rng.batch_generator(report.seed, chosen[rows[0]])
+            objective = ClassificationObjective(model, classes)
+            (attacked,) = attacks[name](objective, [own], generator=generator)
+            predictions = [model(each).argmax(dim=1) for each in (own, attacked)]
+            numbers = [chosen[row] for row in rows]
+            facts = (each.tolist() for each in (classes, *predictions))
+            shown = (_to_pixels(each, report.threat_model) for each in (own, attacked))
+            found += [
+                Example(number, name, *each)
+                for number, *each in zip(numbers, *facts, *shown, strict=True)
+            ]
+    return sorted(found, key=lambda example: example.number)
+
+
+def _to_pixels(images: Tensor, threat_model: ThreatModel) -> Tensor:
+    return pixels.to_pixels(images.float().cpu(), threat_model.normalize).clamp(0, 1)
+
+
+def _attack_of(report: RobustnessReport, number: int) -> str:
+    """Return the attack that broke a picture, or the first one."""
+    clean, *attacks = report.flags
+    if report.flags[clean][number]:
+        for name in attacks:
+            if not report.flags[name][number]:
+                return name
+    return attacks[0]
+
+
+def _pictures(loader: Iterable[Any], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return pictures and labels by their places; stop behind the last one."""
+    images, labels = zip(*_rows(loader, set(chosen)), strict=True)
+    return torch.stack(images), torch.stack(labels).long()
+
+
+def _rows(loader: Iterable[Any], chosen: set[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    number = 0
+    for batch in loader:
+        images, labels = verdicts.unpack(batch)
+        for image, label in zip(images, labels, strict=True):
+            if number in chosen:
+                # A copy: attacks take no tensor that was made in inference mode.
+                yield image.clone(), label.clone()
+            number += 1
+        if number > max(chosen):
+            return
