@@ -1,0 +1,99 @@
+"""The report: means, text, table, JSON and figure."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CorruptionReport
+
+
+def report(names: tuple[str, ...] = tuple(CORRUPTIONS)) -> CorruptionReport:
+    """Return a report where corruption k breaks k of 20 pictures, and then 1 more."""
+    order = list(CORRUPTIONS)
+    flags = {
+        name: torch.stack(
+            [torch.arange(20) >= order.index(name) + extra for extra in (0, 1)]
+        )
+        for name in names
+    }
+    return CorruptionReport(
+        clean=torch.ones(20, dtype=torch.bool),
+        flags=flags,
+        severities=(2, 4),
+        image_size=(32, 32),
+        seed=3,
+        warnings=["one"],
+    )
+
+
+def test_means() -> None:
+    found = report()
+    assert found.accuracies["shot_noise"] == (95.0, 90.0)
+    # Corruption k has accuracy 100 - 5 k - 2.5.
+    assert found.mean_accuracy == pytest.approx(97.5 - 5 * 9)
+    assert found.common_accuracy == pytest.approx(97.5 - 5 * 7)
+    assert found.mean_corruption_error == pytest.approx(2.5 + 5 * 9)
+    assert report(COMMON).common_accuracy == report(COMMON).mean_accuracy
+    assert report(COMMON[:14]).common_accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            tuple(CORRUPTIONS),
+            "mean over 19 corruptions 52.5 %, over the 15 common 62.5 % (",
+        ),
+        (COMMON, "mean over 15 corruptions 62.5 % ("),
+        (("fog",), "clean 100.0 %, fog 52.5 % ("),
+    ],
+)
+def test_text(names: tuple[str, ...], words: str) -> None:
+    first, *others = str(report(names)).splitlines()
+    assert words in first
+    assert first.endswith("(C-style, severities 2 4, 20 pictures)")
+    assert others == ["warning: one"]
+    assert "CIFAR-10-C" not in first
+
+
+def test_json_and_table() -> None:
+    found = report()
+    content = json.loads(found.to_json(name="mine"))
+    (row,) = content["rows"]
+    assert row["name"] == "mine"
+    assert row["clean_accuracy"] == 100
+    assert row["robust_accuracy"] == pytest.approx(found.mean_accuracy)
+    assert row["fog_accuracy"] == pytest.approx(found.table()[9]["mean"])
+    assert content["mean_over"] == list(CORRUPTIONS)
+    assert content["seed"] == 3
+    assert content["corruptions"]["motion_blur"]["levels"] == [[6, 1.5], [8, 2]]
+    assert content["flags"]["shot_noise"][1] == [0, 0, *[1] * 18]
+    assert found.table()[1] == {
+        "corruption": "shot_noise",
+        "2": 95.0,
+        "4": 90.0,
+        "mean": 92.5,
+    }
+
+
+def test_markdown_is_a_table() -> None:
+    lines = report().to_markdown().splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + 1 + 19 + 1
+    assert {row.count("|") for row in rows} == {5}
+    assert "| fog | 55.0 | 50.0 | 52.5 |" in rows
+    assert rows[-1] == "| **mean** | **55.0** | **50.0** | **52.5** |"
+
+
+def test_figure() -> None:
+    (axes,) = report().figure().axes
+    texts = [each.get_text() for each in axes.texts]
+    assert "shot noise" in texts
+    numbers = [float(text) for text in texts if "." in text]
+    # 19 corruptions and their mean, at two severities and their mean.
+    assert len(numbers) == 20 * 3
+    assert math.isclose(numbers[-1], 52.5)
