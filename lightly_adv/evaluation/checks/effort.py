@@ -16,14 +16,15 @@ def more_steps(subject: Subject) -> Check:
     known = settled("more steps", subject)
     if known is not None:
         return known
-    steps = subject.attack.steps
-    count = int(subject.long_run.fallen(after=steps + 1).sum())
+    steps, found = subject.attack.steps, subject.long_run
+    late = found.broken(steps=2 * steps) & ~found.broken(steps=steps)
+    count = int(late.sum())
     return odds.judge(
         "more steps",
         count,
         subject.stands_for,
-        figure=f"{count} of {_standing(subject)} fall to {_name(subject)} after step "
-        f"{steps} of {2 * steps}",
+        figure=f"{count} of {_standing(subject)} fall to {_name(subject)} with "
+        f"{2 * steps} steps, and not yet with {steps}",
         remedy="The attack was stopped too early: evaluate with more steps, or with "
         "'apgd', and report that number.",
         values={"steps": 2 * steps, "attacked": len(subject.standing_rows)},
@@ -37,8 +38,8 @@ def restarts(subject: Subject) -> Check:
         return known
     steps = subject.attack.steps
     again = subject.attacked(subject.attack, subject.standing_rows, key="restart")
-    fallen = subject.long_run.fallen(until=steps + 1) | again.fallen()
-    count = int(fallen.sum())
+    both = subject.long_run.broken(steps=steps) | again.broken(steps=steps)
+    count = int(both.sum())
     return odds.judge(
         "restarts",
         count,
@@ -58,7 +59,8 @@ def loss_curve(subject: Subject) -> Check:
         return known
     found = subject.long_run
     # The highest so far: PGD jumps to and fro once it has arrived.
-    losses = found.losses[:, ~found.fallen()].double().cummax(dim=0).values
+    stood = ~found.wrong.any(dim=0)
+    losses = found.losses[:, stood].double().cummax(dim=0).values
     start, end = losses[0], losses[-1]
     late = end - losses[-1 - len(losses) // 4]
     rising = (late >= STILL_RISING * (end - start)) & (late > 1e-3 * end)

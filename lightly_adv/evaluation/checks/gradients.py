@@ -60,7 +60,7 @@ def large_eps(subject: Subject) -> Check:
         rows = subject.right_rows
         attack = PGD(wide, steps=STEPS_AT_LARGE_EPS)
         found = subject.attacked(attack, rows, key="large eps")
-        left, total = int((~found.fallen()).sum()), len(rows)
+        left, total = int((~found.wrong.any(dim=0)).sum()), len(rows)
         text = f"at {wide.norm} {wide.eps:.4g} after PGD with {attack.steps} steps"
     return odds.judge(
         "large eps",

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from lightly_adv.attacks import Attack, ClassificationObjective
+from lightly_adv.isolation.folding import folded_batch_norm
 from lightly_adv.types import Views
 
 
@@ -23,15 +24,24 @@ class Trace(NamedTuple):
     wrong: Tensor
     """Where it was misclassified, bools of the same shape."""
 
-    def fallen(self, *, after: int = 0, until: int | None = None) -> Tensor:
-        """Return which pictures were first misclassified in a part of the run.
+    def broken(self, *, steps: int) -> Tensor:
+        """Return which pictures are misclassified where they are after some steps.
+
+        Those that left the run before, which are done, count as they left it.
 
         Args:
-            after: Pictures that fell in so many evaluations do not count.
-            until: Those that fell after so many, neither.
+            steps: Number of steps; before the first one there was an evaluation, too.
+
+        Examples:
+            >>> losses = torch.tensor([[1.0], [2.0], [torch.nan]])
+            >>> trace = Trace(losses, torch.tensor([[False], [True], [False]]))
+            >>> [trace.broken(steps=steps).tolist() for steps in (0, 2)]
+            [[False], [True]]
         """
-        before = self.wrong[:after].any(dim=0)
-        return self.wrong[:until].any(dim=0) & ~before
+        looked_at = ~self.losses[: steps + 1].isnan()
+        rows = torch.arange(len(looked_at))[:, None]
+        last = torch.where(looked_at, rows, 0).amax(dim=0, keepdim=True)
+        return self.wrong.gather(0, last).squeeze(0)
 
 
 class Moment(NamedTuple):
@@ -91,7 +101,8 @@ def attacked(
     for part, right in parts:
         places = torch.arange(len(part), device=part.device)
         recorder = Recorder(model, right, places, [])
-        (perturbed,) = attack(recorder, [part], generator=generator)
+        with folded_batch_norm(model):
+            (perturbed,) = attack(recorder, [part], generator=generator)
         recorder.logits([perturbed])  # PGD does not look at where it comes to an end
         runs.append((recorder.moments, len(part)))
     count = max((len(moments) for moments, _ in runs), default=0)
