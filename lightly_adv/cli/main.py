@@ -18,10 +18,12 @@ COMMANDS = {
     "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
     "finetune": "Turn a backbone into a classifier, standard or robust.",
     "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
+    "compare": "Tell which of two evaluated classifiers is more robust.",
     "unforeseen": "Measure accuracy under attacks of ten other kinds.",
     "corruptions": "Measure accuracy under noise, blur, weather and the like.",
     "encoder": "Measure how robust embeddings are, without a classifier.",
     "transfer": "Measure whom perturbations made for one task or classifier mislead.",
+    "export": "Write a network into a folder that timm loads, with a card.",
     "doctor": "Examine a module before it is trained against attacks.",
     "demo": "Compare three ways to a robust classifier, in a few minutes on a CPU.",
 }
@@ -46,6 +48,7 @@ examples:
   lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --severities 1 3 5
   lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
   lightly-adv transfer runs/{{rotation,jigsaw}}/checkpoints/last.ckpt
+  lightly-adv export runs/finetune/checkpoints/best-robust.ckpt --out exported
   lightly-adv doctor train.py
 
 Errors are told in one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.

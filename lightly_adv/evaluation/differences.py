@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from torch import Generator, Tensor
+
+_BOTH = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
+"""Standard errors that a difference has to have to be told in 4 of 5 evaluations."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,43 @@ def paired_difference(
     )
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
     return PairedDifference(float(points.mean()), low, high)
+
+
+def pictures_needed(
+    first: Tensor, second: Tensor, *, difference: float | None = None
+) -> int | None:
+    """Return how many pictures it takes to tell two models apart.
+
+    With that many pictures the 95 % interval of the difference leaves out 0 in 4 of 5
+    evaluations, if the models differ on other pictures as they do on these. With p the
+    share of pictures that one model alone gets right, and d the difference, both as
+    shares, the difference of one picture has the variance p - d^2, and n is
+    ((1.960 + 0.842) / d)^2 (p - d^2): the two numbers are the quantiles of the normal
+    distribution at 0.975 and at 0.8.
+
+    - [0] Sample size and power considerations for McNemar's test, Connor, 1987,
+      https://doi.org/10.2307/2531961
+
+    Args:
+        first: Whether each picture is right, of shape (N,).
+        second: The same for the other model.
+        difference: Which difference to tell, in points of percent; None for that of
+            these pictures.
+
+    Returns:
+        The number, or None if it is not bounded: there is no difference to tell, or no
+        picture on which the models differ.
+
+    Examples:
+        >>> first, second = torch.ones(100).bool(), torch.ones(100).bool()
+        >>> second[:10], first[10:16] = False, False
+        >>> pictures_needed(first, second)
+        777
+    """
+    unequal = (first.bool() != second.bool()).double().mean().item()
+    observed = (first.double() - second.double()).mean().item()
+    told = abs(observed) if difference is None else abs(difference) / 100
+    if told == 0 or unequal == 0:
+        return None
+    variance = max(unequal, told) - told**2
+    return math.ceil((_BOTH / told) ** 2 * variance)

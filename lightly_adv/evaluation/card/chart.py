@@ -7,7 +7,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 WIDTH, HEIGHT = 440, 250
-LEFT, RIGHT, TOP, BOTTOM = 34, 22, 20, 44
+LEFT, RIGHT, TOP, BOTTOM = 34, 40, 20, 44
 
 
 class Point(NamedTuple):
@@ -51,7 +51,8 @@ def line_chart(
     ]
     for point, (x, y) in zip(points, places, strict=True):
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-        parts.append(_text(x, y - 9, f"{point.value:.1f}", "value"))
+        # To the right: a falling line comes from the upper left.
+        parts.append(_text(x + 3, y - 8, f"{point.value:.1f}", "value", anchor="start"))
         parts.append(_text(x, HEIGHT - BOTTOM + 17, point.text, "tick"))
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axis, "axis"))
     return "".join([*parts, "</svg>"])
@@ -75,7 +76,7 @@ def _grid() -> list[str]:
     for value in (0, 25, 50, 75, 100):
         y = _y(value)
         found.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT + 10}" '
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 4}" '
             f'y1="{y:.1f}" y2="{y:.1f}"/>'
         )
         found.append(_text(LEFT - 6, y + 4, str(value), "tick", anchor="end"))

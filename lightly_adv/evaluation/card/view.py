@@ -51,12 +51,12 @@ def attacks(content: Content) -> list[dict[str, str]]:
         rows.append(
             {
                 "attack": name,
-                "type": settings.get("type", ""),
-                "steps": str(settings.get("steps", "")),
-                "step size": _step_size(settings),
-                "restarts": str(settings.get("restarts", "")),
+                "standing (%)": accuracy(value, content["intervals"][name]),
                 "broken": str(before - after),
-                "standing": accuracy(value, content["intervals"][name]),
+                "steps": str(settings.get("steps", "")),
+                "restarts": str(settings.get("restarts", "")),
+                "step size": _step_size(settings),
+                "type": settings.get("type", ""),
             }
         )
         before = after

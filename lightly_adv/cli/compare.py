@@ -1,0 +1,67 @@
+"""`lightly-adv compare`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightly_adv.cli import attacked, console
+from lightly_adv.evaluation import comparison, files
+from lightly_adv.evaluation.comparison import Comparison
+
+EXAMPLES = """\
+Both reports have to be of the same pictures, suite and threat model. Differences are
+those of single pictures, B minus A, with intervals of a paired bootstrap; they tell how
+much the choice of the pictures matters, not how much the training does.
+
+examples:
+  lightly-adv compare runs/a/evaluation-last-apgd-Linf-8-255.json \\
+    runs/b/evaluation-last-apgd-Linf-8-255.json
+  lightly-adv compare a.json b.json --out comparison.json
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Compare two reports; return the exit code."""
+    options = _parser().parse_args(arguments)
+    out: Path | None = options.out
+    if out is not None and out.exists():
+        raise FileExistsError(f"{out} exists; choose another file with --out.")
+    found = comparison.compare(
+        comparison.read(options.first), comparison.read(options.second)
+    )
+    console.say(f"A: {found.names[0]} ({options.first})")
+    console.say(f"B: {found.names[1]} ({options.second})")
+    console.say(_table(found))
+    console.say(f"{found.verdict} ({found.label})")
+    for note in found.notes:
+        console.say(f"note: {note}")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(out, found.to_json())
+        console.say(f"compare: the comparison is in {out}")
+    return 0
+
+
+def _table(found: Comparison) -> str:
+    rows = []
+    *_, worst = found.accuracy
+    for name, (first, second) in found.accuracy.items():
+        after = "clean" if name == "clean" else f"after {name}"
+        what = "robust" if name == worst else after
+        difference = str(found.differences[name])
+        rows.append({"what": what, "A": first, "B": second, "by": difference})
+    columns = {"what": "accuracy", "A": "A %", "B": "B %", "by": "B - A"}
+    return console.table(rows, columns)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = attacked.parser(
+        "compare", "Tell which of two evaluated models is more robust.", EXAMPLES
+    )
+    add = parser.add_argument
+    add("first", type=Path, metavar="A.json", help="a report of lightly-adv evaluate")
+    add("second", type=Path, metavar="B.json", help="another one")
+    add("--out", type=Path, help="JSON file to write")
+    return parser
