@@ -39,6 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     """Measure a classifier on corrupted test pictures; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
     names = _names(options.corruptions)
+    severities = table.check_severities(options.severities)
     files = None if options.cifar_c is None else CifarC(options.cifar_c)
     cli = attacked.restore(options.checkpoint, others)
     out: Path = options.out or cli.folder.path / _file_name(options)
@@ -55,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         cli.model,
         loader,
         names,
-        severities=options.severities,
+        severities=severities,
         files=files,
         max_samples=options.max_samples,
         device=cli.trainer.strategy.root_device,
