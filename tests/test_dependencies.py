@@ -34,7 +34,8 @@ ALLOWED = {
     "loss": TRAINING | {"loss"},
     "models": MODELS,
     "methods": MODULES,
-    "finetuning": MODULES,
+    # A linear probe ends in an evaluation.
+    "finetuning": MODULES | EVALUATION,
     "evaluation": EVALUATION,
     "data": {"types", "transforms", "data"},
     "doctor": CALLBACKS | {"doctor"},

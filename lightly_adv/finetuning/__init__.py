@@ -1,6 +1,12 @@
 """Turning a pre-trained backbone into a classifier, standard or robust."""
 
 from lightly_adv.finetuning.inherit import Inherited as Inherited
+from lightly_adv.finetuning.linear_classifier import (
+    LinearClassifier as LinearClassifier,
+)
+from lightly_adv.finetuning.linear_classifier import Protocol as Protocol
+from lightly_adv.finetuning.linear_probe import LinearProbeReport as LinearProbeReport
+from lightly_adv.finetuning.linear_probe import linear_probe as linear_probe
 from lightly_adv.finetuning.objectives import TRADES as TRADES
 from lightly_adv.finetuning.objectives import (
     AdversarialObjective as AdversarialObjective,
