@@ -54,11 +54,11 @@ def run(scenarios: list[Scenario], *, count: int, folder: Path) -> list[list[Any
     ]
 
 
-def strategy() -> DDPStrategy:
+def strategy(*, find_unused: bool = True) -> DDPStrategy:
     """Return the strategy with which a scenario trains."""
     return DDPStrategy(
         process_group_backend="gloo",
-        find_unused_parameters=True,
+        find_unused_parameters=find_unused,
         timeout=datetime.timedelta(seconds=60),
     )
 

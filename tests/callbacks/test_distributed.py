@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from lightly.loss import NTXentLoss
+from lightly.models.utils import deactivate_requires_grad
 from torch import Tensor, distributed, nn
 from torch.distributed.nn import functional as collectives
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
+from lightly_adv.models.modules import convert_dual_batchnorm
 from tests import zoo
 from tests.callbacks import processes
 from tests.callbacks.smooth import Smooth
@@ -44,23 +46,34 @@ class Gathering(zoo.Momentum):
         return super().training_step(batch, batch_idx)
 
 
-def fit(create: Any, callbacks: Any, count: int, **options: Any) -> Any:
-    return zoo.fit(
-        create, callbacks, devices=count, strategy=processes.strategy(), **options
-    )
+class Routed(Gathering):
+    """BatchNorm layers of both streams, all of which have to get a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        deactivate_requires_grad(self.momentum_head)
+        convert_dual_batchnorm(self)
+
+
+def fit(
+    create: Any, callbacks: Any, count: int, *, find_unused: bool = True, **options: Any
+) -> Any:
+    strategy = processes.strategy(find_unused=find_unused)
+    return zoo.fit(create, callbacks, devices=count, strategy=strategy, **options)
 
 
 def weights_of(
     rank: int,
     count: int,
     *,
+    create: type[Gathering] = Gathering,
     mode: Any = "replace",
     bn_mode: Any = "eval",
     **options: Any,
 ) -> dict[str, Tensor]:
     """Train on batches of its own; return the weights, and what was seen."""
     callback = AdversarialTraining(ATTACK, mode=mode, bn_mode=bn_mode)
-    module, _ = fit(Gathering, [callback], count, max_epochs=1, **options)
+    module, _ = fit(create, [callback], count, max_epochs=1, **options)
     # Other buffers are each process's own until the next forward pass shares them.
     return {**dict(module.named_parameters()), "seen": module.seen}
 
@@ -174,6 +187,7 @@ def failing(rank: int, count: int) -> None:
 WEIGHTS: list[processes.Scenario] = [
     functools.partial(weights_of, mode="replace", bn_mode="batch"),
     functools.partial(weights_of, mode="dual", accumulate_grad_batches=2),
+    functools.partial(weights_of, mode="dual", create=Routed, find_unused=False),
 ]
 
 
