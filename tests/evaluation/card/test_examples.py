@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import torch
+
+from lightly_adv.evaluation.card import examples
+from tests.evaluation.card.cards import (
+    THREAT_MODEL,
+    batches,
+    classifier,
+    report,
+    two,
+)
+
+
+def test_most_are_broken_and_some_stand() -> None:
+    known = report(batches())
+    chosen = examples.choose(known, 8)
+    worst = list(known.flags.values())[-1]
+    broken = known.flags["clean"] & ~worst
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == 8
+    assert int(broken[chosen].sum()) == min(6, int(broken.sum()))
+    assert worst[chosen].any()
+    assert len(examples.choose(known, 100)) == known.num_samples
+
+
+def test_examples_are_the_pictures_that_they_say() -> None:
+    data = batches()
+    images, labels = (torch.cat(each) for each in zip(*data, strict=True))
+    known = report(data)
+    model = classifier()
+    found = examples.attack_again(model, data, known, two(), count=8)
+    assert [each.number for each in found] == examples.choose(known, 8)
+    for each in found:
+        image = images[each.number] * 0.5 + 0.5
+        assert torch.allclose(each.clean, image, atol=1e-6)
+        assert each.label == labels[each.number]
+        assert each.clean_prediction == known.predictions["clean"][each.number]
+        delta = (each.attacked - each.clean).abs().max()
+        assert 0 < delta <= THREAT_MODEL.eps + 1e-6
+        shown = model((each.attacked[None] - 0.5) / 0.5).argmax(dim=1)
+        assert each.attacked_prediction == int(shown)
+        broken_by = "pgd" if not known.flags["pgd"][each.number] else "pgd-2"
+        standing = known.flags["pgd-2"][each.number]
+        expected = "pgd" if standing or not known.flags["clean"][each.number] else None
+        assert each.attack == (expected or broken_by)
+
+
+def test_the_same_again() -> None:
+    data = batches()
+    known = report(data)
+    first, second = (
+        examples.attack_again(classifier(), data, known, two()) for _ in range(2)
+    )
+    for one, other in zip(first, second, strict=True):
+        assert one.to_dict() == other.to_dict()
+        assert torch.equal(one.attacked, other.attacked)
