@@ -127,10 +127,17 @@ def _register(builder: Builder) -> Builder:
     return builder
 
 
+def _names_weights(config: Any) -> bool:
+    """Whether a configuration names weights, as that of an exported folder does."""
+    if isinstance(config, Mapping):
+        return any(config.get(key) for key in ("file", "hf_hub_id", "url"))
+    return bool(getattr(config, "has_weights", False))
+
+
 def _build(
     network: type[nn.Module], name: str, *, pretrained: bool, **kwargs: Any
 ) -> nn.Module:
-    if pretrained:
+    if pretrained and not _names_weights(kwargs.get("pretrained_cfg")):
         raise ValueError(
             f"pretrained=True, but there are no pretrained weights for {name!r}; use "
             "pretrained=False and lightly_adv.models.load_backbone(backbone, path)."

@@ -1,0 +1,199 @@
+"""`lightly-adv export`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from lightly_adv.cli import attacked, console, transfer
+from lightly_adv.cli.finetune import FinetuneCLI
+from lightly_adv.cli.run_folder import RunFolder, versions
+from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.models.export import export_model, load_exported
+from lightly_adv.models.modules import Normalize
+from lightly_adv.types import Normalize as Statistics
+
+EXAMPLES = """\
+The folder gets model.safetensors, config.json and README.md, a card with the numbers
+of the evaluations of this checkpoint that lie in the folder of its run. timm loads it,
+and it can be uploaded to a model hub as it is. A folder that holds something is never
+written to. Of a pre-trained checkpoint, the backbone is exported.
+
+examples:
+  lightly-adv export runs/finetune/checkpoints/best-robust.ckpt --out exported
+  lightly-adv export runs/finetune/checkpoints/last.ckpt --part backbone --out exported
+  lightly-adv export runs/pretrain/checkpoints/last.ckpt --out exported
+  lightly-adv export runs/finetune/checkpoints/last.ckpt --out exported \\
+    --card runs/finetune/evaluation-last-apgd-Linf-8-255.json
+"""
+
+PARTS = ("classifier", "backbone")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Write a checkpoint into a folder that timm loads; return the exit code."""
+    options, others = _parser().parse_known_args(arguments)
+    checkpoint: Path = options.checkpoint
+    if options.card is None:
+        reports = list(_reports_beside(checkpoint))
+    else:
+        reports = [_report(path, of=checkpoint) for path in options.card]
+    cli = transfer.restore(checkpoint, others)
+    backbone, head, normalize = _parts(cli, options.part)
+    path = export_model(
+        backbone,
+        options.out,
+        head=head,
+        normalize=normalize,
+        image_size=_image_size(cli),
+        class_names=() if head is None else getattr(cli.datamodule, "classes", ()),
+        route=options.route,
+        reports=reports,
+        facts=_facts(cli, checkpoint),
+    )
+    console.say(f"export: {load_exported(path).report}")
+    told = "one evaluation" if len(reports) == 1 else f"{len(reports)} evaluations"
+    console.say(f"export: {path} is written, its card tells of {told}")
+    return 0
+
+
+def _parts(
+    cli: TrainingCLI, part: str | None
+) -> tuple[nn.Module, nn.Module | None, Statistics | None]:
+    """Return backbone, head (if it is wanted) and what stands in front of both."""
+    model: Any = cli.model
+    if isinstance(cli, FinetuneCLI):
+        head = None if part == "backbone" else model.head
+        return model.backbone, head, _statistics(model.normalize)
+    if part == "classifier":
+        raise ValueError(
+            f"a pre-trained {type(model).__name__} has no classifier; leave out --part "
+            "to export its backbone."
+        )
+    if isinstance(model, PretextEnsembleModule):
+        task = next(iter(model.ensemble.tasks.values()))
+    elif isinstance(model, PretextModule):
+        task = model.task
+    else:
+        raise ValueError(
+            f"the checkpoint is of a {type(model).__name__}, of which it is not known "
+            "what stands in front of its backbone; call "
+            "lightly_adv.models.export.export_model in Python."
+        )
+    return model.backbone, None, _statistics(task.normalize)
+
+
+def _statistics(layer: nn.Module) -> Statistics | None:
+    """Return mean and std of a layer as they were written, 0.485 and not 0.48500001."""
+    if not isinstance(layer, Normalize):
+        return None
+    return {
+        key: tuple(float(str(np.float32(v))) for v in values.flatten().tolist())
+        for key, values in (("mean", layer.mean), ("std", layer.std))
+    }
+
+
+def _image_size(cli: TrainingCLI) -> int:
+    known = getattr(cli.datamodule, "image_size", None)
+    if isinstance(known, int):
+        return known
+    loader, _ = attacked.test_pictures(cli.datamodule)
+    images = next(iter(loader))[0]
+    return int(images.shape[-1])
+
+
+def _facts(cli: TrainingCLI, checkpoint: Path) -> dict[str, str]:
+    """Return where the network comes from, without paths of this machine."""
+    trained_with = cli.model.hparams.get("trained_with")
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    found = ", ".join(f"{name} {number}" for name, number in versions().items())
+    return {
+        "network": type(cli.model).__name__,
+        "trained with": trained_with or "clean pictures",
+        "data": type(cli.datamodule).__name__,
+        "checkpoint": f"{checkpoint.name}, SHA-256 {digest}",
+        "versions": found,
+    }
+
+
+def _reports_beside(checkpoint: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the reports in the folder of the run that are about a checkpoint alone."""
+    for path in sorted(RunFolder.of_checkpoint(checkpoint).path.glob("*.json")):
+        content = _read(path)
+        about = _checkpoints(content)
+        if len(about) == 1 and _same(about[0], checkpoint):
+            yield content
+
+
+def _report(path: Path, *, of: Path) -> Mapping[str, Any]:
+    content = _read(path)
+    about = _checkpoints(content)
+    # Reports that were written in Python do not say what they are about.
+    if about and not (len(about) == 1 and _same(about[0], of)):
+        raise ValueError(
+            f"{path} is about {', '.join(about)}, not about {of}; give a report of the "
+            "checkpoint that is exported."
+        )
+    return content
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no report at {path}.")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, or not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected a report.")
+    return content
+
+
+def _checkpoints(content: Mapping[str, Any]) -> list[str]:
+    one = content.get("checkpoint")
+    found = content.get("checkpoints") or ([] if one is None else [one])
+    return [str(each) for each in found] if isinstance(found, list) else []
+
+
+def _same(written: str, checkpoint: Path) -> bool:
+    """Whether a path is that of a checkpoint, perhaps of a run that was moved."""
+    return Path(written).parts[-2:] == checkpoint.resolve().parts[-2:] and (
+        Path(written).resolve() == checkpoint.resolve()
+        or not Path(written).exists()
+        or Path(written).samefile(checkpoint)
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = attacked.parser(
+        "export",
+        "Write a trained network into a folder that timm loads, with a card that says "
+        "how robust it is.",
+        EXAMPLES,
+    )
+    add = parser.add_argument
+    add(
+        "checkpoint",
+        type=Path,
+        help="<run>/checkpoints/<name>.ckpt of pretrain or finetune",
+    )
+    add("--out", type=Path, required=True, help="the folder; new, or empty")
+    add("--part", choices=PARTS, help="default: all that there is")
+    add(
+        "--card",
+        type=Path,
+        nargs="+",
+        metavar="REPORT",
+        help="JSON of evaluations for the card; default: those of this checkpoint in "
+        "the folder of its run",
+    )
+    add("--route", help="for BatchNorm layers with several routes: the one to export")
+    return parser

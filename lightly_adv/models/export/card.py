@@ -1,0 +1,146 @@
+"""The card of an exported network: what it is, what it needs, how robust it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from lightly_adv.models.export import folder
+from lightly_adv.models.stems import default_cfgs
+
+_UNKNOWN = (
+    "No evaluation came with this network: how robust it is, is not known. See "
+    "`lightly-adv evaluate`."
+)
+
+
+def text(
+    title: str,
+    config: Mapping[str, Any],
+    network: nn.Module,
+    *,
+    reports: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, str],
+) -> str:
+    """Return a card in Markdown, headed as model hubs want it.
+
+    Args:
+        title: Name of the network.
+        config: Its configuration, see `folder.configuration`.
+        network: The network.
+        reports: What `to_json` of reports of evaluations gave, read from JSON.
+        facts: Where it comes from; name and text of each line.
+
+    Raises:
+        ValueError: If a report has no rows with accuracies.
+    """
+    task = (
+        "image-classification" if config["num_classes"] else "image-feature-extraction"
+    )
+    header = [
+        "---",
+        "library_name: timm",
+        f"pipeline_tag: {task}",
+        "tags: [timm, adversarial-robustness, lightly-adv]",
+        "---",
+    ]
+    parts = [
+        "\n".join(header),
+        f"# {title}",
+        _what(config, network),
+        "## The pictures it takes",
+        _pictures(config),
+        "## How to load it",
+        _usage(config),
+        "## How robust it is",
+        *(_results(reports) if reports else [_UNKNOWN]),
+    ]
+    if facts:
+        lines = [f"- **{name}:** {fact}" for name, fact in facts.items()]
+        parts += ["## Where it comes from", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(config: Mapping[str, Any], network: nn.Module) -> str:
+    count = sum(parameter.numel() for parameter in network.parameters())
+    classes = config["num_classes"]
+    kind = (
+        f"A classifier of {classes} classes"
+        if classes
+        else f"A backbone with {config['num_features']} features"
+    )
+    names = ", ".join(config.get("label_names", ()))
+    listed = f" Classes, in order: {names}." if names else ""
+    return f"{kind}: `{config['architecture']}` with {count:,} parameters.{listed}"
+
+
+def _pictures(config: Mapping[str, Any]) -> str:
+    channels, height, width = config["pretrained_cfg"]["input_size"]
+    size = f"{height} x {width} with {channels} channels"
+    found = folder.normalization(config)
+    if found is None:
+        return (
+            f"Pictures of {size}, as pixels in [0, 1], without normalisation (mean 0 "
+            "and std 1 in `config.json`)."
+        )
+    mean, std = (list(found[key]) for key in ("mean", "std"))
+    return (
+        f"Pictures of {size}, normalised: `(pixels - mean) / std` for pixels in [0, "
+        f"1], with\n\n- mean `{mean}`\n- std `{std}`\n\nThe network does not do this "
+        "itself. Perturbations, and eps below, are measured in pixels, before it."
+    )
+
+
+def _usage(config: Mapping[str, Any]) -> str:
+    name = config["architecture"]
+    # Only what this package registers is unknown to timm without it.
+    own = f"import lightly_adv  # registers {name}\n" if name in default_cfgs else ""
+    return (
+        f"```python\nimport timm\n{own}\n"
+        'model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()\n'
+        "```\n\nor with `lightly_adv`, which checks every key and brings the "
+        "normalisation along:\n\n```python\n"
+        "from lightly_adv.models.export import load_exported\n\n"
+        'model = load_exported("FOLDER").on_pixels()\n```'
+    )
+
+
+def _results(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    rows = [
+        "| suite | threat model | pictures | clean % (95 %) | robust % (95 %) |",
+        "|---|---|---|---|---|",
+        *map(_row, reports),
+    ]
+    yield "\n".join(rows)
+    doubts = [
+        f"- {kind} ({report['rows'][0].get('suite', 'evaluation')}): {line}"
+        for report in reports
+        for kind in ("warning", "note")
+        for line in report.get(f"{kind}s", ())
+    ]
+    if doubts:
+        yield "\n".join(doubts)
+
+
+def _row(report: Mapping[str, Any]) -> str:
+    try:
+        (row,) = report["rows"]
+        numbers = [f"{row[key]:.1f}" for key in ("clean_accuracy", "robust_accuracy")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "a report for the card does not hold one row with clean_accuracy and "
+            "robust_accuracy; expected what lightly-adv evaluate writes."
+        ) from error
+    intervals = list(report.get("intervals", {}).values())
+    if intervals:  # of "clean" and of each attack; the last is the worst case
+        ends = (intervals[0], intervals[-1])
+        numbers = [
+            f"{number} ({low:.1f} to {high:.1f})"
+            for number, (low, high) in zip(numbers, ends, strict=True)
+        ]
+    known = "eps_text" in row
+    ball = f"{row['norm']} {row['eps_text']}" if known else "mean over attacks"
+    cells = [row.get("suite", "-"), ball, f"{row.get('num_samples', '-')}", *numbers]
+    return f"| {' | '.join(cells)} |"
