@@ -207,7 +207,7 @@ def _suite(content: Content) -> str:
 
 
 def _count(content: Content) -> int:
-    return len(content["flags"]["clean"])
+    return len(list(content["flags"]["clean"]))
 
 
 def _percent(flags: Tensor) -> float:

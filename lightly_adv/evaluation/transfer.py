@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -47,7 +47,8 @@ def measure_transfer(
         attack: The attack. Noise of a random start lowers the cosines, and differs from
             model to model; `random_start=False` has none. For pretext tasks the threat
             model is in pixels, without `normalize`.
-        max_samples: Use only that many pictures, the first ones.
+        max_samples: Use only that many pictures, the first ones. Where the data come
+            class by class, give a loader that does not.
         device: Where to compute; the models are moved there, and stay there. None
             stands for the device of the first one.
         seed: Seed of questions and noise.
@@ -75,25 +76,15 @@ def measure_transfer(
     members = dict(models.items())
     _check(members, attack, max_samples)
     where = batches.place(next(iter(members.values())), device)
-    count = 0
     with ExitStack() as stack:
         for member in members.values():
             batches.place(member, where)
             stack.enter_context(verdicts.undisturbed(member, device=where, seed=seed))
-        size = (1 + 2 * len(members), len(members))
-        total = torch.zeros(*size, dtype=torch.float64)
         bar = stack.enter_context(
             tqdm(unit="pictures", desc="transfer", disable=not progress)
         )
-        for index, batch in enumerate(loader):
-            left = None if max_samples is None else max_samples - count
-            images, asked = _ask(members, batch, where, limit=left)
-            if not len(images):
-                break
-            found = _measure(asked, images, attack, key=(seed, 0, index))
-            total += len(images) * found.double().cpu()
-            count += len(images)
-            bar.update(len(images))
+        asked = _asked(members, loader, where, limit=max_samples)
+        total, count = _sum(asked, attack, seed, bar)
     if not count:
         raise ValueError("the loader gave no pictures; expected at least one batch.")
     clean, *rows = (tuple(row) for row in (total / count).tolist())
@@ -106,6 +97,39 @@ def measure_transfer(
         num_samples=count,
         seed=seed,
     )
+
+
+def _asked(
+    members: Mapping[str, nn.Module],
+    loader: Iterable[Any],
+    device: torch.device,
+    *,
+    limit: int | None,
+) -> Iterator[tuple[Tensor, list[_Asked]]]:
+    """Yield the pictures of each batch, up to a limit, and who is asked about them."""
+    left = limit
+    for batch in loader:
+        images, asked = _ask(members, batch, device, limit=left)
+        if not len(images):
+            return
+        yield images, asked
+        left = None if left is None else left - len(images)
+
+
+def _sum(
+    asked: Iterable[tuple[Tensor, list[_Asked]]],
+    attack: Attack,
+    seed: int,
+    bar: tqdm[Any],
+) -> tuple[Tensor, int]:
+    """Return the sums of `_measure` over all pictures, and how many these are."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for index, (images, who) in enumerate(asked):
+        found = _measure(who, images, attack, key=(seed, 0, index))
+        total = total + len(images) * found.double().cpu()
+        count += len(images)
+        bar.update(len(images))
+    return total, count
 
 
 class _Classification:

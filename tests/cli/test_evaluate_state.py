@@ -33,36 +33,49 @@ def test_an_interrupted_evaluation_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole, out = tmp_path / "whole.json", tmp_path / "new" / "report.json"
-    options = ("--suite", "pgd-20", "--max_samples", 28)
-    assert evaluate(checkpoint, *options, "--out", whole) == 0
+    options = ("--suite", "pgd-20", "--max_samples", 28, "--curve_samples", 6)
     done: list[int] = []
+    stop_behind = 0
     attack_batch = verdicts.attack_batch
 
-    def interrupted(model: Any, images: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if len(done) == 2:
+    def counted(model: Any, images: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if len(done) == stop_behind:
             raise KeyboardInterrupt
         done.append(len(images))
         return attack_batch(model, images, *args, **kwargs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(verdicts, "attack_batch", interrupted)
-        assert evaluate(checkpoint, *options, "--out", out) == 130
+    monkeypatch.setattr(verdicts, "attack_batch", counted)
+    stop_behind = 1000
+    assert evaluate(checkpoint, *options, "--out", whole) == 0
+    once = done.copy()
+    done.clear()
+    stop_behind = 2
+    assert evaluate(checkpoint, *options, "--out", out) == 130
     state = out.with_name("report.json.state")
     assert len(json.loads(state.read_text())["batches"]) == 2
     assert not out.exists()
     capsys.readouterr()
     assert evaluate(checkpoint, *options, "--seed", 1, "--out", out) == 1
     assert "differs in its seed" in capsys.readouterr().err
+    stop_behind = 7  # in the curves, which come behind the four batches
+    assert evaluate(checkpoint, *options, "--out", out) == 130
+    assert not out.exists()
+    stop_behind = 1000
     assert evaluate(checkpoint, *options, "--out", out) == 0
     assert f"going on from {state}" in capsys.readouterr().out
-    assert json.loads(out.read_text()) == json.loads(whole.read_text())
-    assert not state.exists()
+    assert out.read_text() == whole.read_text()
+    assert json.loads(out.read_text())["predictions"]["attacked"]
+    assert done == once, "a picture was evaluated twice"
+    names = {path.name for path in out.parent.iterdir()}
+    assert names == {"report.html", "report.json", "report.md"}
+    page = (out.parent / "report.html").read_text()
+    assert page == whole.with_suffix(".html").read_text()
 
 
 def test_restarts_are_chosen_where_there_are_any(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ("--max_samples", 3, "--restarts", 2)
+    few = ("--max_samples", 3, "--restarts", 2, "--curve_samples", 0)
     for suite in ("pgd-20", "apgd"):
         out = tmp_path / f"{suite}.json"
         assert evaluate(checkpoint, "--suite", suite, *few, "--out", out) == 0

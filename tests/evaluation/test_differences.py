@@ -4,8 +4,13 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from lightly_adv.evaluation.differences import PairedDifference, paired_difference
+from lightly_adv.evaluation.differences import (
+    PairedDifference,
+    paired_difference,
+    pictures_needed,
+)
 
 
 def test_mean_is_the_difference_of_accuracies() -> None:
@@ -57,3 +62,48 @@ def test_other_shapes_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"expected \(N,\) or \(seeds, N\)"):
         paired_difference(torch.zeros(first), torch.zeros(second))
+
+
+def flags(count: int, first: int, second: int) -> tuple[Tensor, Tensor]:
+    """Return flags of two models, of which each alone gets some pictures right."""
+    one, other = torch.zeros(2, count).bool()
+    one[:first] = True
+    other[first : first + second] = True
+    return one, other
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(60, 20), (0.16, 0.10), (0.06, 0.01), (0.3, 0.26)]
+)
+def test_with_the_pictures_needed_four_of_five_are_told(
+    first: float, second: float
+) -> None:
+    count = 500
+    only = [round(x * count) if x < 1 else int(x) for x in (first, second)]
+    needed = pictures_needed(*flags(count, *only))
+    assert needed is not None
+    shares = torch.tensor([*only, count - sum(only)]) / count
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.multinomial(
+        shares.expand(1000, 3), needed, replacement=True, generator=generator
+    )
+    one, other = ((drawn == kind).double().mean(dim=1) for kind in (0, 1))
+    mean = one - other
+    spread = (one + other - mean**2).sqrt()
+    told = (mean.abs() > 1.96 * spread / math.sqrt(needed)).double().mean()
+    assert float(told) == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_difference_half_as_large_takes_four_times_as_many() -> None:
+    one, other = flags(10_000, 800, 700)
+    needed = pictures_needed(one, other)
+    half = pictures_needed(one, other, difference=0.5)
+    assert needed is not None
+    assert half is not None
+    assert half / needed == pytest.approx(4, rel=0.01)
+    assert pictures_needed(other, one) == needed
+
+
+def test_what_cannot_be_told_takes_no_number() -> None:
+    assert pictures_needed(*flags(100, 5, 5)) is None
+    assert pictures_needed(*flags(100, 0, 0), difference=1.0) is None

@@ -40,7 +40,7 @@ def batches(count: int = 24, size: int = 10) -> Batches:
     images = 2 * torch.rand(count, 3, 4, 4, generator=generator) - 1
     labels = classifier()(images).argmax(dim=1)
     labels[::5] = (labels[::5] + 1) % 3
-    return list(zip(images.split(size), labels.split(size), strict=True))
+    return list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
 
 
 def two() -> Suite:
