@@ -7,8 +7,11 @@ from lightly_adv.evaluation.corruptions import CorruptionReport as CorruptionRep
 from lightly_adv.evaluation.corruptions import (
     evaluate_corruptions as evaluate_corruptions,
 )
+from lightly_adv.evaluation.comparison import Comparison as Comparison
+from lightly_adv.evaluation.comparison import compare as compare
 from lightly_adv.evaluation.differences import PairedDifference as PairedDifference
 from lightly_adv.evaluation.differences import paired_difference as paired_difference
+from lightly_adv.evaluation.differences import pictures_needed as pictures_needed
 from lightly_adv.evaluation.encoders import EncoderReport as EncoderReport
 from lightly_adv.evaluation.encoders import evaluate_encoder as evaluate_encoder
 from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robustness
