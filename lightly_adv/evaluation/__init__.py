@@ -3,12 +3,12 @@
 from lightly_adv.evaluation import suites
 from lightly_adv.evaluation.card import ResultCard as ResultCard
 from lightly_adv.evaluation.card import make_card as make_card
+from lightly_adv.evaluation.comparison import Comparison as Comparison
+from lightly_adv.evaluation.comparison import compare as compare
 from lightly_adv.evaluation.corruptions import CorruptionReport as CorruptionReport
 from lightly_adv.evaluation.corruptions import (
     evaluate_corruptions as evaluate_corruptions,
 )
-from lightly_adv.evaluation.comparison import Comparison as Comparison
-from lightly_adv.evaluation.comparison import compare as compare
 from lightly_adv.evaluation.differences import PairedDifference as PairedDifference
 from lightly_adv.evaluation.differences import paired_difference as paired_difference
 from lightly_adv.evaluation.differences import pictures_needed as pictures_needed
