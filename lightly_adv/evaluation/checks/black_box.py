@@ -11,7 +11,7 @@ from lightly_adv.evaluation.checks.effort import settled
 from lightly_adv.evaluation.checks.search import broken_by_squares
 from lightly_adv.evaluation.checks.subject import Subject
 
-QUERIES = 100
+QUERIES = 60
 """How often the random search asks about a picture."""
 
 STEPS = 20

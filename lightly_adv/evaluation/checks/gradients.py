@@ -18,7 +18,7 @@ STEPS_AT_LARGE_EPS = 10
 
 def zero_gradients(subject: Subject) -> Check:
     """Count right pictures at which the gradient of the cross-entropy is exactly 0."""
-    rows = subject.right.nonzero().flatten()
+    rows = subject.right_rows
     if not len(rows):
         return Check("zero gradients", "SKIP", NONE_RIGHT)
     count, entries = 0, 0.0

@@ -21,8 +21,8 @@ def allowed(total: int, *, share: float = SHARE) -> int:
     the probability `share`, or a smaller one.
 
     Examples:
-        >>> allowed(64), allowed(32), allowed(1)
-        (8, 5, 1)
+        >>> allowed(64), allowed(24), allowed(1)
+        (8, 4, 1)
     """
     below = 0.0
     for count in range(total + 1):

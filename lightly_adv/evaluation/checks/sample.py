@@ -30,7 +30,7 @@ class Sample:
         6
         >>> images, labels = sample.pictures()
         >>> images.shape, sample.places
-        (torch.Size([2, 1, 2, 2]), [3, 4])
+        (torch.Size([2, 1, 2, 2]), [3, 2])
     """
 
     def __init__(self, *, size: int = SIZE) -> None:
@@ -71,7 +71,9 @@ class Sample:
         self._seen += len(images)
 
     def _alike(self) -> list[tuple[float, int, Tensor, Tensor]]:
-        """Return those of one size, in the order they came in."""
+        """Return those of one size, in the order of what they drew.
+
+        So the first of them are as mixed as all of them.
+        """
         shape = self._kept[0][2].shape
-        kept = [each for each in self._kept if each[2].shape == shape]
-        return sorted(kept, key=lambda each: each[1])
+        return [each for each in self._kept if each[2].shape == shape]

@@ -18,7 +18,7 @@ from lightly_adv.evaluation.checks.trace import Trace
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
 
-MOST_ATTACKED = 32
+MOST_ATTACKED = 24
 """How many pictures a check attacks, at most."""
 
 
@@ -53,6 +53,11 @@ class Subject:
     @cached_property
     def logits(self) -> Tensor:
         """What the model says to the pictures, of shape (B, C)."""
+        return self.ask(self.images, batch_size=self.batch_size)
+
+    @cached_property
+    def logits_again(self) -> Tensor:
+        """What it says to them when it is asked a second time."""
         return self.ask(self.images, batch_size=self.batch_size)
 
     def ask(self, images: Tensor, *, batch_size: int) -> Tensor:
