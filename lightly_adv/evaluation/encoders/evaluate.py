@@ -121,23 +121,27 @@ def evaluate_encoder(
         embedder.check_gradient(pictures[0][0])
         clean, labels = _embed(embedder, pictures)
         _check_labels(labels, voters)
-        generator = rng.batch_generator(seed, 0)
+        # In float64, which not every accelerator has.
         mates = measures.match(
-            clean, generator=generator, pairs=pairs, distance=distance
+            clean.cpu(),
+            generator=rng.batch_generator(seed, 0),
+            pairs=pairs,
+            distance=distance,
         )
         bar.reset(total=len(clean))
         run = _Run(embedder, attack, distance, voters, seed)
-        found = _Found.join(run.attacked(pictures, clean, mates, bar))
+        found = _Found.join(run.attacked(pictures, clean, mates.to(where), bar))
         verdict = None
         if voters is not None:
-            verdict = _verdict(voters, clean, labels, mates, found)
+            verdict = _verdict(voters, clean, labels, mates.to(where), found)
+    clean, away, toward = clean.cpu(), found.away.cpu(), found.toward.cpu()
     return EncoderReport(
         # With the normalisation that was asked for; inside everything is in pixels.
         attack=dataclasses.replace(attack, threat_model=threat_model),
-        drift=distances.between(clean, found.away).cpu(),
-        breakaway=measures.breakaway(clean, found.away, distance).cpu(),
-        quantile=measures.relative_quantile(clean, found.away, distance).cpu(),
-        overlap=measures.overlap(clean, found.toward, mates, distance).cpu(),
+        drift=distances.between(clean, away),
+        breakaway=measures.breakaway(clean, away, distance),
+        quantile=measures.relative_quantile(clean, away, distance),
+        overlap=measures.overlap(clean, toward, mates, distance),
         neighbors=verdict,
         distance=distance,
         pairs=pairs,
