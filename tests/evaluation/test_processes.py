@@ -12,6 +12,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DistributedSampler
 
 from lightly_adv.evaluation import evaluate_robustness, processes
+from lightly_adv.evaluation.checks import Check, Subject
 from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.slow_evaluation import Wavering, evaluate, loader, suite
 
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.skipif(
     not distributed.is_gloo_available() or sys.platform == "win32",
     reason="needs processes that talk over gloo",
 )
+
+
+def failing(subject: Subject) -> Check:
+    raise TypeError(f"not on {len(subject.images)} pictures")
 
 
 def outcome(rank: int, folder: str) -> dict[str, Any]:
@@ -43,6 +48,7 @@ def outcome(rank: int, folder: str) -> dict[str, Any]:
         "sampler": {"loader": loader(sampler=sampler)},
         "broken": {"loader": loader() if rank == 0 else [(torch.rand(2, 3, 4, 4),)]},
         "one batch": {"loader": loader(count=5)},
+        "check": {"checks": [failing]},
     }
     for name, options in errors.items():
         try:
@@ -103,6 +109,15 @@ def test_an_error_in_one_process_ends_all(outcomes: list[dict[str, Any]]) -> Non
     assert broken.startswith("TypeError: a batch is a tuple of 1")
     assert whole.startswith("RuntimeError: process 1 could not evaluate its pictures")
     assert "a batch is a tuple of 1" in whole
+
+
+def test_an_error_in_a_check_of_the_first_ends_all(
+    outcomes: list[dict[str, Any]],
+) -> None:
+    first, second = (each["check"] for each in outcomes)
+    assert first == "TypeError: not on 43 pictures"
+    assert second.startswith("RuntimeError: process 0 could not do the work of all")
+    assert "not on 43 pictures" in second
 
 
 def test_without_a_group_there_is_one_process() -> None:

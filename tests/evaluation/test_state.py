@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lightly_adv.evaluation import evaluate_robustness
+from lightly_adv.evaluation.checks import STANDARD
 from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.threat_model import ThreatModel
@@ -49,17 +50,32 @@ def test_a_killed_evaluation_goes_on_to_the_same_report(tmp_path: Path) -> None:
     known = done(path)
     assert 2 <= known < BATCHES
     model = Wavering()
-    resumed = evaluate(model, state=path)
-    expected = evaluate(Wavering())
+    resumed = evaluate(model, state=path, checks=STANDARD)
+    expected = evaluate(Wavering(), checks=STANDARD)
     assert resumed.to_json() == expected.to_json()
     assert done(path) == BATCHES
     assert 0 < expected.robust_accuracy < expected.clean_accuracy
     whole = Wavering()
-    evaluate(whole)
+    evaluate(whole, checks=STANDARD)
     assert sum(model.sizes) < sum(whole.sizes)
     again = Wavering()
-    assert evaluate(again, state=path).to_json() == expected.to_json()
+    kept = evaluate(again, state=path, checks=STANDARD)
+    assert kept.to_json() == expected.to_json()
     assert again.sizes == []
+
+
+def test_a_kill_before_the_checks_loses_no_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    evaluate(Wavering(), state=path)
+    model, whole = Wavering(), Wavering()
+    resumed = evaluate(model, state=path, checks=STANDARD)
+    expected = evaluate(whole, checks=STANDARD)
+    assert resumed.to_json() == expected.to_json()
+    assert len(resumed.checks) == 1 + len(STANDARD)
+    assert any(text.startswith("random outputs") for text in resumed.warnings)
+    verdicts_only = Wavering()
+    evaluate(verdicts_only)
+    assert len(model.sizes) == len(whole.sizes) - len(verdicts_only.sizes)
 
 
 def test_a_kill_while_the_file_is_written_leaves_the_last_one(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+from lightly_adv.evaluation.checks import odds
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 24, 64, 1000])
+def test_a_false_alarm_is_as_rare_as_promised(total: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    most = odds.allowed(total)
+    assert stats.binom.sf(most, total, odds.SHARE) < odds.LEVEL
+    assert stats.binom.sf(most - 1, total, odds.SHARE) >= odds.LEVEL
+
+
+def test_a_fifth_of_the_pictures_in_doubt_is_seen_as_a_rule() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    assert stats.binom.sf(odds.allowed(64), 64, 0.2) > 0.9
+    assert stats.binom.sf(odds.allowed(24), 24, 0.3) > 0.85
+
+
+def test_one_picture_proves_nothing() -> None:
+    assert odds.allowed(1) == 1
+    assert odds.judge("a", 1, 1, figure="f", remedy="r").status == "PASS"
+
+
+def test_a_pass_has_no_remedy_and_both_have_the_numbers() -> None:
+    passed = odds.judge("a", 1, 24, figure="f", remedy="r", values={"steps": 3})
+    warned = odds.judge("a", 5, 24, figure="f", remedy="r")
+    assert (passed.status, passed.remedy) == ("PASS", "")
+    assert (warned.status, warned.remedy) == ("WARN", "r")
+    assert passed.values == {"count": 1, "of": 24, "allowed": 4, "steps": 3}

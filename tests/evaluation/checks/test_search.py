@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from lightly_adv.evaluation.checks.search import broken_by_squares
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Normalize
+
+
+class Watched(nn.Module):
+    """Which side of a plane a picture lies on; remembers what it was asked."""
+
+    def __init__(self, *, scale: float = 1.0) -> None:
+        super().__init__()
+        generator = Generator().manual_seed(0)
+        self.normal = torch.randn(1, 3, 8, 8, generator=generator)
+        self.scale = scale
+        self.asked: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked.append(images)
+        side = self.scale * ((images - 0.5) * self.normal).flatten(1).sum(1)
+        return torch.stack([side, -side], dim=1)
+
+
+def pictures(model: Watched) -> tuple[Tensor, Tensor]:
+    images = torch.rand(30, 3, 8, 8, generator=Generator().manual_seed(1))
+    labels = model(images).argmax(dim=1)
+    model.asked.clear()
+    return images, labels
+
+
+def search(model: Watched, threat_model: ThreatModel, queries: int = 60) -> Tensor:
+    images, labels = pictures(model)
+    return broken_by_squares(
+        model,
+        images,
+        labels,
+        threat_model,
+        queries=queries,
+        generator=Generator().manual_seed(3),
+    )
+
+
+@pytest.mark.parametrize(
+    "threat_model",
+    [ThreatModel(eps=0.15), ThreatModel("L2", 1.2), ThreatModel("L1", 25.0)],
+    ids=lambda threat_model: threat_model.norm,
+)
+def test_what_it_breaks_is_within_reach(threat_model: ThreatModel) -> None:
+    model = Watched()
+    broken = search(model, threat_model)
+    images, labels = pictures(model)
+    slope = model.normal.expand_as(images)
+    reach = {
+        "Linf": slope.abs().flatten(1).sum(1),
+        "L2": slope.flatten(1).norm(dim=1),
+        "L1": slope.abs().flatten(1).amax(1),
+    }[threat_model.norm] * threat_model.eps
+    margin = model(images)[:, 0].abs()
+    assert not broken[margin > reach].any(), "no attack can break these"
+    assert int(broken.sum()) >= 5, "it finds something"
+    random = threat_model.random_start(
+        threat_model.room(images), generator=Generator().manual_seed(4)
+    )
+    by_chance = model(images + random).argmax(1) != labels
+    assert int(broken.sum()) > int(by_chance.sum()), "and more than chance does"
+
+
+def test_all_that_is_asked_is_allowed_and_no_more_than_that_often() -> None:
+    model, threat_model = Watched(), ThreatModel(eps=0.05)
+    broken = search(model, threat_model, queries=12)
+    images, _ = pictures(Watched())
+    assert len(model.asked) <= 12
+    assert len(model.asked[0]) == 30
+    assert len(model.asked[-1]) == 30 - int(broken.sum()) or not broken.any()
+    threat_model.check(images, model.asked[0])
+    for asked in model.asked:
+        assert asked.min() >= 0
+        assert asked.max() <= 1
+
+
+def test_the_scale_of_the_logits_does_not_matter() -> None:
+    threat_model = ThreatModel(eps=0.1)
+    found = [search(Watched(scale=scale), threat_model) for scale in (1.0, 2.0**20)]
+    assert torch.equal(*found)
+
+
+def test_normalised_pictures() -> None:
+    class Normalised(Watched):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images * 0.25 + 0.5)
+
+    plain, normalised = Watched(), Normalised()
+    images, labels = pictures(plain)
+    stats: Normalize = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    found = broken_by_squares(
+        normalised,
+        (images - 0.5) / 0.25,
+        labels,
+        ThreatModel(eps=0.1, normalize=stats),
+        queries=30,
+        generator=Generator().manual_seed(3),
+    )
+    assert torch.equal(found, search(plain, ThreatModel(eps=0.1), queries=30))
