@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from lightly_adv.cli import fractions
+from lightly_adv.cli import checkpoints, fractions
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
@@ -169,7 +169,7 @@ def _own_threat_model(cli: TrainingCLI) -> ThreatModel:
 
 def _check_classes(model: RobustClassifier, checkpoint: Path) -> None:
     """Refuse weights for other classes than the data have."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    content = checkpoints.read(checkpoint, mmap=True)
     trained = len(content["state_dict"]["head.bias"])
     if trained != model.num_classes:
         raise ValueError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
@@ -27,6 +29,32 @@ def callbacks(folder: Path) -> list[pl.Callback]:
         dirpath=folder, filename="last", enable_version_counter=False
     )
     return [*best, last, SaveOnInterrupt(folder / "last.ckpt")]
+
+
+def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Read a checkpoint of Lightning, without running what it may hold.
+
+    Args:
+        path: The file.
+        mmap: Leave the weights on disk until they are looked at.
+
+    Raises:
+        ValueError: If it is damaged, or something else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or ["it is empty"])[0]
+        raise ValueError(
+            f"{path} is damaged, or no checkpoint of weights alone ({reason}). Take "
+            "another checkpoint of the run."
+        ) from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ValueError(
+            f"{path} has no state_dict; expected a checkpoint that lightly-adv "
+            "pretrain or finetune has written."
+        )
+    return content
 
 
 class SaveBest(pl.Callback):

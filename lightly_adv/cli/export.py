@@ -36,6 +36,8 @@ examples:
 """
 
 PARTS = ("classifier", "backbone")
+NUMBERS = {"clean_accuracy", "robust_accuracy"}
+"""What a report has to have in its row, to be told on the card."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -79,7 +81,7 @@ def _parts(
             "to export its backbone."
         )
     if isinstance(model, PretextEnsembleModule):
-        task = next(iter(model.ensemble.tasks.values()))
+        task: Any = next(iter(model.ensemble.tasks.values()))
     elif isinstance(model, PretextModule):
         task = model.task
     else:
@@ -128,8 +130,9 @@ def _reports_beside(checkpoint: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the reports in the folder of the run that are about a checkpoint alone."""
     for path in sorted(RunFolder.of_checkpoint(checkpoint).path.glob("*.json")):
         content = _read(path)
-        about = _checkpoints(content)
-        if len(about) == 1 and _same(about[0], checkpoint):
+        about, rows = _checkpoints(content), content.get("rows")
+        told = isinstance(rows, list) and len(rows) == 1 and rows[0].keys() >= NUMBERS
+        if told and len(about) == 1 and _same(about[0], checkpoint):
             yield content
 
 

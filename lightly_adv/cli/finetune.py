@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightly_adv.callbacks import RobustValidation
@@ -155,7 +154,7 @@ class FinetuneCLI(TrainingCLI):
 
 def load_weights(model: pl.LightningModule, path: Path) -> dict[str, Any]:
     """Load the weights of a Lightning checkpoint; return what else is in it."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    content = checkpoints.read(path)
     model.load_state_dict(content.pop("state_dict"))
     return content
 

@@ -134,13 +134,14 @@ def _row(report: Mapping[str, Any]) -> str:
             "robust_accuracy; expected what lightly-adv evaluate writes."
         ) from error
     intervals = list(report.get("intervals", {}).values())
-    if intervals:  # of "clean" and of each attack; the last is the worst case
+    if intervals and "eps_text" in row:
+        # Of "clean" and of each attack; the last is the worst case.
         ends = (intervals[0], intervals[-1])
         numbers = [
             f"{number} ({low:.1f} to {high:.1f})"
             for number, (low, high) in zip(numbers, ends, strict=True)
         ]
-    known = "eps_text" in row
-    ball = f"{row['norm']} {row['eps_text']}" if known else "mean over attacks"
+    # Accuracies under unforeseen attacks and corruptions are means, without a ball.
+    ball = f"{row['norm']} {row['eps_text']}" if "eps_text" in row else "mean of all"
     cells = [row.get("suite", "-"), ball, f"{row.get('num_samples', '-')}", *numbers]
     return f"| {' | '.join(cells)} |"
