@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +84,13 @@ def test_several_checkpoints_are_an_ensemble(
     found = read(out)
     assert found["flags"] == json.loads(expected.to_json())["flags"]
     assert found["checkpoints"] == list(map(str, paths))
+    assert found["checkpoint_sha256"] == {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+    }
+    assert found["data"]["digest"] == expected.data_digest
+    assert found["order"] == "spread over the classes"
+    assert found["curves"] is None, "smoke has none unless it is asked for"
+    assert out.with_suffix(".md").read_text().startswith("# ensemble of 2\n")
     (row,) = found["rows"]
     assert row["name"] == "ensemble of 2"
     assert f"clean {row['clean_accuracy']:.1f} %" in capsys.readouterr().out
@@ -94,6 +102,16 @@ def test_the_report_of_an_ensemble_lies_with_its_first_member(
     assert evaluate(runs["standard"], runs["trades"], "--eps", "4/255") == 0
     name = "evaluation-ensemble-of-2-smoke-Linf-4-255.json"
     assert (runs["standard"].parents[1] / name).exists()
+
+
+def test_nothing_is_overwritten(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "mine.html"
+    page.write_text("mine")
+    assert evaluate(runs["trades"], "--out", tmp_path / "mine.json") == 1
+    assert "mine.html exists; choose another file" in capsys.readouterr().err
+    assert page.read_text() == "mine"
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

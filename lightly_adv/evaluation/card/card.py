@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.evaluation import breakdown, files
+from lightly_adv.evaluation import breakdown, files, suites
 from lightly_adv.evaluation.card import curves as curve
 from lightly_adv.evaluation.card import examples as example
 from lightly_adv.evaluation.card import markdown, page
@@ -128,7 +128,7 @@ def make_card(
     loader: Iterable[Any],
     report: RobustnessReport,
     *,
-    suite: Suite,
+    suite: str | Suite,
     name: str = "model",
     class_names: Sequence[str] | None = None,
     curve_samples: int = 128,
@@ -144,7 +144,7 @@ def make_card(
         model: The model that was evaluated.
         loader: The batches that the report is about, in the same order.
         report: What the evaluation found.
-        suite: The suite that was run.
+        suite: The suite that was run; a name, or a `Suite`.
         name: Name of the model.
         class_names: Names of the classes; None stands for their numbers.
         curve_samples: On how many pictures to measure curves over radius and steps;
@@ -181,6 +181,11 @@ def make_card(
     shown: list[Example] = []
     if example_count > 0:
         shown = example.attack_again(
-            model, loader, report, suite, count=example_count, device=device
+            model,
+            loader,
+            report,
+            suites.resolve(suite),
+            count=example_count,
+            device=device,
         )
     return ResultCard(report, name, class_names, measured, shown, facts or {})
