@@ -140,17 +140,7 @@ def linear_probe(
             protocol=protocol,
             threat_model=threat_model,
         )
-        trainer = pl.Trainer(
-            max_epochs=epochs,
-            accelerator=accelerator,
-            devices=1,
-            callbacks=[best],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        trainer = _trainer(best, epochs, accelerator=accelerator, progress=progress)
         trainer.fit(classifier, train, val)
     states = {"last": _state(classifier), "best": best.state}
     reports = {}
@@ -177,6 +167,23 @@ def linear_probe(
     }
     counts = {"last": epochs, "best": best.epochs}
     return LinearProbeReport(protocol, settings, reports, counts, states)
+
+
+def _trainer(
+    best: pl.Callback, epochs: int, *, accelerator: str, progress: bool
+) -> pl.Trainer:
+    """Return a trainer that writes nothing."""
+    return pl.Trainer(
+        max_epochs=epochs,
+        accelerator=accelerator,
+        devices=1,
+        callbacks=[best],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
 
 
 class _KeepBest(pl.Callback):
