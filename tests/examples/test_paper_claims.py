@@ -17,6 +17,7 @@ SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
 TINY = [
     "backbone.options={channels: [8, 8, 16], stem_width: 4}",
     "pretraining.batch_size=8",
+    "pretraining.fraction=0.5",
     "pretraining.tasks={rotation: {}, jigsaw: {grid: 2, num_permutations: 3}, "
     "simclr: {temperature: 0.5}}",
     "pretraining.epochs={standard: 1, adversarial: 1}",
