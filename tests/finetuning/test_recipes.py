@@ -99,12 +99,13 @@ def weights(out: Path) -> dict[str, Tensor]:
 
 
 def test_p2_is_standard_and_p3_adversarial(backbones: dict[str, Path]) -> None:
-    logged = {
-        name: json.loads((path.parent / "result.json").read_text())["rows"][0]
-        for name, path in backbones.items()
-    }
-    assert logged["P2"]["robust_accuracy"] is None
-    assert logged["P3"]["robust_accuracy"] is not None
+    for name, path in backbones.items():
+        result = json.loads((path.parent / "result.json").read_text())
+        assert ("train_robust_top1" in result["logged"]) == (name == "P3")
+        # Validation attacks both, so both end with the most robust one.
+        assert 0 <= result["rows"][0]["robust_accuracy"] <= 100
+        assert (path.parent / "checkpoints" / "best-robust.ckpt").is_file()
+        assert (path.parent / "backbone-best-robust.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,9 @@ def test_the_numbers_of_the_paper(tmp_path: Path) -> None:
     assert tuning.config.model.inherited == "trunk"
     training = PretrainCLI([*recipes("paper/pretraining", "P3"), cpu, out])
     assert training.model.val_attack.steps == 20
+    standard = PretrainCLI([*recipes("paper/pretraining", "P2"), cpu, out])
+    assert standard.model.attack is None
+    assert standard.model.val_attack.steps == 20
     for cli in (tuning, training):
         attack = cli.model.attack
         assert (attack.threat_model.eps, attack.steps) == (8 / 255, 10)
