@@ -71,7 +71,7 @@ class PretextEnsembleModule(Pretraining):
         TypeError: If an attack is not one.
         ValueError: If a number is out of range or a name unknown; in training, if h is
             asked for and the network is compiled, which leaves no second derivative,
-            or if the inputs of the tasks differ in size.
+            or if the inputs of the tasks differ in shape.
 
     Examples:
         >>> module = PretextEnsembleModule(backbone="resnet8_tiny")

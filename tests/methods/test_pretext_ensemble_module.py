@@ -411,7 +411,7 @@ def test_inputs_of_different_sizes_are_refused(options: dict[str, Any]) -> None:
     module = create(
         tasks=tasks, options=None, attack=ATTACK, diversity_weight=0.1, **options
     )
-    with pytest.raises(ValueError, match=r"gradients have the sizes .* one picture"):
+    with pytest.raises(ValueError, match=r"gradients .* the shapes .* one picture"):
         fit(module)
     fit(create(tasks=tasks, options=None, attack=ATTACK))
 

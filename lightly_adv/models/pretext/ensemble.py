@@ -37,7 +37,8 @@ class PretextEnsemble(nn.Module):
     Raises:
         TypeError: If a task is no `PretextTask`.
         ValueError: If there are fewer than two tasks, if one comes twice, if options
-            are for none of them or do not fit, or if a name or the stages are unknown.
+            are for none of them or do not fit, if a name or the stages are unknown, or
+            if a name cannot be that of a submodule.
 
     Examples:
         >>> import torch
@@ -145,8 +146,8 @@ class PretextEnsemble(nn.Module):
                 their pixels back in place first, by `PretextTask.restore`.
 
         Raises:
-            ValueError: If the inputs differ in size, if the network has no second
-                derivative, or if the frame is unknown.
+            ValueError: If the gradients that are compared differ in shape, if the
+                network has no second derivative, or if the frame is unknown.
         """
         check_frame(frame)
         second_derivatives.check_twice_differentiable(self)
@@ -155,6 +156,7 @@ class PretextEnsemble(nn.Module):
         if frame == "images":
             each = zip(self._each, grads, targets, strict=True)
             grads = [task.restore(grad, y) for task, grad, y in each]
+        _check_shapes(dict(zip(self.names, grads, strict=True)))
         return functional.gradient_diversity(grads)
 
     @property
@@ -210,6 +212,32 @@ def _check_names(tasks: Any, options: dict[str, Any]) -> None:
             f"tasks={names} has one task twice; give a mapping from names of your own "
             "to classes of tasks to have several of a kind."
         )
+    for name in names:
+        _check_name(name)
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise ValueError(f"options are given for {unknown}, but the tasks are {names}.")
+
+
+def _check_name(name: str) -> None:
+    """Refuse what nn.ModuleDict refuses, but say what to do."""
+    if not name or "." in name or hasattr(nn.ModuleDict(), name):
+        raise ValueError(
+            f"the task name {name!r} cannot be that of a submodule; expected one that "
+            "is not empty, has no dot, and is no attribute of torch.nn.ModuleDict. "
+            "Give a mapping from a name of your own to the class of the task."
+        )
+
+
+def _check_shapes(grads: Mapping[str, Tensor]) -> None:
+    """Refuse gradients whose entries do not belong to the same places.
+
+    As many entries are not enough: a wide picture has those of a square one.
+    """
+    shapes = {name: tuple(grad.shape) for name, grad in grads.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"the input gradients of the tasks have the shapes {shapes}; expected the "
+            "same for all. Name tasks whose inputs have one picture size, or set the "
+            "diversity weights to 0."
+        )

@@ -16,7 +16,13 @@ from lightly_adv.models import pretext, stages
 from lightly_adv.models.modules import convert_dual_batchnorm
 from lightly_adv.models.pretext import PretextEnsemble, PretextTask, SelfieTask
 from lightly_adv.models.pretext.ensemble import Frame, share_trunk
-from tests.models.pretext.tiny import BrightTask, CroppedTask, TinyNet, no_task
+from tests.models.pretext.tiny import (
+    BrightTask,
+    CroppedTask,
+    FlatTask,
+    TinyNet,
+    no_task,
+)
 
 TWO = ("rotation", "jigsaw")
 SMALL: dict[str, dict[str, Any]] = {
@@ -287,10 +293,28 @@ def test_backbone_by_name() -> None:
     assert module.backbone(torch.rand(2, 3, 32, 32)).shape == (2, 128)
 
 
-def test_inputs_of_different_sizes_are_refused() -> None:
-    module = PretextEnsemble({"one": BrightTask, "other": CroppedTask}, TinyNet())
-    with pytest.raises(ValueError, match=r"\(4, 192\), \(4, 48\).*one picture size"):
+@pytest.mark.parametrize(
+    ("other", "shape"),
+    [(CroppedTask, r"\(4, 3, 4, 4\)"), (FlatTask, r"\(4, 3, 4, 16\)")],
+)
+def test_inputs_of_different_shapes_are_refused(
+    other: type[PretextTask], shape: str
+) -> None:
+    module = PretextEnsemble({"one": BrightTask, "other": other}, TinyNet())
+    message = (
+        rf"'one': \(4, 3, 8, 8\), 'other': {shape}.*one picture size.*weights to 0"
+    )
+    with pytest.raises(ValueError, match=message):
         diversity(module)
+
+
+def test_what_is_put_back_in_place_may_have_any_shape() -> None:
+    module = PretextEnsemble(
+        {"one": FlatTask, "other": SelfieTask},
+        TinyNet(),
+        options={"other": SMALL["selfie"]},
+    )
+    assert diversity(module, frame="images").isfinite()
 
 
 def test_a_compiled_network_is_refused() -> None:
@@ -313,6 +337,15 @@ def test_an_unknown_frame_is_refused() -> None:
         ("rotation", {}, ValueError, r"\['rotation'\] is no ensemble"),
         ([], {}, ValueError, r"\[\] is no ensemble"),
         (["jigsaw", "jigsaw"], {}, ValueError, "has one task twice; give a mapping"),
+        (["rotation", "pkg.rot"], {}, ValueError, "name 'pkg.rot' cannot .* no dot"),
+        ({"half": BrightTask, "b": BrightTask}, {}, ValueError, "'half' .*ModuleDict"),
+        (
+            {"a": BrightTask, "values": BrightTask},
+            {},
+            ValueError,
+            "'values' .* your own",
+        ),
+        ({"a": BrightTask, "": BrightTask}, {}, ValueError, "'' cannot .*not empty"),
         (["rotation", "jigsw"], {}, ValueError, "Unknown pretext task 'jigsw'"),
         (TWO, {"selfie": {}}, ValueError, r"options are given for \['selfie'\]"),
         (TWO, {"jigsaw": {"gird": 2}}, ValueError, r"\{'gird': 2\} do not fit"),

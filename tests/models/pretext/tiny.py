@@ -62,6 +62,20 @@ class CroppedTask(BrightTask):
         return inputs[..., :4, :4], targets
 
 
+class FlatTask(BrightTask):
+    """Inputs of as many pixels as the pictures, in another shape."""
+
+    def draw(
+        self, images: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().draw(images, generator)
+        upper, lower = inputs.chunk(2, dim=2)
+        return torch.cat([upper, lower], dim=3), targets
+
+    def restore(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.cat(inputs.chunk(2, dim=3), dim=2)
+
+
 def no_task(backbone: nn.Module) -> Any:
     """Something that is no task."""
     return nn.Linear(4, 2)
