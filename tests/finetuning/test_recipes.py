@@ -150,6 +150,29 @@ def test_the_objectives_run_behind_a_row(
     assert trained_with.startswith(f"{objective}, PGD(")
 
 
+def test_members_of_different_pretext_tasks_are_evaluated_as_one(
+    tmp_path: Path,
+) -> None:
+    """As the page on fine-tuning says, on fewer batches."""
+    members = []
+    for task in ("rotation", "jigsaw"):
+        options = (f"--model.task={task}", "--data.crop_padding=0")
+        pretrained = tmp_path / f"{task}-P3"
+        pretrain(pretrained, "digits/pretraining", "P3", options=options)
+        backbone = pretrained / "backbone-best-robust.safetensors"
+        finetune(tmp_path / task, "digits/finetuning", "F2", backbone=backbone)
+        members.append(str(tmp_path / task / "checkpoints" / "best-robust.ckpt"))
+    assert main(["evaluate", *members, "--suite=smoke", "--max_samples=16"]) == 0
+    name = "evaluation-ensemble-of-2-smoke-Linf-32-255"
+    for ending in ("json", "html", "md"):
+        assert (tmp_path / "rotation" / f"{name}.{ending}").is_file()
+    report = json.loads((tmp_path / "rotation" / f"{name}.json").read_text())
+    assert report["checkpoints"] == members
+    (row,) = report["rows"]
+    assert (row["name"], row["num_samples"]) == ("ensemble of 2", 16)
+    assert 0 <= row["robust_accuracy"] <= row["clean_accuracy"] <= 100
+
+
 def test_picture_folders(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     for part, label, number in itertools.product(
