@@ -259,8 +259,8 @@ class Attack:
 
 
 def _loss(objective: Objective, views: list[Tensor]) -> Tensor:
-    with torch.no_grad():
-        return evaluate(objective, views).float().reshape(-1)
+    # Not under no_grad: the objective may differentiate inside, as gradient penalties.
+    return evaluate(objective, views).detach().float().reshape(-1)
 
 
 def _check_views(views: Views) -> None:

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import Attack, AttackSchedule, gradients
 from lightly_adv.callbacks.refusals import (
     check_attacked_once,
     check_ranks_agree,
@@ -27,6 +27,10 @@ from lightly_adv.training.cost import StepCost
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
 from lightly_adv.training.views import SelectedViews, ViewPolicy, check_policy
+
+RTOL = 1e-5
+"""How far two evaluations of one loss may lie apart: some GPU kernels add in any order.
+"""
 
 Mode: TypeAlias = Literal["replace", "dual"]
 
@@ -122,6 +126,8 @@ class AdversarialTraining(pl.Callback):
         check_attacked_once(pl_module)
         _check_single(trainer)
         routes.check_routes(pl_module, routes.CLEAN, routes.ADV)
+        if self.mode == "replace" and routes.routed_layers(pl_module):
+            rank_zero_warn(_UNTRAINED_ROUTE)
         self._unwrap()
         self._unverified = self.verify == "first_batch"
         self._unannounced = True
@@ -174,12 +180,11 @@ class AdversarialTraining(pl.Callback):
     def _training_step(
         self, module: pl.LightningModule, original: Step, batch: Any
     ) -> Any:
+        if not module.trainer.training:
+            return original(batch)  # a validation step may call it
         selected = views.select_views(
             batch, policy=self.views, normalize=self.attack.threat_model.normalize
         )
-        if self._unannounced:
-            self._unannounced = False
-            self._announce(module.trainer, selected)
         try:
             perturbed = self._perturb(module, original, selected)
         except StepSkippedError:
@@ -212,11 +217,10 @@ class AdversarialTraining(pl.Callback):
             bn_mode=self.bn_mode,
             seeds=None if self.rng == "same" else _seeds(generator),
         )
-        if self._unverified:
-            self._unverified = False
+        if self._unverified or self._unannounced:
             state = generator.get_state()
-            _verify(module, objective, constant=self.rng == "same")
-            # A resumed run verifies another batch, and must not see other noise in it.
+            self._look_once(module, objective)
+            # A resumed run looks at another batch, and must not see other noise in it.
             generator.set_state(state)
         progress = module.trainer.global_step / self._total_steps
         attack = self.attack.at(progress)
@@ -226,17 +230,34 @@ class AdversarialTraining(pl.Callback):
             )
         return attack(objective, selected.views, generator=generator)
 
-    def _announce(self, trainer: pl.Trainer, selected: SelectedViews) -> None:
-        """Say what a step costs, before the first one is taken."""
-        cost = StepCost(
-            selected.pictures,
-            selected.views,
-            evaluations=self.attack.evaluations,
-            streams=2 if self.mode == "dual" else 1,
-            independent=self.independent,
-        )
-        rank_zero_info(str(cost))
-        check_ranks_agree(trainer, cost)
+    def _look_once(self, module: pl.LightningModule, objective: StepObjective) -> None:
+        """Say what a step costs, and whether it is isolated, before the first one."""
+        if self._unverified:
+            _verify(module, objective, constant=self.rng == "same")
+            self._unverified = False
+        if self._unannounced:
+            selected = objective.selected
+            reached = _reached(objective)
+            cost = StepCost(
+                selected.pictures,
+                reached,
+                evaluations=self.attack.evaluations,
+                streams=2 if self.mode == "dual" else 1,
+                independent=self.independent,
+                unreached=len(selected.views) - len(reached),
+                random_start=self.attack.at(1.0).random_start,
+            )
+            self._unannounced = False
+            rank_zero_info(str(cost))
+            check_ranks_agree(module.trainer, cost)
+
+
+_UNTRAINED_ROUTE = (
+    'mode="replace" trains the BatchNorm route "adv" alone, while validation and all '
+    'that calls the module outside of training takes "clean", which stays as it is. '
+    'Validate inside of bn_route("adv") and give away export_route(module, "adv"), or '
+    'train both routes with mode="dual".'
+)
 
 
 def _check_single(trainer: pl.Trainer) -> None:
@@ -276,13 +297,21 @@ def _wrap_training_step(
     return undo
 
 
+def _reached(objective: StepObjective) -> list[Tensor]:
+    """Return the selected views that receive a gradient."""
+    views = objective.selected.views
+    leaves = [view.detach().clone() for view in views]
+    grads = gradients.gradients(objective, leaves, [True] * len(leaves))
+    return [v for v, grad in zip(views, grads, strict=True) if grad is not None]
+
+
 def _verify(
     module: pl.LightningModule, objective: StepObjective, *, constant: bool
 ) -> None:
     """Evaluate twice, warn of what leaked and of a loss that changes by itself."""
     before = report.snapshot(module)
-    with torch.no_grad():
-        first, second = (objective(objective.selected.views) for _ in range(2))
+    # Nothing requires a gradient here; a step that takes one of its own still may.
+    first, second = (objective(objective.selected.views).detach() for _ in range(2))
     leaked = before.changes(report.snapshot(module))
     if leaked:
         rank_zero_warn(
@@ -291,7 +320,7 @@ def _verify(
             "nor a built-in container; make it a buffer or an attribute of the module. "
             "Training goes on, but this state advances with every attack step."
         )
-    if constant and not torch.equal(first, second):
+    if constant and not torch.allclose(first, second, rtol=RTOL, equal_nan=True):
         rank_zero_warn(
             f"the loss of the same batch was {first.mean():.6g} and then "
             f"{second.mean():.6g}: it depends on something besides the views, the "

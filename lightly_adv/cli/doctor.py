@@ -130,27 +130,55 @@ def _examined(target: str, others: Sequence[str]) -> Diagnosis:
     if path.is_dir():
         path /= "config.yaml"
     if path.suffix in (".yaml", ".yml"):
-        content = yaml.safe_load(path.read_text()) or {}
+        content = _content(path)
         kind = _Finetuning if _is_finetuning(content) else _Pretraining
         return kind(["--config", str(path), *others]).diagnosis()
     if path.suffix == ".py":
-        with scripts.run_to_fit(path, others) as script:
-            if script.call is not None:
-                call = script.call
-                return _diagnosis(call.model, call.data, None, call.options)
+        return _in_script(path, others)
     place, _, name = target.partition(":")
     if place.endswith(".py"):
         return _in_file(Path(place), name, others)
-    return _Module(["--model", target.replace(":", "."), *others]).diagnosis()
+    return _by_name(target.replace(":", "."), others)
+
+
+def _in_script(path: Path, others: Sequence[str]) -> Diagnosis:
+    """Examine what a script gives to its Trainer, or the only module that it has."""
+    with scripts.run_to_fit(path, others) as script:
+        if script.call is not None:
+            call = script.call
+            return _diagnosis(call.model, call.data, None, call.options)
+        if script.loop:
+            raise ValueError(
+                f"{path} trains in a loop of its own, not by Trainer.fit; there is no "
+                "training_step to examine. Give a LightningModule: FILE.py:CLASS."
+            )
+        return _by_name(f"__main__.{_only_class(script.module)}", others)
 
 
 def _in_file(path: Path, class_name: str, others: Sequence[str]) -> Diagnosis:
     """Examine a class in a file."""
     name = re.sub(r"\W", "_", path.stem)
-    with scripts.run_to_fit(path, name=name) as script:
-        class_name = class_name or _only_class(script.module)
-        # The parser finds the class by this name.
-        return _Module(["--model", f"{name}.{class_name}", *others]).diagnosis()
+    with scripts.run_to_fit(path, name=name):
+        return _by_name(f"{name}.{class_name}", others)
+
+
+def _by_name(name: str, others: Sequence[str]) -> Diagnosis:
+    """Examine a class that the parser can import."""
+    return _Module(["--model", name, *others]).diagnosis()
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Read a config."""
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}; expected a config of pretrain "
+            "or finetune, which --print_config writes."
+        )
+    return content
 
 
 def _diagnosis(

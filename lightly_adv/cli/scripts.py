@@ -1,4 +1,4 @@
-"""Run a script up to the call of `Trainer.fit`, and no further."""
+"""Run a script up to the point where it trains, and no further."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
+
+from torch.optim import optimizer
 
 LIGHTNINGS = ("pytorch_lightning", "lightning.pytorch")
 """Packages with a Trainer."""
@@ -43,10 +45,13 @@ class Run:
     Args:
         module: Its names.
         call: The call of `Trainer.fit` that ended it, if there was one.
+        loop: Whether a training loop of its own ended it, at the first step of an
+            optimiser.
     """
 
     module: ModuleType
-    call: FitCall | None
+    call: FitCall | None = None
+    loop: bool = False
 
 
 @contextmanager
@@ -76,7 +81,7 @@ def run_to_fit(
         mock.patch.object(sys, "argv", [str(path), *arguments]),
         mock.patch.object(sys, "path", beside),
     ):
-        yield Run(module, _execute(spec.loader.exec_module, module))
+        yield _execute(spec.loader.exec_module, module)
 
 
 @contextmanager
@@ -93,22 +98,25 @@ def _known(name: str, module: ModuleType) -> Iterator[None]:
             sys.modules[name] = before
 
 
-class _FitCalledError(BaseException):
+class _TrainingError(BaseException):
     """Passes the `except Exception` that a script may have around its training."""
 
-    def __init__(self, call: FitCall) -> None:
+    def __init__(self, call: FitCall | None = None) -> None:
         self.call = call
 
 
-def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> FitCall | None:
+def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> Run:
+    loops = optimizer.register_optimizer_step_pre_hook(_stop_loop)
     try:
         with _stopped_trainers():
             run(module)
-    except _FitCalledError as stopped:
-        return stopped.call
-    except Exception as error:
+    except _TrainingError as stopped:
+        return Run(module, stopped.call, loop=stopped.call is None)
+    except (Exception, SystemExit) as error:
         raise ScriptError from error
-    return None
+    finally:
+        loops.remove()
+    return Run(module)
 
 
 @contextmanager
@@ -146,4 +154,8 @@ def _stop(
     **options: Any,
 ) -> None:
     data = datamodule if datamodule is not None else train_dataloaders
-    raise _FitCalledError(FitCall(model, data, vars(self).get("_given", {})))
+    raise _TrainingError(FitCall(model, data, vars(self).get("_given", {})))
+
+
+def _stop_loop(*args: Any) -> None:
+    raise _TrainingError

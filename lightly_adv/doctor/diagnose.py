@@ -137,7 +137,7 @@ def _data(patient: Patient, data: Any) -> Any:
     return data
 
 
-def _visit(doctor: Doctor, data: Any) -> Exception | None:
+def _visit(doctor: Doctor, data: Any) -> BaseException | None:
     """Let the doctor see the first training step; return what kept it from that."""
     patient = doctor.patient
     options = {"max_epochs": 100, **patient.options, **_FORCED}
@@ -155,7 +155,7 @@ def _visit(doctor: Doctor, data: Any) -> Exception | None:
             trainer.fit(patient.module, train_dataloaders=data)
     except FinishedError:
         return None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return error
     return RuntimeError(
         "training ended before its first step: there is no batch, or "

@@ -169,12 +169,12 @@ class Patient:
             TargetError: If labels do not fit; the step is not taken again, for on a
                 GPU that would end the process.
         """
-        step, _ = self.training_step, self.selected
+        step, batch = self.training_step, self.selected.copied(self.selected.views)
         with untouched(self.module):
             before = report.snapshot(self.module)
             try:
-                with targets.watched(self.batch) as seen:
-                    loss = loss_of(step(self.batch))
+                with targets.watched(batch) as seen:
+                    loss = loss_of(step(batch))
             except TargetError:
                 self.step = None
                 raise
@@ -244,18 +244,14 @@ class Patient:
     @functools.cached_property
     def trained_loss(self) -> float:
         """The loss on the perturbed views as it is trained on: in train mode."""
-        perturbed = self.selected.replace(self.attacked.views)
-        with (
-            isolated(self.module),
-            torch.no_grad(),
-            routes.bn_route(routes.ADV),
-        ):
+        perturbed = self.selected.copied(self.attacked.views)
+        with isolated(self.module), routes.bn_route(routes.ADV):
             return float(loss_of(self.training_step(perturbed)).detach())
 
     @functools.cached_property
     def step_seconds(self) -> float:
         """How long the training step takes, forward and backward, without attack."""
-        return self.seconds_of(self.batch)
+        return self.seconds_of(self.selected.copied(self.selected.views))
 
     def seconds_of(self, batch: Any) -> float:
         """Return how long the training step takes on another batch."""
@@ -298,8 +294,7 @@ class Patient:
         return run(attack, objective, self.selected.views, generator=generator)
 
     def _value(self, objective: StepObjective, views: Sequence[Tensor]) -> Tensor:
-        with torch.no_grad():
-            return objective(views).detach()
+        return objective(views).detach()
 
 
 def _shortened(attack: Attack, steps: int) -> Attack:

@@ -85,7 +85,7 @@ def examine(
             findings += check(patient)
         except (SkipError, StepSkippedError):
             skipped.append(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found = failure(name, error)
             if any(each.seen == found.seen for each in findings):
                 skipped.append(name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
-from collections import OrderedDict, defaultdict, deque
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -108,8 +110,10 @@ class Copier:
         return empty
 
     def tuple(self, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Copy a tuple."""
-        return tuple([self(item) for item in value])
+        """Copy a tuple, with or without names."""
+        make = getattr(type(value), "_make", tuple)
+        copied: tuple[Any, ...] = make([self(item) for item in value])
+        return copied
 
     def set(self, value: set[Any]) -> set[Any]:
         """Copy a set; its items are hashable and taken as they are."""
@@ -118,6 +122,14 @@ class Copier:
     def iterator(self, value: Iterator[Any]) -> Iterator[Any]:
         """Copy an iterator with its position; its items are taken as they are."""
         return copy.copy(value)
+
+    def count(self, value: itertools.count[Any]) -> itertools.count[Any]:
+        """Copy a counter with its position, of which only its text tells."""
+        numbers = re.findall(r"[^(), ]+", repr(value))[1:]
+        try:
+            return itertools.count(*map(int, numbers))
+        except ValueError:  # not of integers
+            return value
 
     def generator(self, value: torch.Generator) -> torch.Generator:
         """Copy a torch generator with its state."""
@@ -137,6 +149,8 @@ def _subclass_maker(value: Any) -> Callable[[Copier, Any], Any] | None:
         return Copier.module
     if isinstance(value, _RANDOM_SOURCES):
         return Copier.deep
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return Copier.tuple
     return None
 
 
@@ -148,11 +162,13 @@ _MAKERS: dict[type, Callable[[Copier, Any], Any]] = {
     dict: Copier.dict,
     OrderedDict: Copier.dict,
     defaultdict: Copier.dict,
+    Counter: Copier.dict,
     tuple: Copier.tuple,
     set: Copier.set,
     type(iter([])): Copier.iterator,
     type(iter(())): Copier.iterator,
     type(iter(range(0))): Copier.iterator,
+    itertools.count: Copier.count,
     np.ndarray: Copier.deep,
     torch.Generator: Copier.generator,
 }

@@ -37,8 +37,9 @@ def silence(*args: Any, **kwargs: Any) -> None:
 
 @contextmanager
 def muted_loggers(module: nn.Module) -> Iterator[None]:
-    """Replace the loggers of the trainer that a Lightning module is attached to."""
-    trainer = module.__dict__.get("_trainer")
+    """Replace the loggers of the trainer that a module, or a part, is attached to."""
+    attached = (each.__dict__.get("_trainer") for each in module.modules())
+    trainer = next((each for each in attached if each is not None), None)
     loggers = getattr(trainer, "loggers", None)
     if trainer is None or not loggers:
         yield

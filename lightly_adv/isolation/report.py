@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
@@ -76,7 +78,7 @@ class _Walk:
         if isinstance(value, _ATOMS):
             yield path, value
         elif isinstance(value, Tensor):
-            yield path, value.detach().clone()
+            yield path, "no shape" if is_lazy(value) else value.detach().clone()
         elif isinstance(value, np.ndarray):
             yield path, value.copy()
         elif isinstance(value, torch.Generator):
@@ -138,6 +140,8 @@ def _position(value: Iterator[Any]) -> str:
             return "exhausted"
         values = [each for each in frame.f_locals.values() if isinstance(each, _ATOMS)]
         return f"{frame.f_lasti} {values}"
+    if isinstance(value, itertools.count):
+        return repr(value)
     hint = getattr(value, "__length_hint__", None)
     return f"{hint()} left" if hint is not None else "unknown"
 

@@ -113,8 +113,9 @@ def check_routes(module: nn.Module, *routes: str) -> None:
         if lacking:
             raise ValueError(
                 f"the layer {name!r} has the routes {tuple(layer.routes)}, but "
-                f"{lacking} is needed here. Convert with "
-                f"convert_dual_batchnorm(module, routes={routes})."
+                f"{lacking} is needed here. Use one of these, or convert the plain "
+                f"module with these names: convert_dual_batchnorm(module, routes="
+                f"{tuple(dict.fromkeys([CLEAN, ADV, *routes]))})."
             )
 
 

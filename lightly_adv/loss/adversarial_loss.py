@@ -36,7 +36,8 @@ class AdversarialLoss(nn.Module):
       2020, https://arxiv.org/abs/2003.12862
 
     Args:
-        criterion: From embeddings to a scalar loss, such as those in `lightly.loss`.
+        criterion: From embeddings to a scalar loss, such as those in `lightly.loss`; a
+            module or a function.
         attack: The attack; an `AttackSchedule` runs the attack that it ends with.
         mode: "dual" is `(1 - weight) * clean + weight * adversarial`, "replace" the
             adversarial loss alone.
@@ -63,7 +64,7 @@ class AdversarialLoss(nn.Module):
 
     def __init__(
         self,
-        criterion: nn.Module,
+        criterion: Callable[..., Tensor],
         attack: Attack | AttackSchedule,
         *,
         mode: Literal["dual", "replace"] = "dual",
@@ -73,6 +74,11 @@ class AdversarialLoss(nn.Module):
         modules: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
+        if not callable(criterion):
+            raise TypeError(
+                f"criterion is a {type(criterion).__name__}; expected a module or a "
+                "function from embeddings to a loss, such as NTXentLoss()."
+            )
         check_attack(attack)
         check_choice("mode", mode, ("dual", "replace"))
         check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
@@ -157,7 +163,7 @@ class AdversarialLoss(nn.Module):
         return loss
 
     def _modules_behind(self, encoders: Sequence[Encoder]) -> nn.Module:
-        found: list[nn.Module] = [self.criterion, *self._others]
+        found: list[nn.Module] = [*self.children(), *self._others]
         for encoder in encoders:
             module = _module_behind(encoder)
             if module is not None:

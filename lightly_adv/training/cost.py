@@ -20,10 +20,13 @@ class StepCost:
 
     Args:
         pictures: All picture views of a batch, as tensors of shape (B, ..., C, H, W).
-        attacked: Those of them that are perturbed.
+        attacked: Those of them that are perturbed, and receive a gradient.
         evaluations: How often the attack evaluates the loss.
         streams: How often the step is trained on: 1 for "replace", 2 for "dual".
         independent: Whether each view has an attack of its own.
+        unreached: How many more views were selected, and receive no gradient.
+        random_start: Whether the attack starts at random. An evaluation in which an
+            unreached view carried noise is then made again, in every batch.
 
     Examples:
         >>> import torch
@@ -38,6 +41,8 @@ class StepCost:
     evaluations: int
     streams: int
     independent: bool = False
+    unreached: int = 0
+    random_start: bool = True
 
     @property
     def forward(self) -> int:
@@ -47,7 +52,7 @@ class StepCost:
     @property
     def backward(self) -> int:
         """Pictures that go backward: in the attack only those that are perturbed."""
-        attack = self.evaluations * _count(self.attacked)
+        attack = self._backward_runs * _count(self.attacked)
         return self.streams * _count(self.pictures) + attack
 
     @property
@@ -59,14 +64,21 @@ class StepCost:
         every, attacked = _pixels(self.pictures), _pixels(self.attacked)
         clean = (_FORWARD + _ACTIVATIONS + _WEIGHTS) * every
         forward = self.runs * _FORWARD * every
-        backward = self.evaluations * _ACTIVATIONS * attacked
+        backward = self._backward_runs * _ACTIVATIONS * attacked
         return self.streams + (forward + backward) / clean
 
     @property
     def runs(self) -> int:
         """How often the loss is evaluated to perturb one batch."""
-        views = len(self.attacked) if self.independent else 1
-        return views * self.evaluations
+        if self.independent:  # one evaluation tells of an unreached view
+            return len(self.attacked) * self.evaluations + self.unreached
+        return self._backward_runs
+
+    @property
+    def _backward_runs(self) -> int:
+        """How often a gradient is taken with respect to each attacked view."""
+        again = self.unreached > 0 and self.random_start and not self.independent
+        return self.evaluations + again
 
     def __str__(self) -> str:
         """Return a sentence for people."""
@@ -75,11 +87,13 @@ class StepCost:
             f"{count} of {height} x {width} pixels"
             for (height, width), count in sizes.items()
         )
+        lacking = f", {self.unreached} without a gradient" if self.unreached else ""
         return (
             f"adversarial training: one step = {self.forward} forward + "
             f"{self.backward} backward picture passes, about {self.ratio:.1f} times "
             f"clean training ({self.runs} evaluations of the loss; "
-            f"{len(self.attacked)} of {len(self.pictures)} views attacked, {crops})."
+            f"{len(self.attacked)} of {len(self.pictures)} views attacked{lacking}, "
+            f"{crops})."
         )
 
 

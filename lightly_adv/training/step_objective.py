@@ -63,7 +63,7 @@ class StepObjective:
         seed = self.seeds() if self.seeds is not None else None
         with self.isolation.evaluation(seed=seed), routes.bn_route(routes.ADV):
             modes.set_attack_mode(self.module, self.bn_mode)
-            yield lambda views: loss_of(self.step(self.selected.replace(views)))
+            yield lambda views: loss_of(self.step(self.selected.copied(views)))
 
 
 def loss_of(output: Any) -> Tensor:

@@ -43,15 +43,18 @@ def dual(
       2020, https://arxiv.org/abs/2003.12862 (weight 0.5)
 
     Returns:
-        What the step returns on the clean batch, with the loss of both.
+        What the step returns on the clean batch, with the loss of both; without the
+        adversarial loss if the step returned None for it, to skip it.
     """
     statistics = routes.buffers_of(module, routes.ADV)
     with (
         isolated(module, differentiable=True, keep=statistics),
         routes.bn_route(routes.ADV),
     ):
-        adversarial = loss_of(step(selected.replace(views)))
+        perturbed = step(selected.copied(views))
     with routes.bn_route(routes.CLEAN):
         output = step(batch)
-    clean = loss_of(output)
+    if output is None or perturbed is None:
+        return output
+    clean, adversarial = loss_of(output), loss_of(perturbed)
     return with_loss(output, (1 - weight) * clean + weight * adversarial)

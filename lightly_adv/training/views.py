@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from lightly_adv.types import Normalize
 
@@ -33,20 +33,38 @@ class SelectedViews:
 
     views: list[Tensor]
     pictures: list[Tensor]
-    _leaves: list[Any]
-    _spec: pytree.TreeSpec
+    _batch: Any
 
     def replace(self, views: Sequence[Tensor]) -> Any:
         """Return the batch with other views in the selected places."""
         new = {id(old): view for old, view in zip(self.views, views, strict=True)}
-        leaves = [new.get(id(leaf), leaf) for leaf in self._leaves]
-        return pytree.tree_unflatten(leaves, self._spec)
+        return self._with(lambda tensor: new.get(id(tensor), tensor))
+
+    def copied(self, views: Sequence[Tensor]) -> Any:
+        """Return the same with copies of all tensors, which a step may write into.
+
+        Gradients reach the views through their copies.
+        """
+        chosen = zip(self.views, views, strict=True)
+        copies = {id(old): view.clone() for old, view in chosen}
+
+        def copy(tensor: Tensor) -> Tensor:
+            if id(tensor) not in copies:
+                copies[id(tensor)] = tensor.clone()
+            return copies[id(tensor)]
+
+        return self._with(copy)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Any:
+        return apply_to_collection(self._batch, Tensor, change)
 
 
 def select_views(
     batch: Any, *, policy: ViewPolicy, normalize: Normalize | None
 ) -> SelectedViews:
-    """Select views in a batch of any nesting of lists, tuples and dicts.
+    """Select views in a batch of any nesting that Lightning moves to a device.
+
+    That is lists, tuples, dicts and dataclasses, also named ones and subclasses.
 
     A picture view is a floating tensor of at least four dimensions whose dimension -3
     has as many entries as `normalize` has channels, and whose height and width are at
@@ -74,7 +92,8 @@ def select_views(
         (tensor(0.), tensor([0, 1]))
     """
     check_policy(policy)
-    leaves, spec = pytree.tree_flatten(batch)
+    leaves: list[Tensor] = []
+    apply_to_collection(batch, Tensor, leaves.append)
     channels = (3, 1) if normalize is None else (len(normalize["mean"]),)
     pictures = _pictures(leaves, channels)
     if callable(policy):
@@ -85,10 +104,10 @@ def select_views(
         raise _no_pictures(leaves, channels)
     everything = [leaves[at] for at in dict.fromkeys([*pictures, *positions])]
     chosen = {id(leaves[at]): leaves[at] for at in positions}
-    return SelectedViews(list(chosen.values()), everything, leaves, spec)
+    return SelectedViews(list(chosen.values()), everything, batch)
 
 
-def _pictures(leaves: list[Any], channels: tuple[int, ...]) -> list[int]:
+def _pictures(leaves: list[Tensor], channels: tuple[int, ...]) -> list[int]:
     """Places of the pictures; with the first number of channels that there is."""
     for count in channels:
         shaped = [at for at, leaf in enumerate(leaves) if _has_shape(leaf, count)]
@@ -98,20 +117,19 @@ def _pictures(leaves: list[Any], channels: tuple[int, ...]) -> list[int]:
     return []
 
 
-def _has_shape(leaf: Any, channels: int) -> bool:
+def _has_shape(leaf: Tensor, channels: int) -> bool:
     """Whether a leaf has the shape of pictures.
 
     Lightly's VICRegL has grids of shape (B, 3, 3, 2) in its batches: they hold places.
     """
     return (
-        isinstance(leaf, Tensor)
-        and leaf.dim() >= 4
+        leaf.dim() >= 4
         and leaf.shape[-3] == channels
         and min(leaf.shape[-2:]) >= SMALLEST
     )
 
 
-def _no_pictures(leaves: list[Any], channels: tuple[int, ...]) -> Exception:
+def _no_pictures(leaves: list[Tensor], channels: tuple[int, ...]) -> Exception:
     shaped = [leaf for leaf in leaves for count in channels if _has_shape(leaf, count)]
     if any(leaf.dtype == torch.uint8 for leaf in shaped):
         return TypeError(
@@ -119,11 +137,7 @@ def _no_pictures(leaves: list[Any], channels: tuple[int, ...]) -> Exception:
             "tensors. Convert them in the transform, for instance with "
             "v2.ToDtype(torch.float32, scale=True)."
         )
-    seen = [
-        f"{tuple(leaf.shape)} {leaf.dtype}"
-        for leaf in leaves
-        if isinstance(leaf, Tensor)
-    ]
+    seen = [f"{tuple(leaf.shape)} {leaf.dtype}" for leaf in leaves]
     return ValueError(
         f"no picture view found in the batch; expected a floating tensor of shape "
         f"(B, ..., C, H, W) with C in {sorted(channels)} and at least {SMALLEST} x "
@@ -159,7 +173,7 @@ def check_policy(policy: Any) -> None:
         )
 
 
-def _chosen(policy: Any, leaves: list[Any], pictures: list[int]) -> list[int]:
+def _chosen(policy: Any, leaves: list[Tensor], pictures: list[int]) -> list[int]:
     if policy is None:
         return pictures
     if policy == "global":
@@ -175,22 +189,22 @@ def _chosen(policy: Any, leaves: list[Any], pictures: list[int]) -> list[int]:
     return [pictures[index] for index in policy]
 
 
-def _identified(views: Any, leaves: list[Any]) -> list[int]:
+def _identified(views: Any, leaves: list[Tensor]) -> list[int]:
     if not isinstance(views, Sequence) or not views:
         raise ValueError(
             f"the function given as views= returned {_shown(views)}; {_EXPECTED_VIEWS}"
         )
     places = {id(leaf): at for at, leaf in enumerate(leaves)}
     for view in views:
-        if id(view) not in places:
-            raise ValueError(
-                f"the function given as views= returned {_shown(view)}, which is not "
-                f"in the batch; {_EXPECTED_VIEWS}"
-            )
         if not _is_picture_like(view):
             raise ValueError(
                 f"the function given as views= returned {_shown(view)}, which is no "
                 f"picture view; {_EXPECTED_VIEWS}"
+            )
+        if id(view) not in places:
+            raise ValueError(
+                f"the function given as views= returned {_shown(view)}, which is not "
+                f"in the batch; {_EXPECTED_VIEWS}"
             )
     return [places[id(view)] for view in views]
 

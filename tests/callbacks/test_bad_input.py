@@ -63,7 +63,7 @@ def refuse(
         ([2], r"views=\[2\] does not fit a batch with 2 .*; expected indices from 0"),
         ([0, -1], r"views=\[0, -1\] does not fit a batch with 2 picture views"),
         (lambda batch: [batch[1]], r"dtype torch.int64, which is no picture view"),
-        (lambda batch: [batch[2]], r"returned a list, which is not in the batch"),
+        (lambda batch: [batch[2]], r"returned a list, which is no picture view"),
         (lambda batch: batch[2], r"returned a str, which is no picture view"),
         (lambda batch: batch[0][0], r"expected a list of tensors that are in the"),
         (lambda batch: [batch[0][0][:2]], r"which is not in the batch; expected"),

@@ -193,6 +193,9 @@ def test_folders_of_runs(command: Command, capsys: pytest.CaptureFixture[str]) -
         ("nix.yaml", "nix.yaml"),
         ("nix.py:Own", "there is no file at nix.py"),
         ("empty.py", "defines 0 LightningModules (none); say which one"),
+        ("loop.py", "trains in a loop of its own, not by Trainer.fit; there is no"),
+        ("broken.yaml", "broken.yaml is no YAML: mapping values are not allowed"),
+        ("listed.yaml", "listed.yaml holds a list; expected a config"),
         ("tests.doctor.healthy:Nix", "Nix"),
         (
             "tests.doctor.healthy:Healthy --nonsense 1",
@@ -204,10 +207,36 @@ def test_mistakes_are_told_in_one_line(
     command: Command, arguments: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty.py").write_text("import torch\n")
+    Path("loop.py").write_text(LOOP)
+    Path("broken.yaml").write_text("model: a: b")
+    Path("listed.yaml").write_text("[1, 2]")
     assert command("doctor", *arguments.split()) == 1
     shown = capsys.readouterr().err.splitlines()[-1]
     assert shown.startswith("lightly-adv: error: ")
     assert message in shown
+    assert not Path("trained").exists()
+
+
+LOOP = """
+import torch
+weight = torch.nn.Parameter(torch.zeros(1))
+optimizer = torch.optim.AdamW([weight])
+weight.square().sum().backward()
+optimizer.step()
+open("trained", "w").close()
+"""
+
+
+def test_a_file_is_run_once(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(own).write_text(OWN + "\nopen('runs.txt', 'a').write('once ')\n")
+    assert main(["doctor", own, *TINY_DATA]) == 0
+    assert Path("runs.txt").read_text() == "once "
+
+
+def test_a_step_that_exits_fails(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(own).write_text(OWN.replace("return F.cross", "exit(3)\n        F.cross"))
+    assert main(["doctor", own, *TINY_DATA]) == 1
+    assert "SystemExit: 3 (raised in training_step" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

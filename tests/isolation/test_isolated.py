@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import random
-from collections import OrderedDict, defaultdict, deque
-from typing import Any
+from collections import Counter, OrderedDict, defaultdict, deque
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -263,3 +264,34 @@ def test_lazy_and_scripted_modules_are_refused() -> None:
     with pytest.raises(TypeError, match=r"is a scripted module"), isolated(module):
         pass
     assert vars(module) == before
+
+
+def test_counters_and_named_tuples_are_copied() -> None:
+    class Place(NamedTuple):
+        tensor: Tensor
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers = itertools.count(3, 2)
+            self.letters = Counter("ab")
+            self.place = Place(torch.zeros(2))
+
+        def forward(self) -> None:
+            next(self.numbers)
+            self.letters["a"] += 1
+            self.place.tensor.add_(1)
+
+    module = Counting()
+    before = report.snapshot(module)
+    with isolated(module):
+        module()
+        assert next(module.numbers) == 5
+        assert type(module.place) is Place
+    assert before.changes(report.snapshot(module)) == []
+    module()
+    assert before.changes(report.snapshot(module)) == [
+        "numbers (position)",
+        "letters['a']",
+        "place[0]",
+    ]

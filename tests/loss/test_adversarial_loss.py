@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightly import loss as lightly_loss
 from lightly.models.utils import update_momentum
+from pytorch_lightning.loggers.logger import DummyLogger
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -126,14 +127,11 @@ def test_it_equals_the_callback(name: str, mode: Any) -> None:
 
 def test_state_advances_once() -> None:
     module = encoder()
-    criterion = AdversarialLoss(
-        lightly_loss.NTXentLoss(memory_bank_size=(16, 8)), ATTACK
-    )
-    plain_module = copy.deepcopy(module)
-    plain = copy.deepcopy(criterion.criterion)
-    criterion(module, VIEWS)
+    own = lightly_loss.NTXentLoss(memory_bank_size=(16, 8))
+    plain_module, plain = copy.deepcopy(module), copy.deepcopy(own)
+    AdversarialLoss(own, ATTACK)(module, VIEWS)
     plain(plain_module(VIEWS[0]), plain_module(VIEWS[1]))
-    for first, second in ((module, plain_module), (criterion.criterion, plain)):
+    for first, second in ((module, plain_module), (own, plain)):
         assert report.snapshot(first).changes(report.snapshot(second)) == []
 
 
@@ -234,13 +232,14 @@ def test_modules_behind_an_encoder_must_be_known() -> None:
         ({"mode": "both"}, ValueError, r"mode='both' is unknown"),
         ({"bn_mode": "test"}, ValueError, r"bn_mode='test' is unknown; use one of"),
         ({"weight": 2.0}, ValueError, r"weight=2.0 must lie in \[0, 1\]"),
+        ({"criterion": "ce"}, TypeError, r"criterion is a str; expected a module or"),
     ],
 )
 def test_bad_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        AdversarialLoss(nn.Identity(), **{"attack": ATTACK, **arguments})
+        AdversarialLoss(**{"criterion": nn.Identity(), "attack": ATTACK, **arguments})
 
 
 def test_bad_views_are_refused() -> None:
@@ -249,3 +248,37 @@ def test_bad_views_are_refused() -> None:
         criterion((encoder(), encoder()), VIEWS[:1])
     with pytest.raises(TypeError, match=r"views is a Tensor; expected a list"):
         criterion(encoder(), VIEWS[0])
+
+
+def test_a_criterion_may_be_a_function() -> None:
+    module = encoder()
+    found = AdversarialLoss(torch.nn.functional.mse_loss, ATTACK)(module, VIEWS)
+    again = AdversarialLoss(nn.MSELoss(), ATTACK)
+    assert found.dim() == 0
+    assert not list(again.criterion.parameters())  # type: ignore[attr-defined]
+    assert found > torch.nn.functional.mse_loss(*(module(view) for view in VIEWS))
+
+
+def test_loggers_hear_of_training_only() -> None:
+    heard: list[str] = []
+
+    class Logger(DummyLogger):
+        def log_metrics(self, metrics: Any, step: Any = None) -> None:
+            heard.extend(name for name in metrics if name == "from forward")
+
+    class Logs(zoo.Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.criterion = AdversarialLoss(lightly_loss.NTXentLoss(), ATTACK)
+
+        def forward(self, images: Tensor) -> Tensor:
+            if self.logger is not None:
+                self.logger.log_metrics({"from forward": 1.0})
+            return super().forward(images)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return self.criterion(self.forward, batch[0])
+
+    zoo.fit(Logs, [], data=zoo.batches(1), max_epochs=1, logger=Logger())
+    # Two views on the clean stream; nothing in the attack nor in the other stream.
+    assert len(heard) == 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import UserDict
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
@@ -143,3 +145,35 @@ def test_what_cannot_be_selected_is_refused(
 def test_a_function_may_choose_what_is_not_taken_for_a_picture() -> None:
     selected = select_views([LARGE, MASK], policy=lambda b: b[1:], normalize=None)
     assert [id(view) for view in selected.views] == [id(MASK)]
+
+
+def test_copies_may_be_written_into() -> None:
+    view, label = LARGE.clone(), LABELS.clone()
+    selected = select_views(([view, view], label), policy=None, normalize=None)
+    new = (view + 1).requires_grad_()
+    (first, second), labels = selected.copied([new])
+    assert first is second
+    assert torch.equal(first, new)
+    first.mul_(3)
+    labels.mul_(0)
+    assert torch.equal(new, view + 1)
+    assert torch.equal(label, LABELS)
+    first.sum().backward()
+    assert new.grad is not None
+    assert torch.equal(new.grad, torch.full_like(view, 3))
+
+
+@dataclass
+class Named:
+    views: list[torch.Tensor]
+    label: torch.Tensor
+
+
+def test_batches_may_be_what_lightning_moves() -> None:
+    for batch in (Named([LARGE], LABELS), UserDict(views=[LARGE], label=LABELS)):
+        selected = select_views(batch, policy=None, normalize=None)
+        assert [id(view) for view in selected.views] == [id(LARGE)]
+        replaced = selected.replace([SMALL])
+        assert type(replaced) is type(batch)
+    assert isinstance(batch, UserDict)
+    assert replaced["views"][0] is SMALL

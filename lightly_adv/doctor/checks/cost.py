@@ -17,12 +17,15 @@ NAME = "cost"
 def check(patient: Patient) -> Iterator[Finding]:
     """Count the passes of a step, and measure one without and with the attack."""
     selected = patient.selected
+    reached = _reached(patient)
     count = StepCost(
         _whole(selected.pictures, patient.full_size),
-        _whole(selected.views, patient.full_size),
+        _whole(reached, patient.full_size),
         evaluations=patient.attack.evaluations,
         streams=patient.streams,
         independent=patient.training.independent,
+        unreached=len(selected.views) - len(reached),
+        random_start=patient.attack.random_start,
     )
     counted = str(count).removeprefix("adversarial training: ")
     if patient.step is None:
@@ -38,6 +41,14 @@ def check(patient: Patient) -> Iterator[Finding]:
     if steps is not None and math.isfinite(steps) and steps > 1:
         text += f", {_duration(seconds * steps)} for an epoch of {steps:.0f} steps"
     yield Finding(NAME, "PASS", f"{text}.")
+
+
+def _reached(patient: Patient) -> list[Tensor]:
+    """Return the views that receive a gradient; all of them where none can be taken."""
+    views = patient.selected.views
+    if patient.step is None:
+        return views
+    return [v for v, g in zip(views, patient.grads, strict=True) if g is not None]
 
 
 def _measured(patient: Patient) -> tuple[float, float]:

@@ -127,7 +127,7 @@ def _checked_names(routes: Sequence[str]) -> tuple[str, ...]:
             "names, such as ('clean', 'adv')."
         )
     for name in names:
-        taken = isinstance(name, str) and hasattr(nn.ModuleDict, name)
+        taken = isinstance(name, str) and hasattr(nn.ModuleDict(), name)
         if not isinstance(name, str) or not name.isidentifier() or taken:
             raise ValueError(
                 f"the route {name!r} cannot be part of a key in a checkpoint; expected "

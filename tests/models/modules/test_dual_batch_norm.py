@@ -196,6 +196,7 @@ def test_modules_that_cannot_be_converted_stay_as_they_were(
         (("adv", "adv"), r"not distinct"),
         (("clean", "a.b"), r"the route 'a.b' cannot be part of a key"),
         (("clean", "pop"), r"the route 'pop' cannot be part of a key"),
+        (("clean", "training"), r"the route 'training' cannot be part of a key"),
         (("clean", 1), r"the route 1 cannot be part of a key"),
     ],
 )
