@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torchvision.utils import save_image
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
@@ -22,8 +23,7 @@ TINY = [
     "simclr: {temperature: 0.5}}",
     "pretraining.epochs={standard: 1, adversarial: 1}",
     "pretraining.ensemble.tasks=[rotation, jigsaw]",
-    "pretraining.ensemble.epochs=1",
-    "pretraining.ensemble.in_attack=1.0",
+    "pretraining.overrides={standard-jigsaw: {epochs: 2}}",
     "finetuning.num_labelled=4",
     "finetuning.batch_size=4",
     "finetuning.protocols={"
@@ -78,8 +78,8 @@ def test_from_pictures_to_tables(
 ) -> None:
     torch.set_num_threads(1)
     out = tmp_path / "out"
-    settings = claims["settings"].read("small", TINY, out)
-    experiment = claims["phases"].Experiment(settings, pictures, out, [0, 1])
+    settings = claims["settings"].read("small", TINY, out, [0, 1])
+    experiment = claims["phases"].Experiment(settings, pictures, out)
     workers = InProcess()
     experiment.run(workers)
     content = claims["tables"].collect(experiment)
@@ -90,8 +90,13 @@ def test_from_pictures_to_tables(
     # 4 labelled pictures, 3 steps and the update; 6 others, 2 steps and 2 updates.
     assert rows["none-AFF"]["passes"] == 4 * 4
     assert rows["adversarial-rotation-AFF"]["passes"] == 4 * 4 + 6 * 4
-    assert rows["standard-simclr-SLF"]["passes"] == 2 * 4 + 6 * 2
+    assert rows["standard-jigsaw-AFF"]["passes"] == 4 * 4 + 6 * 2
+    # A head on a frozen network goes forward only; SimCLR has two views, of which the
+    # attack moves one.
+    assert rows["standard-simclr-SLF"]["passes"] == 2 * 4 * 0.5 + 6 * 2
+    assert rows["adversarial-simclr-SLF"]["passes"] == 2 * 4 * 0.5 + 6 * (2 * 1.5 + 2)
     assert rows["ensemble-of-tasks"]["task"] == "rotation, jigsaw"
+    assert rows["ensemble-of-seeds"]["task"] in ("rotation", "jigsaw")
     for row in rows.values():
         assert row["pretraining"] in ("none", "standard", "adversarial")
         assert row["finetuning"] in ("SLF", "ALF", "AFF", "ensemble")
@@ -102,6 +107,19 @@ def test_from_pictures_to_tables(
     assert claimed == {"a", "b", "d", "e"}
     for each in content["differences"]:
         assert each["low"] <= each["difference"] <= each["high"]
+        part = {"suite": lambda row: row, "strong": lambda row: row["strong"]}
+        first, second = (
+            part[each["part"]](rows[each[key]])["robust_accuracy"]
+            for key in ("first", "second")
+        )
+        assert each["difference"] == pytest.approx(first - second)
+    compared = {
+        (each["first"], each["second"])
+        for each in content["differences"]
+        if each["claim"] == "d"
+    }
+    # Ensembles are compared with the best task of all, in the ensemble or not.
+    assert ("ensemble-of-tasks", f"adversarial-{content['best_task']}-AFF") in compared
 
     assert "adversarial rotation, AFF" in claims["tables"].markdown(content)
     claims["tables"].draw(content, out / "figure1.png")
@@ -109,6 +127,7 @@ def test_from_pictures_to_tables(
 
     # What is done is not done again, and what is lost is.
     done = len(workers.names)
+    assert content["job"]["seconds"] >= content["job"]["processor_seconds"] * 0.5 > 0
     lost = out / "seed-1" / "test-suite-none-AFF.json"
     lost.unlink()
     experiment.run(workers)
@@ -124,23 +143,76 @@ def test_epochs_are_counted_where_validation_is_rarer(claims: dict[str, Any]) ->
 
 
 def test_other_settings_do_not_mix(claims: dict[str, Any], tmp_path: Path) -> None:
-    claims["settings"].read("small", [], tmp_path)
-    claims["settings"].read("small", [], tmp_path)
+    read = claims["settings"].read
+    read("small", [], tmp_path, [0])
+    read("small", [], tmp_path, [0])
     with pytest.raises(SystemExit, match="other settings"):
-        claims["settings"].read("small", ["pretraining.weight=1"], tmp_path)
+        read("small", ["pretraining.weight=1"], tmp_path, [0])
+    with pytest.raises(SystemExit, match="other settings or seeds"):
+        read("small", [], tmp_path, [0, 1])
 
 
 def test_unknown_setting(claims: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"has no pretraining\.wieght"):
-        claims["settings"].read("small", ["pretraining.wieght=1"], tmp_path)
+        claims["settings"].read("small", ["pretraining.wieght=1"], tmp_path, [0])
 
 
 def test_paper_scale_lists_its_jobs(claims: dict[str, Any], tmp_path: Path) -> None:
-    settings = claims["settings"].read("paper", [], tmp_path)
-    experiment = claims["phases"].Experiment(settings, tmp_path, tmp_path, [0, 1, 2])
+    settings = claims["settings"].read("paper", [], tmp_path, [0, 1, 2])
+    experiment = claims["phases"].Experiment(settings, tmp_path, tmp_path)
     names = [job.name for job in experiment.pretraining()]
     assert len(names) == 3 * (4 + 4 + 3)
     assert "seed 2, pre-training, adversarial ensemble, h reversed" in names
+
+
+def test_paper_scale_has_the_numbers_of_its_recipes(
+    claims: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = claims["settings"].read("paper", [], tmp_path, [0])
+    arms = {arm.name: arm for arm in claims["settings"].arms_of(settings)}
+    folder = SCRIPTS.parent / "recipes" / "pretraining" / "paper"
+    for path in folder.glob("*.yaml"):
+        task, pretraining = path.stem.split("_")
+        if path.stem == "ensemble_standard":
+            continue  # the claims are about adversarial ensembles
+        ending = "-h-on" if task == "ensemble" else ""
+        arm = arms[f"{pretraining}-{task}{ending}"]
+        found = claims["settings"].pretraining_of(settings, arm)
+        recipe = yaml.safe_load(path.read_text())
+        model = recipe["model"]["init_args"]
+        data = recipe["data"]["init_args"]
+        assert found["epochs"] == recipe["trainer"]["max_epochs"]
+        assert found["batch_size"] == data["batch_size"]
+        assert found["crop_padding"] == data.get("crop_padding", 4)
+        assert found.get("flip_share") == data.get("flip_share")
+        for key in ("lr", "weight_decay", "warmup"):
+            assert found["optimizer"][key] == model[key], (path.stem, key)
+        assert settings["backbone"]["name"] == model["backbone"]
+        if task == "ensemble":
+            assert settings["pretraining"]["tasks"].items() >= model["options"].items()
+        else:
+            options = model.get("task_options", {})
+            assert settings["pretraining"]["tasks"][task] == options
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["adversarial-ensemble-h-on", "adversarial-selfie", "adversarial-simclr"],
+)
+def test_paper_scale_starts(
+    claims: dict[str, Any], pictures: Path, tmp_path: Path, name: str
+) -> None:
+    torch.set_num_threads(1)
+    tiny = ["pretraining.attack.steps=1", "pretraining.overrides={}"]
+    tiny += ["pretraining.batch_size=4", "pretraining.epochs={adversarial: 1}"]
+    tiny += ["pretraining.fraction=0.5", "data.val_fraction=0.25"]
+    settings = claims["settings"].read("paper", tiny, tmp_path, [0])
+    arm = {each.name: each for each in claims["settings"].arms_of(settings)}[name]
+    path = tmp_path / "backbone.json"
+    training = importlib.import_module("claims.training")
+    training.pretrain(settings, pictures, path, arm=arm, seed=0)
+    assert path.with_suffix(".safetensors").exists()
 
 
 def test_views_of_simclr_stay_pixels(claims: dict[str, Any]) -> None:

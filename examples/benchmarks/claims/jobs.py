@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import threading
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from claims.settings import write
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -43,12 +46,16 @@ class Job:
     cost: float
 
     def run(self) -> float:
-        """Do it; return the seconds."""
+        """Do it, note in the file what it took, and return the seconds."""
         torch.set_num_threads(1)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         self.call(path=self.path, **self.arguments)
-        return time.perf_counter() - started
+        seconds, used = time.perf_counter() - started, time.process_time() - used
+        content = json.loads(self.path.read_text())
+        took = {"seconds": seconds, "processor_seconds": used}
+        write(self.path, {**content, "job": took})
+        return seconds
 
 
 @dataclass

@@ -12,7 +12,14 @@ from typing import Any
 
 from claims import training
 from claims.jobs import Job, Progress, Workers
-from claims.settings import ENSEMBLE, SCRATCH, Arm, Settings, arms_of
+from claims.settings import (
+    SCRATCH,
+    Arm,
+    Settings,
+    arms_of,
+    pretraining_of,
+    protocols_of,
+)
 
 TASKS, SEEDS = "ensemble-of-tasks", "ensemble-of-seeds"
 """Ensembles of classifiers: of several tasks, and of several seeds of one task."""
@@ -45,19 +52,23 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All jobs of a set of seeds, and where their results are.
+    """All jobs, and where their results are.
 
     Args:
         settings: See `settings.read`.
         root: Folder of the pictures.
         out: Folder of the results.
-        seeds: Each stands for pre-training, choice of labels, and fine-tuning.
     """
 
     settings: Settings
     root: Path
     out: Path
-    seeds: list[int]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds; each stands for pre-training, labels, and fine-tuning."""
+        seeds: list[int] = self.settings["seeds"]
+        return seeds
 
     @cached_property
     def classifiers(self) -> list[Classifier]:
@@ -66,15 +77,20 @@ class Experiment:
         return scratch + [
             Classifier(arm, protocol)
             for arm in arms_of(self.settings)
-            for protocol in self.settings["finetuning"]["protocols"]
-            if arm.task != ENSEMBLE or protocol != "ALF"
+            for protocol in protocols_of(self.settings, arm)
         ]
 
     @cached_property
     def singles(self) -> list[Classifier]:
-        """The classifiers of the tasks of the ensemble, each task by itself."""
-        tasks = self.settings["pretraining"]["ensemble"]["tasks"]
+        """Adversarial pre-training and fine-tuning, of each task by itself."""
+        tasks = self.settings["pretraining"]["tasks"]
         return [Classifier(Arm("adversarial", task), "AFF") for task in tasks]
+
+    @cached_property
+    def members(self) -> list[Classifier]:
+        """Those of the tasks of the ensemble."""
+        tasks = self.settings["pretraining"]["ensemble"]["tasks"]
+        return [each for each in self.singles if each.arm.task in tasks]
 
     def run(self, workers: Workers) -> None:
         """Run all phases, each a list of jobs."""
@@ -138,17 +154,21 @@ class Experiment:
         control = [
             (job.path.with_suffix(".pt"), "AFF") for job in self._control_jobs(seed)
         ]
-        best = self._members([self.best_single()], seed)
-        ensembles = {TASKS: self._members(self.singles, seed), SEEDS: best + control}
+        best = self._members([self.best_member()], seed)
+        ensembles = {TASKS: self._members(self.members, seed), SEEDS: best + control}
         return rows | ensembles
 
     def key_rows(self, seed: int) -> dict[str, Members]:
         """Return the rows that are attacked once more, by the strong suite."""
-        task = self.best_single().arm.task
-        arms = [Arm("standard", task), Arm("adversarial", task)]
-        rows = [Classifier(arm, how) for how in ("SLF", "AFF") for arm in arms]
-        names = [each.name for each in (self.classifiers[0], *rows)]
-        return {name: self.tested(seed)[name] for name in names}
+        tasks = {self.best_single().arm.task, self.best_member().arm.task}
+        names = [self.classifiers[0].name, TASKS, SEEDS]
+        names += [
+            each.name
+            for each in self.classifiers
+            if each.arm.task in tasks and each.protocol in ("SLF", "AFF")
+        ]
+        tested = self.tested(seed)
+        return {name: tested[name] for name in names}
 
     def best_rate(self, classifier: Classifier) -> float:
         """Return the learning rate with the best validation accuracy, first seed."""
@@ -156,8 +176,12 @@ class Experiment:
         return max(rates, key=lambda lr: self._score(classifier, self.seeds[0], lr))
 
     def best_single(self) -> Classifier:
-        """Return the best task of the ensemble, by robust validation accuracy."""
+        """Return the best task, by robust validation accuracy."""
         return max(self.singles, key=self.validation_accuracy)
+
+    def best_member(self) -> Classifier:
+        """Return the best task of the ensemble, by the same."""
+        return max(self.members, key=self.validation_accuracy)
 
     def validation_accuracy(self, classifier: Classifier) -> float:
         """Return the last accuracy on validation pictures, mean over the seeds."""
@@ -203,7 +227,6 @@ class Experiment:
             "lr": lr,
             "factor": classifier.factor,
             "seed": seed,
-            "fitting_seed": seed,
         }
         return self._job(
             f"seed {seed}, {classifier.title}, lr {lr:g}",
@@ -214,15 +237,18 @@ class Experiment:
         )
 
     def _control_jobs(self, seed: int) -> list[Job]:
-        """Fine-tune the best single task from the backbones of other seeds."""
-        best = self.best_single()
+        """Fine-tune the best member from the backbones of other seeds.
+
+        All else, labels, initial head, order and noise, is that of the ensemble of
+        tasks, so that the members of both differ in their backbones only.
+        """
+        best = self.best_member()
         jobs = []
-        for turn in range(1, len(self.singles)):
+        for turn in range(1, len(self.members)):
             at = self.seeds.index(seed) + turn
             source = self.seeds[at % len(self.seeds)]
             job = self._finetuning_job(best, seed, self.best_rate(best))
             job.arguments["backbone"] = self._backbone(best.arm, source)
-            job.arguments["fitting_seed"] = seed + 1000 * turn
             job.path = job.path.with_name(f"control-{turn}-{best.name}.json")
             job.name = f"seed {seed}, control {turn}, {best.title}"
             jobs.append(job)
@@ -265,18 +291,19 @@ class Experiment:
         return self.out / f"seed-{seed}"
 
     def _pretraining_cost(self, arm: Arm) -> float:
-        chosen = self.settings["pretraining"]
-        passes = training.epochs_of(self.settings, arm) * training.passes_of(
-            self.settings, arm
-        )
+        chosen = pretraining_of(self.settings, arm)
+        passes = chosen["epochs"] * training.passes_of(self.settings, arm)
+        ensemble = chosen["ensemble"]
         # Second derivatives take longer.
-        diversity = chosen["ensemble"]["diversity"].get(arm.diversity)
-        return PICTURES * chosen["fraction"] * passes * (1.5 if diversity else 1)
+        longer = 1.0
+        if ensemble["diversity"].get(arm.diversity):
+            longer = 3.0 if ensemble["in_attack"] else 1.5
+        return float(PICTURES * chosen["fraction"] * passes * longer)
 
     def _finetuning_cost(self, classifier: Classifier) -> float:
         chosen = self.settings["finetuning"]
         how = chosen["protocols"][classifier.protocol]
-        passes = 1 + how["attacked"] * chosen["attack"]["steps"]
+        passes = training.finetuning_passes_of(self.settings, classifier.protocol)
         labels = chosen["num_labelled"] or PICTURES
         return float(classifier.factor * how["epochs"] * labels * passes)
 
@@ -288,9 +315,9 @@ class Experiment:
             for each in self.classifiers
         ]
         control = (
-            (len(self.singles) - 1) * count * self._finetuning_cost(self.singles[0])
+            (len(self.members) - 1) * count * self._finetuning_cost(self.members[0])
         )
-        tests = count * (len(self.classifiers) + 2 * len(self.singles) + 6)
+        tests = count * (len(self.classifiers) + 2 * len(self.members) + 6)
         return (
             sum(job.cost for job in self.pretraining())
             + sum(fits)

@@ -55,6 +55,23 @@ def arms_of(settings: Settings) -> list[Arm]:
     return [*reversed(ensembles), *adversarial, *standard]
 
 
+def pretraining_of(settings: Settings, arm: Arm) -> Settings:
+    """Return how an arm is pre-trained: what all have, and what its task or it has."""
+    chosen = settings["pretraining"]
+    found = {**chosen, "epochs": chosen["epochs"][arm.pretraining]}
+    for name in (arm.task, f"{arm.pretraining}-{arm.task}"):
+        for key, value in chosen["overrides"].get(name, {}).items():
+            found[key] = {**found[key], **value} if isinstance(value, dict) else value
+    return found
+
+
+def protocols_of(settings: Settings, arm: Arm) -> list[str]:
+    """Return the protocols that an arm is fine-tuned by."""
+    chosen = settings["finetuning"]
+    left_out = chosen["left_out"].get(arm.task, [])
+    return [name for name in chosen["protocols"] if name not in left_out]
+
+
 def threat_model_of(settings: Settings) -> ThreatModel:
     """Return the threat model, in pixels of [0, 1]."""
     chosen = settings["threat_model"]
@@ -68,14 +85,17 @@ def attack_of(settings: Settings, part: str) -> PGD:
     return PGD(threat_model, steps=chosen["steps"], step_size=step_size)
 
 
-def read(scale: str, overrides: list[str], out: Path) -> Settings:
+def read(scale: str, overrides: list[str], out: Path, seeds: list[int]) -> Settings:
     """Read a recipe, change what `a.b=value` names, keep a copy in the folder.
 
+    The seeds are part of it: which task is best, and so what is compared with it, hangs
+    on all of them.
+
     Raises:
-        SystemExit: If the folder holds results of other settings.
+        SystemExit: If the folder holds results of other settings or seeds.
     """
     path = RECIPES / f"{scale}.yaml"
-    settings: Settings = yaml.safe_load(path.read_text())
+    settings: Settings = {**yaml.safe_load(path.read_text()), "seeds": seeds}
     for override in overrides:
         keys, _, value = override.partition("=")
         *outer, last = keys.split(".")
@@ -87,7 +107,9 @@ def read(scale: str, overrides: list[str], out: Path) -> Settings:
         place[last] = yaml.safe_load(value)
     kept = out / "settings.json"
     if kept.exists() and json.loads(kept.read_text()) != settings:
-        raise SystemExit(f"{out} holds results of other settings; choose another --out")
+        raise SystemExit(
+            f"{out} holds results of other settings or seeds; choose another --out"
+        )
     write(kept, settings)
     return settings
 

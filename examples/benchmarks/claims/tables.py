@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from claims.phases import SEEDS, TASKS, Classifier, Experiment
-from claims.settings import ENSEMBLE, SCRATCH, Arm
+from claims.settings import ENSEMBLE, SCRATCH, Arm, protocols_of
 from lightly_adv.evaluation import figures
 from lightly_adv.evaluation.differences import paired_difference
 
@@ -26,9 +27,11 @@ def collect(experiment: Experiment) -> dict[str, Any]:
     return {
         "rows": rows(experiment),
         "differences": differences(experiment),
-        "best_single_task": experiment.best_single().arm.task,
+        "best_task": experiment.best_single().arm.task,
+        "best_task_of_the_ensemble": experiment.best_member().arm.task,
         "seeds": experiment.seeds,
         "settings": experiment.settings,
+        "job": _spent(experiment),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
@@ -39,8 +42,8 @@ def rows(experiment: Experiment) -> list[Row]:
     found = [
         _classifier_row(experiment, each, baseline) for each in experiment.classifiers
     ]
-    best = experiment.best_single()
-    sizes = {TASKS: experiment.singles, SEEDS: [best] * len(experiment.singles)}
+    best = experiment.best_member()
+    sizes = {TASKS: experiment.members, SEEDS: [best] * len(experiment.members)}
     found += [_ensemble_row(experiment, name, each) for name, each in sizes.items()]
     strong = experiment.key_rows(experiment.seeds[0])
     for row in found:
@@ -58,46 +61,40 @@ def differences(experiment: Experiment) -> list[Row]:
 
 
 def _comparisons(experiment: Experiment) -> list[tuple[str, str, str, str]]:
-    tasks = list(experiment.settings["pretraining"]["tasks"])
-    protocols = list(experiment.settings["finetuning"]["protocols"])
     scratch, longer = (each.name for each in experiment.classifiers[:2])
-    adversarial = {task: Arm("adversarial", task) for task in tasks}
     found = []
-    for arm in adversarial.values():
-        name = Classifier(arm, "AFF").name
-        found += [("a", name, scratch, "suite"), ("a", name, longer, "suite")]
-    for task, arm in adversarial.items():
-        for protocol in protocols:
-            pair = (
-                Classifier(each, protocol).name for each in (arm, Arm("standard", task))
-            )
-            found.append(("b", *pair, "suite"))
-    best = experiment.best_single()
-    found.append(("a", best.name, scratch, "strong"))
-    for protocol in ("SLF", "AFF"):
-        pair = (
-            Classifier(Arm(each, best.arm.task), protocol).name
-            for each in ("adversarial", "standard")
-        )
-        found.append(("b", *pair, "strong"))
-    found += _ensemble_comparisons(experiment, best)
-    return found
+    for single in experiment.singles:
+        found += [("a", single.name, each, "suite") for each in (scratch, longer)]
+    for single in experiment.singles:
+        standard = Arm("standard", single.arm.task)
+        for protocol in protocols_of(experiment.settings, standard):
+            pair = (Classifier(each, protocol) for each in (single.arm, standard))
+            found.append(("b", *(each.name for each in pair), "suite"))
+    found += _ensemble_comparisons(experiment)
+    key = experiment.key_rows(experiment.seeds[0])
+    return found + [
+        (claim, first, second, "strong")
+        for claim, first, second, _ in found
+        if first in key and second in key
+    ]
 
 
 def _ensemble_comparisons(
-    experiment: Experiment, best: Classifier
+    experiment: Experiment,
 ) -> list[tuple[str, str, str, str]]:
     off, on, reversed_ = (
         Arm("adversarial", ENSEMBLE, each) for each in ("off", "on", "reversed")
     )
+    bests = dict.fromkeys([experiment.best_single(), experiment.best_member()])
     found = []
-    for protocol in ("SLF", "AFF"):
+    for protocol in protocols_of(experiment.settings, off):
         name = Classifier(off, protocol).name
-        single = Classifier(best.arm, protocol).name
-        found.append(("d", name, single, "suite"))
+        for best in bests:
+            found.append(("d", name, Classifier(best.arm, protocol).name, "suite"))
         for arm in (on, reversed_):
             found.append(("e", Classifier(arm, protocol).name, name, "suite"))
-    found += [("d", TASKS, best.name, "suite"), ("d", SEEDS, best.name, "suite")]
+    for ensemble in (TASKS, SEEDS):
+        found += [("d", ensemble, best.name, "suite") for best in bests]
     return [*found, ("d", TASKS, SEEDS, "suite")]
 
 
@@ -152,6 +149,7 @@ def _classifier_row(
         "passes": one["passes"] + passes_before,
         "finetuning_passes": one["passes"],
         "seconds": fmean(results[s]["seconds"] + before[s]["seconds"] for s in results),
+        "epochs_to_best": fmean(_to_best(each) for each in results.values()),
         "epochs_to_baseline": epochs,
         "epochs_to_baseline_seeds": {str(s): each for s, each in reached.items()},
         "passes_to_baseline": epochs and epochs * one["passes_per_epoch"],
@@ -166,7 +164,7 @@ def _ensemble_row(
     rows = [
         _classifier_row(experiment, each, _baseline(experiment)) for each in members
     ]
-    best = experiment.best_single().arm.task
+    best = experiment.best_member().arm.task
     titles = {
         TASKS: f"ensemble of {len(members)} tasks",
         SEEDS: f"ensemble of {len(members)} seeds of {best}",
@@ -182,6 +180,7 @@ def _ensemble_row(
         **_accuracies(experiment, name, "suite"),
         **{key: sum(row[key] for row in rows) for key in ("passes", "seconds")},
         "epochs": rows[0]["epochs"],
+        "epochs_to_best": fmean(row["epochs_to_best"] for row in rows),
     }
 
 
@@ -211,6 +210,20 @@ def _reached(result: Row, target: float) -> int | None:
     every = result["epochs"] // len(history)
     reached = (n for n, value in enumerate(history, 1) if value >= target)
     return next((every * n for n in reached), None)
+
+
+def _to_best(result: Row) -> int:
+    """Return after how many epochs the validation accuracy is highest."""
+    history = result["val_robust"]
+    every: int = result["epochs"] // len(history)
+    return every * (1 + history.index(max(history)))
+
+
+def _spent(experiment: Experiment) -> dict[str, float]:
+    """Return what all jobs took, side by side or not, also in earlier calls."""
+    paths = (path for path in experiment.out.glob("seed-*/*.json"))
+    jobs = [json.loads(path.read_text())["job"] for path in paths]
+    return {key: sum(job[key] for job in jobs) for key in jobs[0]}
 
 
 def markdown(content: dict[str, Any]) -> str:
@@ -254,11 +267,20 @@ def markdown(content: dict[str, Any]) -> str:
             f"| {each['difference']:+.1f} [{each['low']:+.1f}, {each['high']:+.1f}] "
             f"| {seeds} |"
         )
+    minutes = {key: value / 60 for key, value in content["job"].items()}
+    lines += [
+        "",
+        f"All jobs together took {minutes['seconds']:.0f} minutes, and "
+        f"{minutes['processor_seconds']:.0f} minutes of processor time.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
-    """Draw clean against robust accuracy, the size of a marker for its epochs."""
+    """Draw clean against robust accuracy, as Figure 1 of the paper does.
+
+    The size of a marker stands for the epochs until robust accuracy was best.
+    """
     shown = [row for row in content["rows"] if row["finetuning"] in ("AFF", "ensemble")]
-    figure = figures.accuracy_scatter(shown, size="epochs")
+    figure = figures.accuracy_scatter(shown, size="epochs_to_best")
     figures.save(figure, path)

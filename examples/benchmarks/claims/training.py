@@ -17,6 +17,7 @@ from claims.settings import (
     Arm,
     Settings,
     attack_of,
+    pretraining_of,
     threat_model_of,
     write,
 )
@@ -39,16 +40,16 @@ def pretrain(
     settings: Settings, root: Path, path: Path, *, arm: Arm, seed: int
 ) -> None:
     """Train a backbone without labels; write it and what it cost."""
-    chosen = settings["pretraining"]
-    data = data_module(settings, root, seed, "pretraining")
+    chosen = pretraining_of(settings, arm)
+    data = data_module(settings, root, seed, chosen)
     attack = AttackSchedule(attack_of(settings, "pretraining"), ramp=chosen["ramp"])
     pl.seed_everything(seed, verbose=False)
     module, callbacks = _pretraining_module(settings, arm, attack)
-    epochs = epochs_of(settings, arm)
+    epochs = chosen["epochs"]
     trainer, seconds = _fit(module, data, epochs, callbacks)
     save_backbone(module.backbone, path.with_suffix(".safetensors"), overwrite=True)
     logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    passes = epochs * len(data.train_dataset) * passes_of(settings, arm)
+    passes = epochs * _pictures_of(data) * passes_of(settings, arm)
     result = {"epochs": epochs, "passes": passes, "seconds": seconds, "logged": logged}
     write(path, result)
 
@@ -63,7 +64,6 @@ def finetune(
     lr: float,
     factor: int,
     seed: int,
-    fitting_seed: int,
 ) -> None:
     """Train a classifier on the labels of a seed; write it and its history.
 
@@ -75,19 +75,20 @@ def finetune(
         protocol: "SLF", "ALF" or "AFF".
         lr: Highest learning rate.
         factor: How many times the epochs of the protocol.
-        seed: Chooses labelled and validation pictures.
-        fitting_seed: Seeds initial weights, order and noise.
+        seed: Chooses labelled and validation pictures, initial weights, order and
+            noise.
     """
     chosen = settings["finetuning"]
     how = chosen["protocols"][protocol]
-    data = data_module(settings, root, seed, "finetuning")
-    pl.seed_everything(fitting_seed, verbose=False)
+    data = data_module(settings, root, seed, chosen)
+    pl.seed_everything(seed, verbose=False)
     classifier = new_classifier(settings, data.num_classes, protocol, backbone, lr)
     suite = create_suite("pgd", **settings["evaluation"]["validation"])
     validation = RobustValidation(threat_model_of(settings), suite=suite)
     epochs = factor * how["epochs"]
     history = _History()
-    checked = data_module(settings, root, seed, "evaluation").val_dataloader()
+    evaluation = settings["evaluation"]
+    checked = data_module(settings, root, seed, evaluation).val_dataloader()
     _, seconds = _fit(
         classifier,
         data,
@@ -97,8 +98,7 @@ def finetune(
         check_val_every_n_epoch=how["val_every"],
     )
     torch.save(classifier.state_dict(), path.with_suffix(".pt"))
-    steps = chosen["attack"]["steps"] if how["attacked"] else 0
-    passes_per_epoch = len(data.train_dataset) * (steps + 1)
+    passes_per_epoch = _pictures_of(data) * finetuning_passes_of(settings, protocol)
     result = {
         "epochs": epochs,
         "passes_per_epoch": passes_per_epoch,
@@ -130,7 +130,7 @@ def test(
         seed: Of the data, and of the noise.
     """
     options = dict(suite)
-    data = data_module(settings, root, seed, "evaluation")
+    data = data_module(settings, root, seed, settings["evaluation"])
     # The pictures lie class by class: the first ones would be of a few classes.
     pictures = torch.arange(0, len(data.test_dataset), options.pop("every", 1))
     batches = pictures.split(data.batch_size)
@@ -177,6 +177,7 @@ def new_classifier(
         trainable=how["trainable"],
         attack=attack_of(settings, "finetuning") if how["attacked"] else None,
         checkpoint=backbone,
+        inherited=how.get("inherited", "all"),
         lr=lr,
         weight_decay=chosen["weight_decay"],
         channels_last=settings["channels_last"],
@@ -184,11 +185,10 @@ def new_classifier(
 
 
 def data_module(
-    settings: Settings, root: Path, seed: int, part: str
+    settings: Settings, root: Path, seed: int, chosen: Settings
 ) -> ImageFolderDataModule:
     """Return the pictures of a seed, for a part of the settings."""
-    chosen = settings[part]
-    options = ("num_labelled", "fraction", "crop_padding", "batch_size")
+    options = ("num_labelled", "fraction", "crop_padding", "flip_share", "batch_size")
     return _Folder(
         root,
         seed=seed,
@@ -200,7 +200,7 @@ def data_module(
 def _pretraining_module(
     settings: Settings, arm: Arm, attack: AttackSchedule
 ) -> tuple[Any, list[pl.Callback]]:
-    chosen = settings["pretraining"]
+    chosen = pretraining_of(settings, arm)
     backbone = new_backbone(settings)
     adversarial = arm.pretraining == "adversarial"
     common = {
@@ -239,26 +239,34 @@ def _pretraining_module(
     return PretextModule(task, **common), []
 
 
-def epochs_of(settings: Settings, arm: Arm) -> int:
-    """Return the epochs of pre-training of an arm."""
-    chosen = settings["pretraining"]
-    part = chosen["ensemble"] if arm.task == ENSEMBLE else None
-    epochs: int = part["epochs"] if part else chosen["epochs"][arm.pretraining]
-    return epochs
+def passes_of(settings: Settings, arm: Arm) -> float:
+    """Return how often a picture passes the network in an epoch of pre-training.
 
-
-def passes_of(settings: Settings, arm: Arm) -> int:
-    """Return how often a picture is passed forward and backward in an epoch.
-
-    The second derivatives of the diversity term are not counted.
+    Forward and backward are one pass, forward alone is half of one. The second
+    derivatives of the diversity term are not counted.
     """
     attacked = arm.pretraining == "adversarial"
     steps = settings["pretraining"]["attack"]["steps"]
-    if arm.task == "simclr":  # two views in every evaluation
-        return 2 * (steps * attacked + 1)
+    if arm.task == "simclr":  # two views, of which the attack moves one
+        return 2 + 1.5 * steps * attacked
     tasks = settings["pretraining"]["ensemble"]["tasks"]
     count = len(tasks) if arm.task == ENSEMBLE else 1
-    return count * (steps + 2 if attacked else 1)
+    return float(count * (steps + 2 if attacked else 1))
+
+
+def finetuning_passes_of(settings: Settings, protocol: str) -> float:
+    """Return the same for an epoch of fine-tuning; a frozen network goes forward."""
+    chosen = settings["finetuning"]
+    how = chosen["protocols"][protocol]
+    steps = chosen["attack"]["steps"] if how["attacked"] else 0
+    return float(steps + (0.5 if how["trainable"] == "head" else 1))
+
+
+def _pictures_of(data: ImageFolderDataModule) -> int:
+    """Return how many pictures an epoch has; a last batch that is not full may go."""
+    loader = data.train_dataloader()
+    count = len(data.train_dataset)
+    return len(loader) * data.batch_size if loader.drop_last else count
 
 
 class _History(pl.Callback):
