@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -41,7 +42,7 @@ def probabilities(found: bool) -> Check:
 
 def random_outputs(subject: Subject) -> Check:
     """Tell whether the model answers differently when it is asked twice."""
-    differences = _difference(subject.logits, subject.logits_again)
+    differences = difference(subject.logits, subject.logits_again)
     count, total = int((differences > REPEATED).sum()), len(differences)
     figure = f"asked twice, the model changes its answer to {count} of {total} pictures"
     values = {"count": count, "of": total, "largest": float(differences.max())}
@@ -65,12 +66,11 @@ def batch_size(subject: Subject) -> Check:
         figure = f"there are no smaller batches than of {min(small, total)} pictures"
         return Check("batch size", "SKIP", figure)
     again = subject.logits_again
-    if bool((_difference(subject.logits, again) > REPEATED).any()):
+    if bool((difference(subject.logits, again) > REPEATED).any()):
         figure = "the model answers differently even to the same batch"
         return Check("batch size", "SKIP", figure)
-    differences = _difference(again, subject.ask(subject.images, batch_size=small))
-    tolerance = max(REGROUPED, 4 * torch.finfo(again.dtype).eps ** 0.5)
-    count = int((differences > tolerance).sum())
+    differences = difference(again, subject.ask(subject.images, batch_size=small))
+    count = int((differences > tolerance(again.dtype)).sum())
     figure = (
         f"in batches of {small} in place of {min(subject.batch_size, total)}, the "
         f"model changes its answer to {count} of {total} pictures"
@@ -111,11 +111,28 @@ def zero_eps(subject: Subject) -> Check:
     )
 
 
-def _difference(one: Tensor, other: Tensor) -> Tensor:
-    """Return the largest difference for every picture, in the span of its logits."""
+def difference(one: Tensor, other: Tensor) -> Tensor:
+    """Return the largest difference for every picture, in the span of its logits.
+
+    Classes that a model rules out, by a logit of -inf, differ if it rules out others.
+
+    Examples:
+        >>> logits = torch.tensor([[0.0, 2.0, -torch.inf]])
+        >>> difference(logits, logits), difference(logits, logits + 1)
+        (tensor([0.], dtype=torch.float64), tensor([0.5000], dtype=torch.float64))
+    """
     one, other = one.double(), other.double()
-    span = one.amax(dim=1) - one.amin(dim=1)
+    finite = one.isfinite()
+    high = one.where(finite, -torch.inf).amax(dim=1)
+    low = one.where(finite, torch.inf).amin(dim=1)
     # Where all logits are nearly equal, rounding is a large share of their span.
-    scale = torch.maximum(span, 1e-2 * one.abs().amax(dim=1)).clamp(min=1e-12)
-    found = (one - other).abs().amax(dim=1) / scale
-    return found.nan_to_num(nan=torch.inf)
+    rounding = 1e-2 * one.where(finite, 0.0).abs().amax(dim=1)
+    scale = torch.maximum(high - low, rounding).clamp(min=1e-12)
+    apart = (one - other).abs().where(one != other, 0.0)
+    # The largest number in place of NaN and infinity, which JSON does not have.
+    return (apart.amax(dim=1) / scale).nan_to_num(nan=torch.finfo(scale.dtype).max)
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return up to which difference answers are the same but for their rounding."""
+    return max(REGROUPED, 4 * math.sqrt(torch.finfo(dtype).eps))
