@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ _PART = 1 << 20
 
 
 def of_model(model: nn.Module) -> str:
-    """Return a digest of the class of a module and of its state.
+    """Return a digest of the classes and settings of all modules, and of their state.
+
+    What a module keeps elsewhere, such as a mean in an attribute, is not in it.
 
     Examples:
         >>> model = nn.Linear(2, 2)
@@ -23,9 +26,15 @@ def of_model(model: nn.Module) -> str:
         ...     _ = model.bias.add_(1.0)
         >>> of_model(model) == before
         False
+        >>> of_model(nn.LeakyReLU(0.1)) == of_model(nn.LeakyReLU(0.2))
+        False
     """
-    # Without its module, which is `__main__` where the class is run as a script.
-    digest = hashlib.sha256(type(model).__qualname__.encode())
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        # Without its module, which is `__main__` where the class is run as a script,
+        # and without the addresses of objects, which differ from run to run.
+        settings = re.sub(r" at 0x[0-9a-f]+", "", module.extra_repr())
+        digest.update(f"{name} {type(module).__qualname__} {settings}".encode())
     for name, value in model.state_dict().items():
         digest.update(name.encode())
         _add(digest, value)

@@ -74,22 +74,28 @@ class Plan:
                     )
                     stack.enter_context(undisturbed)
             run = Run(
-                self.model, self.attacks, device=self.device, seed=self.seed, state=kept
+                self.model,
+                self.attacks,
+                device=self.device,
+                seed=self.seed,
+                state=kept,
+                surrogate=self.surrogate,
             )
             sample, limit = Sample(), self.suite.max_samples
             total = batches.count(loader, limit)
             bar = self._bar(total=total, unit="pictures", desc="attacked")
             found = run.over(sample.of(_pictures(loader, limit)), bar)
-            return Outcome(found, run.data_digest, self._checked(sample, found, kept))
+            checks = self._checked(sample, found, kept, run.data_digest)
+            return Outcome(found, run.data_digest, checks)
 
     def _checked(
-        self, sample: Sample, found: Sequence[Verdict], kept: State | None
+        self, sample: Sample, found: Sequence[Verdict], kept: State | None, data: str
     ) -> list[Check]:
         """Return what the checks find on the sample, in this process or another."""
         names = [inspection.name_of(check) for check in self.checks]
 
         def look() -> list[Check]:
-            known = kept.find_checks(names) if kept is not None else None
+            known = kept.find_checks(names, data) if kept is not None else None
             if known is not None:
                 return known
             subject = self._subject(
@@ -98,7 +104,7 @@ class Plan:
             bar = self._bar(total=len(names), unit="checks", desc="checked")
             done = inspection.inspect(subject, self.checks, bar)
             if kept is not None:
-                kept.add_checks(done)
+                kept.add_checks(done, data)
             return done
 
         return processes.by_the_first(look) if names else []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ class Run:
         device: Where the model is.
         seed: Seed of the noise.
         state: The verdicts that are known, if any are kept.
+        surrogate: Another classifier that the state is about.
     """
 
     def __init__(
@@ -35,8 +38,10 @@ class Run:
         device: torch.device,
         seed: int,
         state: State | None,
+        surrogate: nn.Module | None = None,
     ) -> None:
         self._model = model
+        self._surrogate = surrogate
         self._attacks = attacks
         self._device = device
         self._seed = seed
@@ -84,20 +89,45 @@ class Run:
         if index % self._size != self._rank:
             return
         known = self._state.find(index, digest) if self._state is not None else None
-        self._own[index] = known or self._attack(index, images, labels)
+        verdict = known or self._attack(index, images, labels)
+        if self._state is not None and not self._own:
+            self._recognise(self._state, index, images, labels)
         if self._state is not None and known is None:
-            self._state.add(index, digest, self._own[index])
+            self._state.add(index, digest, verdict)
+        self._own[index] = verdict
 
     def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
-        key = (self._seed, 0, index)  # as the only process: see RobustValidation
         images, labels = images.to(self._device), labels.to(self._device)
-        with rng.forked(self._device):
-            # What a model draws must not hang on which batches came before.
-            rng.reseed(rng.batch_generator(*key).initial_seed())
+        with self._seeded(index):
             found = verdicts.attack_batch(
-                self._model, images, labels, self._attacks, key=key
+                self._model, images, labels, self._attacks, key=self._key(index)
             )
         return found.cpu()
+
+    def _recognise(
+        self, state: State, index: int, images: Tensor, labels: Tensor
+    ) -> None:
+        """Let the state refuse models that it is not about."""
+        for name, model in (("model", self._model), ("surrogate", self._surrogate)):
+            if model is not None:
+                state.recognise(name, partial(self._ask, model, index, images, labels))
+
+    def _ask(
+        self, model: nn.Module, index: int, images: Tensor, labels: Tensor
+    ) -> Tensor:
+        with self._seeded(index):
+            logits = model(images.to(self._device))
+        return verdicts.checked_logits(logits, labels).cpu()
+
+    @contextmanager
+    def _seeded(self, index: int) -> Iterator[None]:
+        """Seed what a model draws: it must not hang on which batches came before."""
+        with rng.forked(self._device):
+            rng.reseed(rng.batch_generator(*self._key(index)).initial_seed())
+            yield
+
+    def _key(self, index: int) -> tuple[int, int, int]:
+        return self._seed, 0, index  # as the only process: see RobustValidation
 
     def _standing(self) -> int:
         return sum(int(verdict.worst.sum()) for verdict in self._own.values())

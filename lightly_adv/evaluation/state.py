@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lightly_adv.evaluation import files
+from lightly_adv.evaluation.checks import outputs
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.verdicts import Verdict
 
-FORMAT = 2
-"""2 has labels and predictions, too."""
+FORMAT = 3
+"""3 knows models by their answers, too, and which pictures the checks are about."""
+
+KNOWN_BY = 8
+"""To how many pictures the answers of a model are kept."""
 
 
 class State:
@@ -48,7 +53,8 @@ class State:
         # As it will be when it is read back: tuples become lists.
         self._identity: dict[str, Any] = json.loads(json.dumps(identity, default=str))
         self._batches: dict[str, dict[str, Any]] = {}
-        self._checks: list[dict[str, Any]] = []
+        self._answers: dict[str, list[list[float]] | None] = {}
+        self._checks: dict[str, Any] = {"data": "", "found": []}
         if not path.parent.is_dir():
             raise FileNotFoundError(
                 f"there is no folder {path.parent} for {path.name}."
@@ -105,25 +111,57 @@ class State:
         }
         self._write()
 
-    def find_checks(self, names: Sequence[str]) -> list[Check] | None:
+    def recognise(self, name: str, ask: Callable[[], Tensor]) -> None:
+        """Refuse a model that answers otherwise than the one the verdicts are about.
+
+        The identity knows its weights and layers, not what else it does with a picture.
+
+        Args:
+            name: What the model is in this evaluation.
+            ask: Returns its answers to the first batch, (B, C) on the CPU, with the
+                global random states seeded alike in every call.
+
+        Raises:
+            ValueError: If it is another model.
+        """
+        if name not in self._answers:
+            first, again = ask(), ask()
+            # One that draws numbers of its own is not known by its answers.
+            repeats = not _differ(first, again)
+            self._answers[name] = first[:KNOWN_BY].tolist() if repeats else None
+            return
+        known = self._answers[name]
+        if known is not None and _differ(torch.tensor(known), ask()[:KNOWN_BY]):
+            raise ValueError(
+                f"{self._path} belongs to another {name}, which has the same weights "
+                "and layers, and gives other logits for the first pictures: has a mean "
+                "that it subtracts, a temperature or its code changed? Give another "
+                "file, or delete it to begin anew."
+            )
+
+    def find_checks(self, names: Sequence[str], data: str) -> list[Check] | None:
         """Return what these checks found, None where they have not been run.
 
         Args:
             names: Their names, in the order they are run.
+            data: Digest of all pictures and labels, of which they look at some.
         """
-        if [each["name"] for each in self._checks] != list(names):
+        found = self._checks["found"]
+        if self._checks["data"] != data or [x["name"] for x in found] != list(names):
             return None
-        return [Check(**each) for each in self._checks]
+        return [Check(**each) for each in found]
 
-    def add_checks(self, checks: Iterable[Check]) -> None:
-        """Write what the checks found."""
-        self._checks = [check.to_dict() for check in checks]
+    def add_checks(self, checks: Iterable[Check], data: str) -> None:
+        """Write what the checks found on these pictures."""
+        found = [check.to_dict() for check in checks]
+        self._checks = {"data": data, "found": found}
         self._write()
 
     def _write(self) -> None:
         content = {
             "format": FORMAT,
             "identity": self._identity,
+            "answers": self._answers,
             "batches": self._batches,
             "checks": self._checks,
         }
@@ -134,7 +172,6 @@ class State:
             content = json.loads(path.read_text())
             version, identity = content["format"], content["identity"]
             batches: dict[str, dict[str, Any]] = content["batches"]
-            self._checks = list(content.get("checks", []))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is not the state of an evaluation, or only a part of it; "
@@ -153,4 +190,13 @@ class State:
                 f"{path} belongs to another evaluation, which differs in its "
                 f"{', '.join(other)}; give another file, or delete it to begin anew."
             )
+        self._answers, self._checks = content["answers"], content["checks"]
         return batches
+
+
+def _differ(one: Tensor, other: Tensor) -> bool:
+    """Return whether answers to the same pictures differ by more than rounding."""
+    if one.shape != other.shape:
+        return True
+    tolerance = outputs.tolerance(other.dtype)
+    return bool((outputs.difference(one, other) > tolerance).any())

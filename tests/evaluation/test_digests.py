@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lightly_adv.evaluation import digests
 
@@ -13,6 +14,22 @@ def test_files_have_the_digest_that_sha256sum_prints(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     path.write_bytes(content)
     assert digests.of_file(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_models_tell_layers_and_their_settings_not_addresses() -> None:
+    class Calling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.call = object()
+
+        def extra_repr(self) -> str:
+            return repr(self.call)
+
+    models = (nn.ReLU(), nn.GELU(), nn.Dropout(0.1), nn.Dropout(0.2))
+    assert len({digests.of_model(nn.Sequential(each)) for each in models}) == 4
+    first, second = Calling(), Calling()
+    assert repr(first.call) != repr(second.call)
+    assert digests.of_model(first) == digests.of_model(second)
 
 
 def test_data_tell_order_pictures_and_labels() -> None:

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from lightly_adv.evaluation import evaluate_robustness
+from lightly_adv.evaluation import RobustnessReport, evaluate_robustness
 from lightly_adv.evaluation.checks import STANDARD
+from lightly_adv.evaluation.checks.outputs import random_outputs
 from lightly_adv.evaluation.state import State
+from lightly_adv.evaluation.strong_suites import apgd
 from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.slow_evaluation import BATCHES, Wavering, evaluate, loader, suite
@@ -61,7 +64,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_report(tmp_path: Path) -> None:
     again = Wavering()
     kept = evaluate(again, state=path, checks=STANDARD)
     assert kept.to_json() == expected.to_json()
-    assert again.sizes == []
+    assert again.sizes == [8]  # to recognise it
 
 
 def test_a_kill_before_the_checks_loses_no_verdict(tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_a_kill_before_the_checks_loses_no_verdict(tmp_path: Path) -> None:
     assert any(text.startswith("random outputs") for text in resumed.warnings)
     verdicts_only = Wavering()
     evaluate(verdicts_only)
-    assert len(model.sizes) == len(whole.sizes) - len(verdicts_only.sizes)
+    assert len(model.sizes) == len(whole.sizes) - len(verdicts_only.sizes) + 1
 
 
 def test_a_kill_while_the_file_is_written_leaves_the_last_one(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
 def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text('{"format": 7, "identity": {}, "batches": {}}')
-    with pytest.raises(ValueError, match="has format 7, expected 2: another version"):
+    with pytest.raises(ValueError, match="has format 7, expected 3: another version"):
         State(path, {})
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         State(tmp_path / "none" / "state", {})
@@ -175,9 +178,81 @@ def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
     assert torch.equal(known.predictions["clean"], found["clean"])
 
 
-def test_modules_without_state_have_one_digest_per_class(tmp_path: Path) -> None:
+def test_other_layers_without_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
     model = nn.Sequential(nn.Flatten(), nn.Tanh())
     evaluate(model, state=path)
-    with pytest.raises(ValueError, match="differs in its model"):
-        evaluate(nn.Flatten(), state=path)
+    for other in (nn.Flatten(), nn.Sequential(nn.Flatten(), nn.Softsign())):
+        with pytest.raises(ValueError, match="differs in its model"):
+            evaluate(other, state=path)
+
+
+class Shifted(nn.Module):
+    """Has something in an attribute that no digest of weights and layers sees."""
+
+    def __init__(self, mean: float, *, classes: int = 4) -> None:
+        super().__init__()
+        self.model = Wavering()
+        self.mean = mean
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images - self.mean)
+        return F.pad(logits, (0, self.classes - 4))
+
+
+def test_models_that_answer_otherwise_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    expected = evaluate(Shifted(0.1), state=path)
+    before = path.read_text()
+    for other in (Shifted(0.0), Shifted(0.3), Shifted(0.1, classes=5)):
+        with pytest.raises(ValueError, match=r"another model, .* other logits for"):
+            evaluate(other, state=path)
+    assert path.read_text() == before
+    assert evaluate(Shifted(0.1 + 1e-6), state=path).to_json() == expected.to_json()
+
+
+def test_another_surrogate_is_refused(tmp_path: Path) -> None:
+    def run(mean: float) -> None:
+        evaluate(
+            Wavering(),
+            state=tmp_path / "state",
+            checks=(random_outputs,),
+            surrogate=Shifted(mean),
+        )
+
+    run(0.1)
+    run(0.1)
+    with pytest.raises(ValueError, match=r"belongs to another surrogate, .* logits"):
+        run(0.3)
+
+
+class Unseeded(nn.Module):
+    """Draws numbers that the global seed knows nothing of."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.model = Wavering()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        noise = 0.5 * torch.randn(images.shape, generator=self.generator)
+        logits: Tensor = self.model(images + noise)
+        return logits
+
+
+def test_a_model_with_numbers_of_its_own_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    expected = evaluate(Unseeded(0), state=path)
+    assert evaluate(Unseeded(1), state=path).to_json() == expected.to_json()
+
+
+def test_checks_of_fewer_pictures_are_run_again(tmp_path: Path) -> None:
+    def run(count: int, state: Path | None = None) -> RobustnessReport:
+        few = apgd(steps=3, max_samples=count)
+        return evaluate(Wavering(), suite=few, checks=(random_outputs,), state=state)
+
+    for count in (16, 48):
+        report = run(count, tmp_path / "state")
+        assert report.to_json() == run(count).to_json()
+        assert report.checks[-1].values["of"] == count

@@ -20,7 +20,6 @@ from lightly_adv.evaluation.corruptions.report import STYLE, CorruptionReport
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.verdicts import Verdict
-from lightly_adv.isolation import rng
 from lightly_adv.types import Normalize
 
 
@@ -160,9 +159,7 @@ class _Run(Run):
         """Look at one batch corrupted in all ways."""
         clean = super()._attack(index, images, labels)
         flags = {"clean": clean.flags["clean"]}
-        with rng.forked(self._device):
-            # As in `Run`: what a model draws must not hang on the batches before.
-            rng.reseed(rng.batch_generator(self._seed, 0, index).initial_seed())
+        with self._seeded(index):
             for name, severity in self._kinds:
                 corrupted = self._corrupted(images, name, severity)
                 right = batches.answers(self._model, corrupted, labels).cpu()

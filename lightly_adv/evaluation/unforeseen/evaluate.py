@@ -164,12 +164,10 @@ class _Run(Run):
     def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
         """Attack one batch in all ways, each on all of its pictures."""
         clean = super()._attack(index, images, labels)
-        key = (self._seed, 0, index)
+        key = self._key(index)
         targets = _targets(labels, clean.classes, rng.batch_generator(*key))
         flags = {"clean": clean.flags["clean"]}
-        with rng.forked(self._device):
-            # As in `Run`: what a model draws must not hang on the batches before.
-            rng.reseed(rng.batch_generator(*key).initial_seed())
+        with self._seeded(index):
             for number, attack in enumerate(self._unforeseen, start=1):
                 for strength, eps in enumerate(attack.eps):
                     name = _flag(attack, strength)
