@@ -1,6 +1,7 @@
 """Attacks that a classifier was not trained against."""
 
 from lightly_adv.evaluation.unforeseen.attacks import ATTACKS as ATTACKS
+from lightly_adv.evaluation.unforeseen.attacks import Origin as Origin
 from lightly_adv.evaluation.unforeseen.attacks import (
     UnforeseenAttack as UnforeseenAttack,
 )

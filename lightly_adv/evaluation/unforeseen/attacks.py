@@ -12,6 +12,34 @@ from lightly_adv.evaluation.unforeseen.scene import Setting
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where strengths come from, and what is known of them.
+
+    Args:
+        eps: The strengths, in units of the attack.
+        source: Where they and `ata` come from.
+        ata: What the best network reached that was trained against the attack, at each
+            of these strengths, in percent; None where that is not known. It belongs to
+            CIFAR-10.
+
+    Raises:
+        ValueError: If `ata` has another length.
+    """
+
+    eps: tuple[float, ...]
+    source: str
+    ata: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.ata is not None and len(self.ata) != len(self.eps):
+            raise ValueError(
+                f"there are {len(self.eps)} strengths and {len(self.ata)} values of "
+                "ata; expected one for each."
+            )
+
+
+@dataclass(frozen=True)
 class UnforeseenAttack:
     """An attack, and the strengths to run it at.
 
@@ -20,29 +48,26 @@ class UnforeseenAttack:
         setting: From pictures to what the attack can make of them.
         eps: Strengths, in units of the attack.
         unit: What these units are.
-        ata: What the best network reached that was trained against this attack, at
-            each strength, in percent; None where that is not known. It belongs to
-            CIFAR-10.
-        source: Where strengths and `ata` come from.
+        origin: Where strengths come from, and what is known of them; it holds for these
+            strengths only, not for others that take their place.
         largest: The largest strength that can be meant.
 
     Raises:
-        ValueError: If there are no strengths, if one is not finite, negative or above
-            `largest`, or if `ata` has another length.
+        ValueError: If there are no strengths, or if one is not finite, negative or
+            above `largest`.
 
     Examples:
         >>> import dataclasses
-        >>> weak = dataclasses.replace(ATTACKS["fog"], eps=(0.1, 0.2))
-        >>> weak.name, weak.eps
-        ('fog', (0.1, 0.2))
+        >>> weak = dataclasses.replace(ATTACKS["linf"], name="weak", eps=(0.001, 0.01))
+        >>> weak.source, weak.ata
+        ('own choice', None)
     """
 
     name: str
     setting: Setting
     eps: tuple[float, ...]
     unit: str
-    ata: tuple[float, ...] | None = None
-    source: str = "own choice"
+    origin: Origin | None = None
     largest: float = math.inf
 
     def __post_init__(self) -> None:
@@ -58,12 +83,22 @@ class UnforeseenAttack:
                 f"expected at most {self.largest:g} {self.unit}. Was it meant to be "
                 "divided by 255?"
             )
-        if self.ata is not None and len(self.ata) != len(self.eps):
-            raise ValueError(
-                f"the attack {self.name!r} has {len(self.eps)} strengths and "
-                f"{len(self.ata)} values of ata; expected one for each. Pass ata=None "
-                "together with strengths of your own."
-            )
+
+    @property
+    def ata(self) -> tuple[float, ...] | None:
+        """What the best network reached at each strength; None where not known."""
+        return self._origin.ata
+
+    @property
+    def source(self) -> str:
+        """Where strengths and `ata` come from."""
+        return self._origin.source
+
+    @property
+    def _origin(self) -> Origin:
+        if self.origin is None or self.origin.eps != self.eps:
+            return Origin(self.eps, "own choice")
+        return self.origin
 
 
 CALIBRATION = "Kang et al., https://arxiv.org/abs/1908.08016, for CIFAR-10"
@@ -80,8 +115,23 @@ def _levels(*values: float) -> tuple[float, ...]:
     return tuple(value / 255 for value in values)
 
 
+def _known(
+    name: str,
+    setting: Setting,
+    *,
+    eps: tuple[float, ...],
+    unit: str,
+    source: str,
+    ata: tuple[float, ...] | None = None,
+    largest: float = math.inf,
+) -> UnforeseenAttack:
+    """Return an attack with the strengths that something is known of."""
+    origin = Origin(eps, source, ata)
+    return UnforeseenAttack(name, setting, eps, unit, origin, largest)
+
+
 _ALL = (
-    UnforeseenAttack(
+    _known(
         "linf",
         pixel.linf,
         eps=_levels(1, 2, 4, 8, 16, 32),
@@ -90,7 +140,7 @@ _ALL = (
         source=CALIBRATION,
         largest=1.0,
     ),
-    UnforeseenAttack(
+    _known(
         "l2",
         pixel.l2,
         eps=_levels(40, 80, 160, 320, 640, 2560),
@@ -98,7 +148,7 @@ _ALL = (
         ata=(90.1, 86.4, 79.6, 67.3, 49.9, 17.3),
         source=CALIBRATION,
     ),
-    UnforeseenAttack(
+    _known(
         "l1",
         pixel.l1,
         eps=_levels(195, 390, 780, 1560, 6240, 24960),
@@ -106,7 +156,7 @@ _ALL = (
         ata=(92.2, 90.0, 83.2, 73.8, 47.4, 35.3),
         source=CALIBRATION,
     ),
-    UnforeseenAttack(
+    _known(
         "jpeg_linf",
         jpeg.linf,
         eps=(0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0),
@@ -114,7 +164,7 @@ _ALL = (
         ata=(89.7, 87.0, 83.1, 78.6, 69.7, 35.4),
         source=CALIBRATION,
     ),
-    UnforeseenAttack(
+    _known(
         "jpeg_l2",
         jpeg.l2,
         eps=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
@@ -122,7 +172,7 @@ _ALL = (
         ata=(92.2, 91.0, 88.4, 85.8, 81.3, 72.0),
         source=CALIBRATION,
     ),
-    UnforeseenAttack(
+    _known(
         "jpeg_l1",
         jpeg.l1,
         eps=(2.0, 8.0, 64.0, 256.0, 512.0, 1024.0),
@@ -130,7 +180,7 @@ _ALL = (
         ata=(91.4, 88.1, 80.2, 68.9, 56.3, 37.7),
         source=CALIBRATION,
     ),
-    UnforeseenAttack(
+    _known(
         "elastic",
         elastic.elastic,
         eps=(0.125, 0.25, 0.5, 1.0, 2.0, 8.0),
@@ -138,14 +188,14 @@ _ALL = (
         ata=(87.4, 81.3, 72.1, 58.2, 45.4, 27.8),
         source=CALIBRATION,
     ),
-    UnforeseenAttack(
+    _known(
         "fog",
         fog.fog,
         eps=(0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
         unit="weight of the cloud",
         source=BY_EYE,
     ),
-    UnforeseenAttack(
+    _known(
         "gabor",
         gabor.gabor,
         eps=_levels(4, 8, 16, 32, 64, 128),
@@ -153,7 +203,7 @@ _ALL = (
         source=BY_EYE,
         largest=1.0,
     ),
-    UnforeseenAttack(
+    _known(
         "snow",
         snow.snow,
         eps=(0.0625, 0.125, 0.25, 0.5, 1.0, 2.0),

@@ -13,8 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen
-from lightly_adv.evaluation.unforeseen import ATTACKS, UnforeseenAttack, evaluate
+from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen, intervals
+from lightly_adv.evaluation.unforeseen import (
+    ATTACKS,
+    Origin,
+    UnforeseenAttack,
+    evaluate,
+)
 from lightly_adv.evaluation.unforeseen.attacks import resolve
 from tests.evaluation.unforeseen.test_attacks import classifier, generator, pictures
 
@@ -45,6 +50,8 @@ def test_reports_repeat_and_leave_the_model_alone() -> None:
     first, again = (json.loads(each.to_json()) for each in reports)
     assert first == again
     assert first["rows"][0]["clean_accuracy"] == 50
+    assert first["rows"][0]["suite"].endswith("unforeseen attacks, 2 steps")
+    assert first["clean_interval"] == list(intervals.wilson(6, 12))
     weakest, *_, strongest = reports[0].accuracies["fog"]
     assert weakest > strongest
     expected = 100 * sum(reports[0].accuracies["l2"]) / sum(ATTACKS["l2"].ata or ())
@@ -236,12 +243,26 @@ def test_names(attacks: Any, error: type[Exception], message: str) -> None:
         ("fog", (-1.0,), "not negative"),
         ("fog", (math.nan,), "finite"),
         ("fog", (), "one or more"),
-        ("l2", (1.0,), "6 values of ata; expected one for each"),
     ],
 )
 def test_strengths(name: str, eps: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(ATTACKS[name], eps=eps)
+
+
+def test_what_is_known_of_strengths_does_not_hold_for_others() -> None:
+    known = ATTACKS["linf"]
+    weak = dataclasses.replace(known, name="weak", eps=(1e-5,) * 6)
+    found = evaluate_unforeseen(ten_classes(), batches(), [weak, known], steps=1)
+    assert list(found.uar) == ["linf"]
+    content = json.loads(found.to_json())["attacks"]
+    assert (content["weak"]["ata"], content["weak"]["source"]) == (None, "own choice")
+    assert content["linf"]["ata"] == [91.0, 87.8, 81.6, 71.3, 46.5, 23.1]
+    assert "Kang et al." in content["linf"]["source"]
+    again = dataclasses.replace(weak, name="again", eps=known.eps)
+    assert again.ata == known.ata
+    with pytest.raises(ValueError, match="2 strengths and 1 values of ata; expected"):
+        Origin((0.1, 0.2), "a paper", (90.0,))
 
 
 def test_own_strengths_have_rows_and_panels() -> None:
