@@ -94,16 +94,21 @@ def attack_again(
         suite: The suite that was run.
         count: How many pictures.
         device: Where to attack.
+
+    Raises:
+        ValueError: If the loader does not give the pictures of the report.
     """
     where = batches.place(model, device)
     chosen = choose(report, count)
-    images, labels = _pictures(loader, chosen)
     attacks = suite.create_attacks(report.threat_model)
     groups: dict[str, list[int]] = {}
     for row, number in enumerate(chosen):
         groups.setdefault(_attack_of(report, number), []).append(row)
     found: list[Example] = []
     with verdicts.undisturbed(model, device=where, seed=report.seed):
+        # In here, so that a loader that shuffles does so as it did in the evaluation.
+        images, labels = _pictures(loader, chosen)
+        _check(labels, chosen, report)
         for name, rows in groups.items():
             own, classes = images[rows].to(where), labels[rows].to(where)
             generator = rng.batch_generator(report.seed, chosen[rows[0]])
@@ -134,9 +139,30 @@ def _attack_of(report: RobustnessReport, number: int) -> str:
     return attacks[0]
 
 
+def _check(labels: Tensor, chosen: Sequence[int], report: RobustnessReport) -> None:
+    """Refuse pictures that the report is not about, as far as labels tell them."""
+    if report.labels is None:
+        return
+    expected = report.labels[list(chosen)].tolist()
+    for number, label, known in zip(chosen, labels.tolist(), expected, strict=True):
+        if label != known:
+            raise ValueError(
+                f"picture {number} of the loader is of class {label}, that of the "
+                f"report of class {known}; expected the same pictures in the same "
+                "order. Give the loader shuffle=False in both, or no generator of its "
+                "own, which goes on where the evaluation has left it."
+            )
+
+
 def _pictures(loader: Iterable[Any], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return pictures and labels by their places; stop behind the last one."""
-    images, labels = zip(*_rows(loader, set(chosen)), strict=True)
+    found = list(_rows(loader, set(chosen)))
+    if len(found) < len(chosen):
+        raise ValueError(
+            f"the loader has no picture {chosen[len(found)]}, which the report has; "
+            "expected the same pictures. Is it an iterator that is used up?"
+        )
+    images, labels = zip(*found, strict=True)
     return torch.stack(images), torch.stack(labels).long()
 
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
+from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.evaluation.card import examples
 from tests.evaluation.card.cards import (
     THREAT_MODEL,
@@ -55,3 +58,37 @@ def test_the_same_again() -> None:
     for one, other in zip(first, second, strict=True):
         assert one.to_dict() == other.to_dict()
         assert torch.equal(one.attacked, other.attacked)
+
+
+def test_a_loader_that_shuffles_gives_the_pictures_of_the_report() -> None:
+    images, labels = (torch.cat(each) for each in zip(*batches(), strict=True))
+    loader = DataLoader(TensorDataset(images, labels), batch_size=10, shuffle=True)
+    model = classifier()
+    known = evaluate_robustness(
+        model, loader, THREAT_MODEL, suite=two(), seed=3, checks=()
+    )
+    assert known.labels is not None
+    assert known.labels.tolist() != labels.tolist()
+    torch.manual_seed(11)
+    found = examples.attack_again(model, loader, known, two())
+    for each in found:
+        assert each.label == known.labels[each.number]
+        assert each.clean_prediction == known.predictions["clean"][each.number]
+
+
+def test_other_pictures_than_those_of_the_report_are_refused() -> None:
+    data = batches()
+    known = report(data)
+    images, labels = (torch.cat(each) for each in zip(*data, strict=True))
+    own = DataLoader(
+        TensorDataset(images, labels),
+        shuffle=True,
+        generator=torch.Generator().manual_seed(5),
+    )
+    with pytest.raises(ValueError, match=r"of class \d, that of .* shuffle=False"):
+        examples.attack_again(classifier(), own, known, two())
+    few = [(images[:3], labels[:3])]
+    with pytest.raises(ValueError, match=r"no picture \d+, which the report has"):
+        examples.attack_again(classifier(), few, known, two())
+    with pytest.raises(ValueError, match="no picture 0, which"):
+        examples.attack_again(classifier(), iter(()), known, two())
