@@ -87,8 +87,6 @@ def test_other_pictures_than_those_of_the_report_are_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"of class \d, that of .* shuffle=False"):
         examples.attack_again(classifier(), own, known, two())
-    few = [(images[:3], labels[:3])]
-    with pytest.raises(ValueError, match=r"no picture \d+, which the report has"):
-        examples.attack_again(classifier(), few, known, two())
-    with pytest.raises(ValueError, match="no picture 0, which"):
-        examples.attack_again(classifier(), iter(()), known, two())
+    for few in ([(images[:3], labels[:3])], iter(())):
+        with pytest.raises(ValueError, match=r"no picture \d+, which the report has"):
+            examples.attack_again(classifier(), few, known, two())
