@@ -62,8 +62,11 @@ class PublicNames(SphinxDirective):
             above = [name for name in names if name in public_names(top)]
             if above:
                 lines += [f"``from {TOP} import {', '.join(above)}`` works, too.", ""]
+            inner = {n: home for n, home in names.items() if _is_inner(home, module)}
             for name, home in names.items():
-                lines += _described(module, name, home)
+                if name not in inner:
+                    lines += _described(module, name, home)
+            lines += _linked(inner)
         return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"]))
 
 
@@ -75,6 +78,19 @@ def _table(module: ModuleType) -> list[str]:
         lines += [f"   * - :py:obj:`{name} <{home}.{name}>`"]
         lines += [f"     - {summary.splitlines()[0]}"]
     return [*lines, ""]
+
+
+def _is_inner(home: str, module: ModuleType) -> bool:
+    """Whether a name comes from a package inside of this one, with a page of its own."""
+    is_package = hasattr(importlib.import_module(home), "__path__")
+    return is_package and home != module.__name__
+
+
+def _linked(names: dict[str, str]) -> list[str]:
+    if not names:
+        return []
+    links = ", ".join(f":py:obj:`{name} <{names[name]}.{name}>`" for name in names)
+    return [f"Also from here, and described on pages of their own: {links}.", ""]
 
 
 def _described(module: ModuleType, name: str, home: str) -> list[str]:

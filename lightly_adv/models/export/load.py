@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import timm
 from torch import nn
@@ -20,7 +21,8 @@ FORBIDDEN = {"checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"}
 """Arguments with which a configuration would make timm read other files."""
 
 
-class ExportedModel(NamedTuple):
+@dataclass(frozen=True)
+class ExportedModel:
     """A network from a folder."""
 
     model: nn.Module
