@@ -71,11 +71,12 @@ def evaluate_robustness(
 
     Raises:
         TypeError: If a batch, the labels or the output of the model are of the wrong
-            type, or if the pictures have an integer dtype.
-        ValueError: If the loader is empty, if the logits are NaN, of another shape or
-            too few for a label, if the pictures leave the range of pixels, if the
-            state is that of another evaluation, or if there is a surrogate and no
-            check.
+            type, if the pictures have an integer dtype, or if the model has weights
+            of another dtype and does not take them.
+        ValueError: If the loader is empty, if the logits are NaN, of another shape, of
+            fewer than two classes or too few for a label, if the pictures leave the
+            range of pixels, if the state is that of another evaluation or model, or if
+            there is a surrogate and no check.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))

@@ -144,14 +144,16 @@ def attack_batch(
             and the index of the batch.
 
     Raises:
-        TypeError: If the model does not return a tensor.
-        ValueError: If the logits have another shape, are NaN, or have no place for a
-            label; if the pictures leave the bounds of the threat model.
+        TypeError: If the model does not return a tensor, or does not take the dtype of
+            the pictures.
+        ValueError: If the logits have another shape, are NaN, of fewer than two
+            classes, or have no place for a label; if the pictures leave the bounds of
+            the threat model.
     """
     images, labels = _ordinary(images), _ordinary(labels).long()
     for attack in attacks.values():
         attack.threat_model.room(images)  # refuses pictures it does not fit
-    logits = checked_logits(model(images), labels)
+    logits = checked_logits(ask(model, images), labels)
     clean = logits.argmax(dim=1)
     attacked, standing = clean, clean == labels
     flags = {"clean": standing}
@@ -185,6 +187,27 @@ def _under(
     return torch.where(same, labels, found)
 
 
+def ask(model: nn.Module, images: Tensor) -> Any:
+    """Return what a model says to pictures; tell why where their dtypes do not fit.
+
+    A model may have weights of another dtype if it converts the pictures itself.
+
+    Raises:
+        TypeError: If it does not take pictures of another dtype than its weights.
+    """
+    try:
+        return model(images)
+    except RuntimeError as error:
+        weights = {x.dtype for x in model.parameters() if x.is_floating_point()}
+        if weights <= {images.dtype}:
+            raise
+        raise TypeError(
+            f"the model has weights of {', '.join(sorted(map(str, weights)))} and does "
+            f"not take pictures of {images.dtype} ({error}); evaluate model.float() on "
+            "pictures of torch.float32."
+        ) from error
+
+
 def checked_logits(logits: Any, labels: Tensor) -> Tensor:
     """Return the output of the model if it is logits that fit the labels."""
     if not isinstance(logits, Tensor):
@@ -208,6 +231,12 @@ def checked_logits(logits: Any, labels: Tensor) -> Tensor:
 
 
 def _check_labels(labels: Tensor, *, classes: int) -> None:
+    if classes < 2:
+        raise ValueError(
+            f"the model returned logits of {classes} class; expected at least 2 "
+            "classes. If it tells two apart by the sign of one logit z, wrap it in a "
+            "module that returns torch.cat([-z, z], dim=1)."
+        )
     low, high = (int(value) for value in labels.aminmax())
     if low < 0 or high >= classes:
         raise ValueError(

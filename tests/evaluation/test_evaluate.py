@@ -339,6 +339,50 @@ def test_half_precision_weights_are_reported() -> None:
     assert any("parameters of dtype torch.bfloat16" in w for w in report.warnings)
 
 
+@pytest.mark.parametrize(
+    ("weights", "given"),
+    [
+        (torch.float16, torch.float32),
+        (torch.float64, torch.float32),
+        (torch.float32, torch.float64),
+    ],
+)
+def test_other_dtypes_are_refused_with_the_remedy(
+    weights: torch.dtype, given: torch.dtype
+) -> None:
+    images, labels = pictures()
+    words = (
+        rf"weights of {weights} .* pictures of {given} .*; evaluate model\.float\(\)"
+    )
+    with pytest.raises(TypeError, match=words):
+        evaluate([(images.to(given), labels)], linear().to(weights))
+
+
+def test_double_precision_and_models_that_convert_are_taken() -> None:
+    class Converting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = linear().double()
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.model(images.double())
+            return logits
+
+    images, labels = pictures()
+    expected = evaluate([(images.double(), labels)], linear().double())
+    found = evaluate([(images, labels)], Converting())
+    assert not expected.warnings
+    for name, flags in expected.flags.items():
+        assert torch.equal(flags, found.flags[name])
+    assert 0 < found.robust_accuracy < found.clean_accuracy
+
+
+def test_other_errors_of_a_model_are_its_own() -> None:
+    images, labels = pictures()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        evaluate([(images[:, :, :2], labels)])
+
+
 def test_probabilities_are_reported() -> None:
     model = nn.Sequential(linear(), nn.Softmax(dim=1))
     report = evaluate_robustness(model, [pictures()], ThreatModel(eps=0.03))
@@ -430,6 +474,7 @@ def test_batches_that_cannot_be_meant(
         (torch.zeros(2, 2), ValueError, r"expected logits of shape \(64, C\)"),
         (torch.full((64, 2), float("nan")), ValueError, "the logits hold NaN"),
         ((torch.zeros(64, 2),), TypeError, "returned a tuple of 1; expected logits"),
+        (torch.zeros(64, 1), ValueError, r"of 1 class; .* torch\.cat\(\[-z, z\]"),
         (torch.zeros(64, 2), ValueError, "does not depend on any of the views"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightly_adv.evaluation import verdicts
 from lightly_adv.evaluation.batches import OnPixels
 from lightly_adv.types import Normalize
 
@@ -35,10 +36,10 @@ class Embedder(nn.Module):
         """Return the embeddings (B, D), in float32, of pictures (B, C, H, W).
 
         Raises:
-            TypeError: If the encoder returns no tensor.
+            TypeError: If the encoder returns no tensor, or does not take float32.
             ValueError: If what it returns has another shape, or is not finite.
         """
-        return _checked(self.on_pixels(images), count=len(images))
+        return _checked(verdicts.ask(self.on_pixels, images), count=len(images))
 
     def check_gradient(self, images: Tensor) -> None:
         """Refuse an encoder that lets no gradient through to the pictures.

@@ -162,6 +162,12 @@ def test_bytes_are_refused() -> None:
     with pytest.raises(TypeError, match="uint8"):
         evaluate_corruptions(Brightness(), loader, ["fog"])
 
+def test_weights_in_double_precision_are_refused() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).double()
+    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
+        evaluate_corruptions(model, batches(), ["fog"])
+
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:

@@ -263,6 +263,11 @@ def test_an_encoder_under_no_grad_is_refused(encoder: nn.Module) -> None:
 
     with pytest.raises(ValueError, match=r"torch.no_grad\(\) or detached"):
         run(Blocked())
+def test_weights_in_double_precision_are_refused(encoder: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
+        run(encoder.double())
+
+
 
 
 @pytest.mark.parametrize(

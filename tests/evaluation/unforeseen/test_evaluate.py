@@ -187,6 +187,11 @@ def test_bad_input(model: Any, loader: Any, options: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+def test_weights_in_double_precision_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
+        evaluate_unforeseen(ten_classes().double(), batches(1), QUICK, steps=1)
+
+
     ("side", "attacks", "message"),
     [
         (3, ["fog"], "the pictures are 3 x 3; expected at least 4 x 4"),
