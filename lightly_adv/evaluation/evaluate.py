@@ -108,6 +108,8 @@ def evaluate_robustness(
         labels=torch.cat([verdict.labels for verdict in found]),
         predictions=verdicts.joined([verdict.predictions for verdict in found]),
         data_digest=outcome.data_digest,
+        batch_size=outcome.batch_size,
+        device=where.type,
         attacks=plan.settings,
         seed=seed,
         warnings=warnings + inspection.warnings_of(checked),

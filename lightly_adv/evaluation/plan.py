@@ -34,6 +34,9 @@ class Outcome(NamedTuple):
     data_digest: str
     """Digest of all pictures and labels."""
 
+    batch_size: int
+    """Size of the largest batch."""
+
     checks: list[Check]
     """What the checks have found."""
 
@@ -86,7 +89,7 @@ class Plan:
             bar = self._bar(total=total, unit="pictures", desc="attacked")
             found = run.over(sample.of(_pictures(loader, limit)), bar)
             checks = self._checked(sample, found, kept, run.data_digest)
-            return Outcome(found, run.data_digest, checks)
+            return Outcome(found, run.data_digest, sample.batch_size, checks)
 
     def _checked(
         self, sample: Sample, found: Sequence[Verdict], kept: State | None, data: str

@@ -16,7 +16,7 @@ from lightly_adv.evaluation import labels as distances
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.threat_model import ThreatModel
 
-VERSIONS_OF = ("lightly-adv", "torch", "timm")
+VERSIONS_OF = ("lightly-adv", "lightly", "torch", "timm")
 """Distributions whose versions are written into a report."""
 
 
@@ -41,6 +41,8 @@ class RobustnessReport:
         predictions: What each picture is taken for, (N,): "clean" without an attack,
             "attacked" as the first attack that breaks it has left it.
         data_digest: Digest of all pictures and labels, however they are batched.
+        batch_size: How many pictures were attacked at once; the noise hangs on it.
+        device: Type of the device, such as "cuda".
 
     Examples:
         >>> import torch
@@ -67,6 +69,8 @@ class RobustnessReport:
     labels: Tensor | None = None
     predictions: Mapping[str, Tensor] = field(default_factory=dict)
     data_digest: str = ""
+    batch_size: int | None = None
+    device: str | None = None
 
     @property
     def num_samples(self) -> int:
@@ -135,6 +139,8 @@ class RobustnessReport:
             "intervals": self.intervals(),
             "attacks": self._attacks_with_results(),
             "seed": self.seed,
+            "batch_size": self.batch_size,
+            "device": self.device,
             "warnings": self.warnings,
             "notes": self.notes,
             "checks": [check.to_dict() for check in self.checks],

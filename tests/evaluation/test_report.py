@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 
 import torch
@@ -33,6 +34,8 @@ def found(count: int = 4) -> RobustnessReport:
         labels=torch.tensor([0, 0, 1, 1])[:count],
         predictions={"clean": torch.tensor([0, 0, 1, 0])[:count]},
         data_digest="abc",
+        batch_size=2,
+        device="cpu",
     )
 
 
@@ -66,7 +69,9 @@ def test_json_holds_rows_settings_versions_and_flags() -> None:
     assert content["seed"] == 3
     assert content["warnings"] == ["beware"]
     assert content["notes"] == ["by the way"]
+    assert (content["batch_size"], content["device"]) == (2, "cpu")
     assert content["versions"]["lightly-adv"] == __version__
+    assert content["versions"]["lightly"] == importlib.metadata.version("lightly")
     assert torch.__version__.startswith(content["versions"]["torch"])
     assert content["flags"]["pgd"] == [1, 0, 0, 0]
     assert content["data"] == {"digest": "abc", "num_samples": 4}

@@ -96,10 +96,14 @@ def settings(content: Content) -> dict[str, str]:
         "suite": row["suite"],
         "pictures": _pictures(content),
         "seed": str(content["seed"]),
+        "batch size": str(content["batch_size"] or "not known"),
+        "device": content["device"] or "not known",
         "data digest": content["data"]["digest"] or "not known",
     }
     for path, digest in content.get("checkpoint_sha256", {}).items():
         found[f"SHA-256 of {path}"] = digest
+    for path, digest in content.get("surrogate_sha256", {}).items():
+        found[f"SHA-256 of the surrogate {path}"] = digest
     for name, version in content["versions"].items():
         found[name] = version or "not installed"
     return found

@@ -118,6 +118,7 @@ def evaluate_corruptions(
         image_size=run.image_size,
         seed=seed,
         source=source,
+        data_digest=run.data_digest,
         warnings=[] if official is not None else _warnings(run.image_size),
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightly_adv.evaluation import figures, report
+from lightly_adv.evaluation import figures, intervals, report
 from lightly_adv.evaluation.corruptions.table import COMMON, CORRUPTIONS, SOURCE
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class CorruptionReport:
         image_size: Height and width of the pictures.
         seed: Seed of the draws.
         source: Where the corrupted pictures come from: `STYLE`, or a folder.
+        warnings: What casts doubt on the numbers.
+        data_digest: Digest of all clean pictures and labels, however they are batched.
 
     Examples:
         >>> import torch
@@ -58,6 +61,7 @@ class CorruptionReport:
     seed: int = 0
     source: str = STYLE
     warnings: list[str] = field(default_factory=list)
+    data_digest: str = ""
 
     @property
     def num_samples(self) -> int:
@@ -102,9 +106,7 @@ class CorruptionReport:
     def label(self) -> str:
         """What has to be said with every number: source, severities, pictures."""
         noun = "picture" if self.num_samples == 1 else "pictures"
-        severities = " ".join(map(str, self.severities))
-        kind = "severity" if len(self.severities) == 1 else "severities"
-        return f"{self.source}, {kind} {severities}, {self.num_samples:,} {noun}"
+        return f"{self.source}, {self._strengths}, {self.num_samples:,} {noun}"
 
     def __str__(self) -> str:
         """Return one line, and one more per warning."""
@@ -130,7 +132,8 @@ class CorruptionReport:
             "mean_corruption_error": self.mean_corruption_error,
             "common_accuracy": self.common_accuracy,
             **means,
-            "suite": "corruptions",
+            # Without the path of a folder, which is nobody else's.
+            "suite": f"{self._over}, {Path(self.source).name}, {self._strengths}",
             "source": self.source,
             "num_corruptions": len(self.flags),
             "severities": list(self.severities),
@@ -192,11 +195,14 @@ class CorruptionReport:
         """
         content = {
             "rows": [self.row(name)],
+            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
+            "clean_interval": _interval(self.clean),
             "mean_over": list(self.flags),
             "severities": list(self.severities),
             "corruptions": {
                 each: {
                     "accuracies": list(values),
+                    "intervals": [_interval(flags) for flags in self.flags[each]],
                     "levels": self._levels(each),
                     "common": CORRUPTIONS[each].common,
                 }
@@ -234,6 +240,11 @@ class CorruptionReport:
             return next(iter(self.flags))
         return f"mean over {len(self.flags)} corruptions"
 
+    @property
+    def _strengths(self) -> str:
+        kind = "severity" if len(self.severities) == 1 else "severities"
+        return f"{kind} {' '.join(map(str, self.severities))}"
+
     def _levels(self, name: str) -> list[list[float]]:
         levels = CORRUPTIONS[name].levels
         return [list(levels[severity - 1]) for severity in self.severities]
@@ -241,6 +252,10 @@ class CorruptionReport:
 
 def _percent(flags: Tensor) -> float:
     return 100 * int(flags.sum()) / len(flags)
+
+
+def _interval(flags: Tensor) -> list[float]:
+    return list(intervals.wilson(int(flags.sum()), len(flags)))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.attacks import APGD, PGD, Attack
-from lightly_adv.evaluation import batches, verdicts
+from lightly_adv.evaluation import batches, digests, verdicts
 from lightly_adv.evaluation.encoders import distances, measures, neighbors
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.embedder import Embedder
@@ -118,6 +118,9 @@ def evaluate_encoder(
             voters = NeighborBank(embeddings, labels, k, temperature)
         shown = loader if bank is not None else _with_labels(loader)
         pictures = list(load(shown, limit=max_samples))
+        data = digests.Data()
+        for images, labels in pictures:
+            data.add(images, labels)
         embedder.check_gradient(pictures[0][0])
         clean, labels = _embed(embedder, pictures)
         _check_labels(labels, voters)
@@ -146,6 +149,9 @@ def evaluate_encoder(
         distance=distance,
         pairs=pairs,
         seed=seed,
+        data_digest=data.hexdigest(),
+        batch_size=max(len(images) for images, _ in pictures),
+        device=where.type,
     )
 
 

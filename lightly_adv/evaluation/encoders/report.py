@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import labels, report
+from lightly_adv.evaluation import intervals, labels, report
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.evaluation.encoders.neighbors import NeighborBank
@@ -53,6 +53,13 @@ class NeighborVerdict:
             "val_impersonation_rate": _percent(self.impersonated),
         }
 
+    def intervals(self) -> dict[str, list[float]]:
+        """Return the 95 % intervals of both accuracies, in percent."""
+        return {
+            name: list(intervals.wilson(int(flags.sum()), len(flags)))
+            for name, flags in (("clean", self.clean), ("robust", self.robust))
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class EncoderReport:
@@ -70,6 +77,9 @@ class EncoderReport:
         overlap: Of every picture with a mate, whether their regions overlap, (M,).
         neighbors: What nearest neighbours said, if there was a bank.
         seed: Seed of noise and pairs.
+        data_digest: Digest of all pictures and labels, however they are batched.
+        batch_size: How many pictures were attacked at once; the noise hangs on it.
+        device: Type of the device, such as "cuda".
 
     Examples:
         >>> from lightly_adv import PGD, ThreatModel
@@ -94,6 +104,9 @@ pictures)
     distance: Distance = "cosine"
     pairs: Pairs = "random"
     seed: int = 0
+    data_digest: str = ""
+    batch_size: int | None = None
+    device: str | None = None
 
     @property
     def num_samples(self) -> int:
@@ -103,9 +116,8 @@ pictures)
     @property
     def label(self) -> str:
         """What has to be said with every number: attack, threat model, pictures."""
-        kind = f"{type(self.attack).__name__}-{self.attack.steps}"
         ball = labels.ball(self.attack.threat_model)
-        return f"{kind}, {ball}, {self.num_samples:,} pictures"
+        return f"{self._kind}, {ball}, {self.num_samples:,} pictures"
 
     def metrics(self) -> dict[str, float | None]:
         """Return all numbers by name: the drift as a distance, all else in percent."""
@@ -147,6 +159,7 @@ pictures)
             "clean_accuracy": metrics.get("val_knn_top1"),
             "robust_accuracy": metrics.get("val_robust_knn_top1"),
             **metrics,
+            "suite": self._suite,
             "norm": threat_model.norm,
             "eps": threat_model.eps,
             "eps_text": labels.fraction(threat_model.eps),
@@ -163,10 +176,14 @@ pictures)
         content = {
             "rows": [self.row(name)],
             "threat_model": report.describe_threat_model(self.attack.threat_model),
+            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
+            "intervals": self.neighbors.intervals() if self.neighbors else {},
             "attack": report.describe(self.attack),
             "distance": self.distance,
             "pairs": self.pairs,
             "seed": self.seed,
+            "batch_size": self.batch_size,
+            "device": self.device,
             "knn": self.neighbors
             and {
                 "k": self.neighbors.k,
@@ -179,6 +196,17 @@ pictures)
             "versions": report.versions(),
         }
         return json.dumps(content, indent=indent)
+
+    @property
+    def _kind(self) -> str:
+        return f"{type(self.attack).__name__}-{self.attack.steps}"
+
+    @property
+    def _suite(self) -> str:
+        """What the accuracies in the row are."""
+        if self.neighbors is None:
+            return self._kind
+        return f"robust kNN, {self._kind}, k={self.neighbors.k}"
 
 
 def _percent(shares: Tensor) -> float | None:

@@ -106,8 +106,16 @@ def evaluate_unforeseen(
             state=kept,
         )
         found = run.over(_of_size(size, itertools.chain([first], loaded)), bar)
-    facts = {"steps": steps, "seed": seed, "data_digest": run.data_digest}
-    return _report(found, chosen, size, **facts)
+    return _report(
+        found,
+        chosen,
+        size,
+        steps=steps,
+        seed=seed,
+        data_digest=run.data_digest,
+        batch_size=len(first[0]),
+        device=where.type,
+    )
 
 
 def attack_pictures(

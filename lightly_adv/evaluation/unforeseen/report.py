@@ -38,6 +38,8 @@ class UnforeseenReport:
         seed: Seed of starts and targets.
         warnings: What casts doubt on the numbers.
         data_digest: Digest of all pictures and labels, however they are batched.
+        batch_size: How many pictures were attacked at once; what is drawn hangs on it.
+        device: Type of the device, such as "cuda".
 
     Examples:
         >>> import torch
@@ -70,6 +72,8 @@ class UnforeseenReport:
     seed: int = 0
     warnings: list[str] = field(default_factory=list)
     data_digest: str = ""
+    batch_size: int | None = None
+    device: str | None = None
 
     @property
     def num_samples(self) -> int:
@@ -118,12 +122,8 @@ class UnforeseenReport:
     @property
     def label(self) -> str:
         """What has to be said with every number: attacks, steps, pictures."""
-        kinds = "attack" if len(self.attacks) == 1 else "attacks"
         noun = "picture" if self.num_samples == 1 else "pictures"
-        return (
-            f"{len(self.attacks)} unforeseen {kinds}, {self.steps} steps, "
-            f"{self.num_samples:,} {noun}"
-        )
+        return f"{self._suite}, {self.num_samples:,} {noun}"
 
     def __str__(self) -> str:
         """Return one line, and one more per warning."""
@@ -147,7 +147,7 @@ class UnforeseenReport:
             "robust_accuracy": self.mean_accuracy,
             "mean_uar": self.mean_uar,
             **means,
-            "suite": "unforeseen",
+            "suite": f"mean over {self._suite}",
             "steps": self.steps,
             "num_samples": self.num_samples,
         }
@@ -177,8 +177,13 @@ class UnforeseenReport:
                 attack.name: self._described(attack) for attack in self.attacks
             },
             "data": {"digest": self.data_digest, "num_samples": self.num_samples},
+            "clean_interval": list(
+                intervals.wilson(int(self.clean.sum()), self.num_samples)
+            ),
             "steps": self.steps,
             "seed": self.seed,
+            "batch_size": self.batch_size,
+            "device": self.device,
             "image_size": list(self.image_size),
             "num_classes": self.num_classes,
             "warnings": self.warnings,
@@ -210,6 +215,11 @@ class UnforeseenReport:
             clean_accuracy=self.clean_accuracy,
             title=self.label,
         )
+
+    @property
+    def _suite(self) -> str:
+        kinds = "attack" if len(self.attacks) == 1 else "attacks"
+        return f"{len(self.attacks)} unforeseen {kinds}, {self.steps} steps"
 
     def _of(self, attack: UnforeseenAttack) -> tuple[float, ...]:
         return self.accuracies[attack.name]

@@ -141,7 +141,7 @@ def _row(report: Mapping[str, Any]) -> str:
             f"{number} ({low:.1f} to {high:.1f})"
             for number, (low, high) in zip(numbers, ends, strict=True)
         ]
-    # Accuracies under unforeseen attacks and corruptions are means, without a ball.
-    ball = f"{row['norm']} {row['eps_text']}" if "eps_text" in row else "mean of all"
+    # Unforeseen attacks and corruptions have no ball; their suite says what they have.
+    ball = f"{row['norm']} {row['eps_text']}" if "eps_text" in row else "-"
     cells = [row.get("suite", "-"), ball, f"{row.get('num_samples', '-')}", *numbers]
     return f"| {' | '.join(cells)} |"

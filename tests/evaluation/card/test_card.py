@@ -20,6 +20,8 @@ def test_the_json_holds_what_others_need_to_check_the_numbers() -> None:
     content = json.loads(found.to_json())
     labels = torch.cat([labels for _, labels in data])
     assert content["rows"][0]["name"] == "mine"
+    assert (content["batch_size"], content["device"]) == (10, "cpu")
+    assert "| batch size | 10 |\n| device | cpu |" in found.to_markdown()
     assert content["threat_model"]["eps_text"] == "8/255"
     assert (content["order"], content["class_names"]) == ("as it comes", NAMES)
     assert content["labels"] == labels.tolist()

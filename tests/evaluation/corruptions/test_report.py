@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
 import pytest
 import torch
 
+from lightly_adv.evaluation import intervals
 from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CorruptionReport
 
 
@@ -27,6 +29,7 @@ def report(names: tuple[str, ...] = tuple(CORRUPTIONS)) -> CorruptionReport:
         image_size=(32, 32),
         seed=3,
         warnings=["one"],
+        data_digest="abc",
     )
 
 
@@ -67,7 +70,12 @@ def test_json_and_table() -> None:
     assert row["name"] == "mine"
     assert row["clean_accuracy"] == 100
     assert row["robust_accuracy"] == pytest.approx(found.mean_accuracy)
+    assert row["suite"] == "mean over 19 corruptions, C-style, severities 2 4"
     assert row["fog_accuracy"] == pytest.approx(found.table()[9]["mean"])
+    assert content["data"] == {"digest": "abc", "num_samples": 20}
+    assert content["clean_interval"] == list(intervals.wilson(20, 20))
+    shot_noise = content["corruptions"]["shot_noise"]["intervals"]
+    assert shot_noise == [list(intervals.wilson(right, 20)) for right in (19, 18)]
     assert content["mean_over"] == list(CORRUPTIONS)
     assert content["seed"] == 3
     assert content["corruptions"]["motion_blur"]["levels"] == [[6, 1.5], [8, 2]]
@@ -97,3 +105,8 @@ def test_figure() -> None:
     # 19 corruptions and their mean, at two severities and their mean.
     assert len(numbers) == 20 * 3
     assert math.isclose(numbers[-1], 52.5)
+
+
+def test_a_folder_is_named_without_its_path() -> None:
+    found = dataclasses.replace(report(("fog",)), source="/data/CIFAR-10-C")
+    assert found.row()["suite"] == "fog, CIFAR-10-C, severities 2 4"

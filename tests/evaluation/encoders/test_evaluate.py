@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import APGD, ThreatModel
+from lightly_adv.evaluation import digests, intervals
 from lightly_adv.evaluation.encoders import EncoderReport, evaluate, evaluate_encoder
 from lightly_adv.evaluation.encoders.evaluate import _Run
 
@@ -57,6 +58,14 @@ def test_a_report(encoder: nn.Module) -> None:
     assert content["drift"][0] == pytest.approx(float(found.drift[0]), abs=1e-5)
     mean = sum(content["drift"]) / 13
     assert row["val_cosine_drift"] == pytest.approx(mean, abs=1e-5)
+    assert row["suite"] == "robust kNN, APGD-3, k=5"
+    assert (content["batch_size"], content["device"]) == (5, "cpu")
+    right = round(row["robust_accuracy"] * 13 / 100)
+    assert content["intervals"]["robust"] == list(intervals.wilson(right, 13))
+    data = digests.Data()
+    for batch in pictures(13, seed=0):
+        data.add(*batch)
+    assert content["data"] == {"digest": data.hexdigest(), "num_samples": 13}
     assert content["knn"]["bank"] == 30
     assert content["knn"]["k"] == 5
     assert content["attack"]["type"] == "APGD"
@@ -263,11 +272,6 @@ def test_an_encoder_under_no_grad_is_refused(encoder: nn.Module) -> None:
 
     with pytest.raises(ValueError, match=r"torch.no_grad\(\) or detached"):
         run(Blocked())
-def test_weights_in_double_precision_are_refused(encoder: nn.Module) -> None:
-    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
-        run(encoder.double())
-
-
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_the_card_tells_what_was_measured(tmp_path: Path) -> None:
     assert card.startswith("---\nlibrary_name: timm\npipeline_tag: image-classif")
     expected = "| apgd | Linf 8/255 | 500 | 81.2 (77.6 to 84.4) | 44.0 (39.7 to 48.4) |"
     assert expected in card
-    assert "| - | mean of all | - | 80.0 | 31.0 |" in card
+    assert "| - | - | - | 80.0 | 31.0 |" in card
     assert "- warning (apgd): half of the gradients are zero." in card
     assert "Classes, in order: cat, dog." in card
     assert "- **checkpoint:** last.ckpt" in card
