@@ -17,7 +17,7 @@ def test_there_is_a_replica_of_every_method() -> None:
     assert set(names) == set(" ".join(DOCUMENTED.split()).split(", "))
 
 
-def test_the_table_in_the_documentation_is_up_to_date() -> None:
+def test_the_tables_in_the_documentation_are_up_to_date() -> None:
     page = table.PAGE.read_text()
     assert table.embedded(page) == page, "run: python -m tests.methods_zoo.table"
 
