@@ -162,6 +162,12 @@ def test_bad_input(loader: Any, options: Any, words: str) -> None:
         evaluate_corruptions(Brightness(), loader, **given)
 
 
+def test_weights_in_double_precision_are_refused() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).double()
+    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
+        evaluate_corruptions(model, batches(), ["fog"])
+
+
 def test_bytes_are_refused() -> None:
     loader = [(torch.zeros(2, 3, 32, 32).byte(), torch.zeros(2).long())]
     with pytest.raises(TypeError, match="uint8"):

@@ -263,6 +263,11 @@ def test_refused_encoders(
         run(Returns(change))
 
 
+def test_weights_in_double_precision_are_refused(encoder: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
+        run(encoder.double())
+
+
 def test_an_encoder_under_no_grad_is_refused(encoder: nn.Module) -> None:
     class Blocked(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

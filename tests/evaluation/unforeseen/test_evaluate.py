@@ -187,6 +187,11 @@ def test_bad_input(model: Any, loader: Any, options: Any, message: str) -> None:
         evaluate_unforeseen(model(), loader, QUICK, **{"steps": 1, **options})
 
 
+def test_weights_in_double_precision_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"float64 .* evaluate model\.float\(\)"):
+        evaluate_unforeseen(ten_classes().double(), batches(1), QUICK, steps=1)
+
+
 @pytest.mark.parametrize(
     ("side", "attacks", "message"),
     [
