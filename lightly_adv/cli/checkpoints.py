@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from lightly_adv.models import save_backbone
 
 BEST = {"best-clean": "val_top1", "best-robust": "val_robust_top1"}
 """Checkpoints that are chosen on validation pictures, and what they are chosen by."""
+
+_DAMAGED = (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError)
+"""What torch raises of a file that is cut off; where it is cut decides which."""
 
 
 def callbacks(folder: Path) -> list[pl.Callback]:
@@ -39,17 +43,23 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         mmap: Leave the weights on disk until they are looked at.
 
     Raises:
+        FileNotFoundError: If there is none.
+        PermissionError: If it may not be read.
         ValueError: If it is damaged, or something else.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except _DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["it is empty"])[0]
         raise ValueError(
             f"{path} is damaged, or no checkpoint of weights alone ({reason}). Take "
             "another checkpoint of the run."
         ) from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    if not (
+        isinstance(content, dict) and isinstance(content.get("state_dict"), Mapping)
+    ):
         raise ValueError(
             f"{path} has no state_dict; expected a checkpoint that lightly-adv "
             "pretrain or finetune has written."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ more help:
   lightly-adv finetune --print_config                        all options, as YAML
 """
 
+
+MOST_OF_KEYS = 1000
+"""How many characters are told of keys that do not fit."""
 
 COLUMNS = {
     "name": "checkpoint",
@@ -153,9 +157,23 @@ class FinetuneCLI(TrainingCLI):
 
 
 def load_weights(model: pl.LightningModule, path: Path) -> dict[str, Any]:
-    """Load the weights of a Lightning checkpoint; return what else is in it."""
+    """Load the weights of a Lightning checkpoint; return what else is in it.
+
+    Raises:
+        ValueError: If it is damaged, or if keys are missing, left over or of another
+            shape.
+    """
     content = checkpoints.read(path)
-    model.load_state_dict(content.pop("state_dict"))
+    try:
+        model.load_state_dict(content.pop("state_dict"))
+    except RuntimeError as error:
+        _, _, keys = str(error).partition(":")
+        keys = textwrap.shorten(keys, MOST_OF_KEYS, placeholder=" ...")
+        raise ValueError(
+            f"{path} does not hold the weights of this {type(model).__name__}. {keys} "
+            "Take another checkpoint of the run, or the configuration that it was "
+            "trained with."
+        ) from error
     return content
 
 

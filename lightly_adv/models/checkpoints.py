@@ -113,6 +113,7 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: If there is no such file.
+        PermissionError: If it may not be read.
         ValueError: If the file cannot be read safely, if none of its keys fits, if
             shapes differ or further layers are found, as for another architecture,
             if several networks in it fit alike, or if keys are missing. The backbone
@@ -185,7 +186,10 @@ def _read_safetensors(path: Path) -> State:
 def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    except PermissionError:
+        raise
+    # Where a file is cut off decides which of these torch raises.
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()
         named = re.search(r"GLOBAL (\S+)", str(error))
         cause = f"an object of {named[1]}" if named else (reason or ["no data"])[0]

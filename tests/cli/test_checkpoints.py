@@ -10,6 +10,7 @@ from pytorch_lightning.demos.boring_classes import BoringModel
 
 from lightly_adv.cli import checkpoints
 from lightly_adv.cli.checkpoints import SaveBest, SaveOnInterrupt
+from lightly_adv.cli.finetune import load_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -95,3 +96,40 @@ def test_there_is_nothing_to_save_before_the_first_step(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         fit(Scores([1.0], stop_at=0), SaveOnInterrupt(tmp_path / "last.ckpt"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_file_that_is_cut_off_anywhere(tmp_path: Path, mmap: bool) -> None:
+    whole, cut = tmp_path / "whole.ckpt", tmp_path / "cut.ckpt"
+    torch.save({"state_dict": {"weight": torch.rand(200, 200)}}, whole)
+    content = whole.read_bytes()
+    # Torch raises an OSError below 70,000 bytes, and others elsewhere.
+    for length in (0, 1, 3_000, 20_000, 60_000, 100_000, len(content) - 1):
+        cut.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"cut\.ckpt is damaged, or no checkpoint"):
+            checkpoints.read(cut, mmap=mmap)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.ckpt"):
+        checkpoints.read(tmp_path / "nothing.ckpt", mmap=mmap)
+
+
+@pytest.mark.parametrize("content", [[1], {"epoch": 3}, {"state_dict": None}])
+def test_a_file_without_weights(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"x\.ckpt has no state_dict"):
+        checkpoints.read(tmp_path / "x.ckpt")
+
+
+def test_keys_that_do_not_fit_are_all_told(tmp_path: Path) -> None:
+    state = {"layer.weight": torch.zeros(3, 32), "other": torch.zeros(1)}
+    torch.save({"state_dict": state}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match="not hold the weights of this Bor") as found:
+        load_weights(BoringModel(), tmp_path / "x.ckpt")
+    text = str(found.value)
+    assert "\n" not in text
+    for part in (
+        'Missing key(s) in state_dict: "layer.bias"',
+        'Unexpected key(s) in state_dict: "other"',
+        "size mismatch for layer.weight",
+        "Take another checkpoint",
+    ):
+        assert part in text

@@ -194,6 +194,22 @@ def test_damaged_file(name: str, content: bytes, tmp_path: Path) -> None:
         load_backbone(Net(), tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["whole.ckpt", "whole.safetensors"])
+def test_a_file_that_is_cut_off_anywhere(name: str, tmp_path: Path) -> None:
+    whole, cut = tmp_path / name, tmp_path / f"cut{Path(name).suffix}"
+    state = {"0.weight": torch.rand(200, 200)}
+    if whole.suffix == ".ckpt":
+        torch.save(state, whole)
+    else:
+        save_file(state, whole)
+    content = whole.read_bytes()
+    # Torch raises an OSError below 70,000 bytes, and RuntimeErrors above.
+    for length in (1, 3_000, 20_000, 60_000, 100_000, len(content) - 1):
+        cut.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"cut\.\w+ (cannot be read|is not a)"):
+            load_backbone(nn.Sequential(nn.Linear(200, 200)), cut)
+
+
 def test_file_without_a_state_dict(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds a list; expected a state dict"):
         load_backbone(Net(), _write([1, 2], tmp_path))
