@@ -22,13 +22,16 @@ from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.data import splits
-from lightly_adv.evaluation import labels
+from lightly_adv.evaluation import digests, labels
 from lightly_adv.finetuning import RobustClassifier
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
 
 SPREAD = "spread over the classes"
 AS_THEY_COME = "as the data give them"
+
+USUAL_EPS: dict[Norm, str] = {"Linf": "8/255", "L2": "0.5", "L1": "12"}
+"""What most papers attack CIFAR-10 with."""
 
 
 def parser(command: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -57,7 +60,11 @@ def add_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
         seed: What the seed is the seed of.
     """
     add = parser.add_argument
-    add("--norm", choices=get_args(Norm), help="default: that of the run")
+    add(
+        "--norm",
+        choices=get_args(Norm),
+        help="default: that of the run; another one takes --eps, too",
+    )
     add("--eps", type=fractions.number, help="in pixels; default: that of the run")
     add(
         "--max_samples",
@@ -72,6 +79,19 @@ def check_once(paths: Sequence[Path]) -> None:
     twice = [path for path in paths if paths.count(path) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is given twice; each member counts once.")
+
+
+def sha256_of(checkpoints: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each checkpoint by its path, for reports."""
+    return {str(path): digests.of_file(path) for path in checkpoints}
+
+
+def facts(checkpoint: Path) -> dict[str, Any]:
+    """Return what the report on one checkpoint says that it is about."""
+    return {
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": sha256_of([checkpoint]),
+    }
 
 
 def restore(checkpoint: Path, others: Sequence[str]) -> FinetuneCLI:
@@ -95,18 +115,21 @@ def restore(checkpoint: Path, others: Sequence[str]) -> FinetuneCLI:
     return cli
 
 
-def threat_model(runs: Iterable[TrainingCLI], **changes: Any) -> ThreatModel:
+def threat_model(
+    runs: Iterable[TrainingCLI], *, norm: Norm | None, eps: float | None
+) -> ThreatModel:
     """Return what the attacks may do: what those of the runs may, or what is asked.
 
     Args:
         runs: The runs of the checkpoints.
-        **changes: Fields of the threat model; None leaves one as it is.
+        norm: The norm; None stands for that of the runs.
+        eps: The radius in pixels; None stands for that of the runs.
 
     Raises:
-        ValueError: If the runs differ in what is not asked for.
+        ValueError: If the runs differ in what is not asked for, or if the norm is
+            another than that of a run and there is no radius for it.
     """
-    given = {key: value for key, value in changes.items() if value is not None}
-    found = [dataclasses.replace(_own_threat_model(cli), **given) for cli in runs]
+    found = [_asked(_own_threat_model(cli), norm=norm, eps=eps) for cli in runs]
     if any(each != found[0] for each in found):
         balls = ", ".join(labels.ball(each) for each in found)
         raise ValueError(
@@ -159,6 +182,17 @@ def _classes_of(dataset: Any) -> Tensor | None:
     return classes.long()
 
 
+def _asked(own: ThreatModel, *, norm: Norm | None, eps: float | None) -> ThreatModel:
+    if norm is not None and norm != own.norm and eps is None:
+        raise ValueError(
+            f"--norm {norm} is not that of the run, {labels.ball(own)}, whose eps is "
+            f"another distance in {norm}; give --eps, too, such as {USUAL_EPS[norm]}, "
+            f"which is usual in {norm} for pictures of 32 x 32."
+        )
+    radius = own.eps if eps is None else eps
+    return dataclasses.replace(own, norm=norm or own.norm, eps=radius)
+
+
 def _own_threat_model(cli: TrainingCLI) -> ThreatModel:
     if isinstance(cli, FinetuneCLI):
         return cli.threat_model
@@ -170,10 +204,11 @@ def _own_threat_model(cli: TrainingCLI) -> ThreatModel:
 def _check_classes(model: RobustClassifier, checkpoint: Path) -> None:
     """Refuse weights for other classes than the data have."""
     content = checkpoints.read(checkpoint, mmap=True)
-    trained = len(content["state_dict"]["head.bias"])
-    if trained != model.num_classes:
+    bias = content["state_dict"].get("head.bias")
+    # Without one, it is refused key by key when it is loaded.
+    if bias is not None and len(bias) != model.num_classes:
         raise ValueError(
-            f"{checkpoint} tells {trained} classes apart, but the data have "
+            f"{checkpoint} tells {len(bias)} classes apart, but the data have "
             f"{model.num_classes}; evaluate it on pictures of the classes that it was "
             "trained on."
         )

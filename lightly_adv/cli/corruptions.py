@@ -42,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     severities = table.check_severities(options.severities)
     files = None if options.cifar_c is None else CifarC(options.cifar_c)
     cli = attacked.restore(options.checkpoint, others)
+    facts = attacked.facts(options.checkpoint)
     out: Path = options.out or cli.folder.path / _file_name(options)
     written = [out, out.with_suffix(".md"), out.with_suffix(".png")]
     for path in written:
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     console.say(_text(report))
     content = json.loads(report.to_json(name=options.checkpoint.stem))
-    write_json(out, {**content, "order": order, "checkpoint": str(options.checkpoint)})
+    write_json(out, {**content, "order": order, **facts})
     state.unlink()
     console.say(f"corruptions: the report is in {_beside(report, written)}")
     return 0

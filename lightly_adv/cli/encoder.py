@@ -58,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     options, others = _parser().parse_known_args(arguments)
     checkpoint: Path = options.checkpoint
     cli = transfer.restore(checkpoint, others)
+    facts = attacked.facts(checkpoint)
     threat_model = attacked.threat_model([cli], norm=options.norm, eps=options.eps)
     name = f"{checkpoint.stem}, {labels.ball(threat_model)}"
     out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
@@ -83,8 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     console.say(f"{_text(report)}\n{report.label}")
     content = json.loads(report.to_json(name=checkpoint.stem))
-    facts = {"order": order, "checkpoint": str(checkpoint)}
-    write_json(out, {**content, **facts})
+    write_json(out, {**content, "order": order, **facts})
     console.say(f"encoder: the report is in {out}")
     return 0
 

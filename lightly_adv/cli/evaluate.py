@@ -19,7 +19,6 @@ from lightly_adv.evaluation import (
     Suite,
     card,
     create_suite,
-    digests,
     evaluate_robustness,
     labels,
     list_suites,
@@ -33,7 +32,8 @@ The network and the data are those of the run that the checkpoint lies in; optio
 the data change them. Several checkpoints are attacked as one ensemble, which answers
 with the mean of their probabilities, on the data of the first one. Test pictures are
 taken class by class in turn, so that --max_samples gives pictures of all classes. After
-a kill the same command goes on where it was.
+a kill the same command goes on where it was. With --surrogate, one of the checks is
+whether perturbations made for that classifier mislead this one.
 
 examples:
   lightly-adv evaluate runs/finetune/checkpoints/best-robust.ckpt
@@ -41,6 +41,8 @@ examples:
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --suite apgd --restarts 3
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --data.root OTHER_PICTURES
   lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
+  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt \\
+    --surrogate runs/standard/checkpoints/last.ckpt
 """
 
 CURVE_SAMPLES = 128
@@ -59,6 +61,8 @@ def run(arguments: Sequence[str]) -> int:
     suite = _suite(
         options.suite, max_samples=options.max_samples, restarts=options.restarts
     )
+    surrogate = _surrogate(options.surrogate, others, members=members, suite=suite)
+    facts = _facts(members, options.surrogate)
     first, cli = next(iter(members.items()))
     who = first.stem if len(members) == 1 else f"ensemble of {len(members)}"
     name = f"{who}, {suite.name}, {labels.ball(threat_model)}"
@@ -76,6 +80,7 @@ def run(arguments: Sequence[str]) -> int:
         seed=options.seed,
         progress=progress,
         state=state,
+        surrogate=surrogate,
     )
     console.say(str(report))
     found = make_card(
@@ -89,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         device=device,
         progress=progress,
         state=f"{state}.curve",
-        facts={"order": order, **_facts(members)},
+        facts={"order": order, **facts},
     )
     html, _, content = found.write(out)
     for each in state.parent.glob(f"{glob.escape(state.name)}*"):
@@ -123,12 +128,41 @@ def _curve_samples(options: argparse.Namespace) -> int:
     return 0 if options.suite == "smoke" else CURVE_SAMPLES
 
 
-def _facts(members: Iterable[Path]) -> dict[str, Any]:
+def _facts(members: Iterable[Path], surrogate: Path | None) -> dict[str, Any]:
     paths = list(members)
-    return {
+    facts: dict[str, Any] = {
         "checkpoints": [str(path) for path in paths],
-        "checkpoint_sha256": {str(path): digests.of_file(path) for path in paths},
+        "checkpoint_sha256": attacked.sha256_of(paths),
     }
+    if surrogate is not None:
+        facts["surrogate_sha256"] = attacked.sha256_of([surrogate])
+    return facts
+
+
+def _surrogate(
+    path: Path | None,
+    others: Sequence[str],
+    *,
+    members: Mapping[Path, FinetuneCLI],
+    suite: Suite,
+) -> nn.Module | None:
+    """Return the classifier that a check attacks in place of the members, if any."""
+    if path is None:
+        return None
+    if path in members:
+        raise ValueError(
+            f"--surrogate {path} is what is evaluated; give another classifier, best "
+            "one that was trained on clean pictures."
+        )
+    if not suite.checks:
+        raise ValueError(
+            f"the suite {suite.name!r} has no checks, and --surrogate is for one of "
+            "them; choose another --suite, or leave it out."
+        )
+    cli = attacked.restore(path, others)
+    check_members({**members, path: cli})
+    model: nn.Module = cli.model
+    return model
 
 
 def _suite(name: str, **options: int | None) -> Suite:
@@ -144,13 +178,13 @@ def _suite(name: str, **options: int | None) -> Suite:
 
 
 def check_members(members: Mapping[Path, FinetuneCLI]) -> None:
-    """Refuse members of an ensemble that answer different questions."""
+    """Refuse classifiers that answer different questions."""
     counts = {path: cli.model.num_classes for path, cli in members.items()}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{path} {count}" for path, count in counts.items())
         raise ValueError(
-            f"the checkpoints have different numbers of classes ({found}); an ensemble "
-            "needs classifiers of the same classes."
+            f"the checkpoints have different numbers of classes ({found}); expected "
+            "classifiers of the same classes."
         )
     names = {
         path: getattr(c.datamodule, "classes", None) for path, c in members.items()
@@ -160,7 +194,7 @@ def check_members(members: Mapping[Path, FinetuneCLI]) -> None:
         if expected and classes and classes != expected:
             raise ValueError(
                 f"{first} was trained on the classes {expected}, {path} on {classes}; "
-                "an ensemble needs classifiers of the same classes."
+                "expected classifiers of the same classes."
             )
 
 
@@ -183,6 +217,13 @@ def _parser() -> argparse.ArgumentParser:
     attacked.add_options(parser, seed="the noise of the attacks")
     add("--suite", default="pgd-20", help=f"one of {', '.join(list_suites())}")
     add("--restarts", type=int, help="how often to run each attack; default: 1")
+    add(
+        "--surrogate",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="another classifier of the same classes, best one trained on clean "
+        "pictures, for the check named transfer; default: none, which skips it",
+    )
     add(
         "--curve_samples",
         type=int,

@@ -37,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     options, others = _parser().parse_known_args(arguments)
     attacks = resolve(options.attacks)
     cli = attacked.restore(options.checkpoint, others)
+    facts = attacked.facts(options.checkpoint)
     out: Path = options.out or cli.folder.path / _file_name(options)
     for path in (out, out.with_suffix(".png")):
         if path.exists():
@@ -59,8 +60,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     console.say(_text(report))
     content = json.loads(report.to_json(name=options.checkpoint.stem))
-    facts = {"order": order, "checkpoint": str(options.checkpoint)}
-    write_json(out, {**content, **facts})
+    write_json(out, {**content, "order": order, **facts})
     state.unlink()
     console.say(f"unforeseen: the report is in {out}{_drawn(report, out)}")
     return 0

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightly_adv.cli import attacked
 from lightly_adv.data.pictures import InMemory, Pictures
 from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm
 from tests.cli.tiny import TinyDataModule
 
 
@@ -62,13 +63,24 @@ def test_where_classes_are_not_known_the_order_stays(facts: dict[str, Any]) -> N
     assert next(iter(loader))[1].tolist() == [0, 0, 0, 1]
 
 
-def test_the_threat_model_is_that_of_the_runs_or_what_is_asked() -> None:
-    def run(eps: float) -> Any:
-        attack = SimpleNamespace(threat_model=ThreatModel(eps=eps))
-        return SimpleNamespace(model=SimpleNamespace(attack=attack))
+def run(eps: float, norm: Norm = "Linf") -> Any:
+    attack = SimpleNamespace(threat_model=ThreatModel(norm=norm, eps=eps))
+    return SimpleNamespace(model=SimpleNamespace(attack=attack))
 
-    assert attacked.threat_model([run(0.1), run(0.1)], norm=None).eps == 0.1
+
+def test_the_threat_model_is_that_of_the_runs_or_what_is_asked() -> None:
+    pair = [run(0.1), run(0.2)]
+    assert attacked.threat_model(pair[:1] * 2, norm=None, eps=None).eps == 0.1
     with pytest.raises(ValueError, match=r"different threat models \(Linf 0.1, Linf"):
-        attacked.threat_model([run(0.1), run(0.2)], norm=None)
-    found = attacked.threat_model([run(0.1), run(0.2)], eps=0.3, norm="L2")
+        attacked.threat_model(pair, norm=None, eps=None)
+    found = attacked.threat_model(pair, norm="L2", eps=0.3)
     assert (found.eps, found.norm) == (0.3, "L2")
+
+
+def test_another_norm_takes_a_radius_of_its_own() -> None:
+    usual = r"not that of the run, Linf 8/255, .* give --eps, too, such as 0\.5,"
+    with pytest.raises(ValueError, match=usual):
+        attacked.threat_model([run(8 / 255)], norm="L2", eps=None)
+    with pytest.raises(ValueError, match="such as 12, which is usual in L1"):
+        attacked.threat_model([run(1.0, "L1"), run(1.0)], norm="L1", eps=None)
+    assert attacked.threat_model([run(1.0, "L2")], norm="L2", eps=None).eps == 1.0

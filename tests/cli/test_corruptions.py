@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ def test_table_report_and_figure(
     content = json.loads(out.read_text())
     assert list(content["corruptions"]) == ["fog", "contrast"]
     assert content["checkpoint"] == str(checkpoint)
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert content["checkpoint_sha256"] == {str(checkpoint): digest}
     assert content["order"] == "spread over the classes"
     assert [len(row) for row in content["flags"]["fog"]] == [12, 12]
     assert "| fog |" in out.with_suffix(".md").read_text()

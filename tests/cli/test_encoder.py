@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def test_a_report_of_a_pretext_run(
     assert row["eps_text"] == "4/255"
     assert content["knn"]["bank"] == 24
     assert content["checkpoint"] == str(checkpoint)
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert content["checkpoint_sha256"] == {str(checkpoint): digest}
     assert content["order"] == "spread over the classes"
     lines = capsys.readouterr().out.splitlines()
     for name in command.MEANINGS:

@@ -140,6 +140,54 @@ def test_runs_under_different_threat_models_need_to_be_told_which(
     assert evaluate(*pair, "--eps", "2/255", "--out", tmp_path / "report.json") == 0
 
 
+def test_a_surrogate_is_attacked_in_one_of_the_checks(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, surrogate = tmp_path / "report.json", runs["standard"]
+    quick = ("--suite", "pgd-20", "--max_samples", 8, "--curve_samples", 0)
+    call = ["evaluate", runs["trades"], *quick, "--surrogate", surrogate, "--out", out]
+    assert main(list(map(str, call))) == 0
+    found = read(out)
+    transfer = found["checks"][-1]
+    assert transfer["name"] == "transfer"
+    assert transfer["status"] != "SKIP"
+    digest = hashlib.sha256(surrogate.read_bytes()).hexdigest()
+    assert found["surrogate_sha256"] == {str(surrogate): digest}
+    assert found["checkpoints"] == [str(runs["trades"])]
+    told = f"| SHA-256 of the surrogate {surrogate} | {digest} |"
+    assert told in out.with_suffix(".md").read_text()
+    capsys.readouterr()
+    for other, words in (
+        (runs["trades"], "is what is evaluated; give another classifier"),
+        (runs["three"], f"different numbers of classes ({runs['trades']} 2"),
+        (tmp_path / "none.ckpt", "there is no checkpoint at"),
+    ):
+        refused = [*call[:-3], other, "--out", tmp_path / "other.json"]
+        assert main(list(map(str, refused))) == 1
+        assert words in capsys.readouterr().err
+    shown = complaint(capsys, runs["trades"], "--surrogate", surrogate)
+    assert "the suite 'smoke' has no checks" in shown
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_key_by_key(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(runs["trades"], weights_only=True)
+    del content["state_dict"]["head.bias"]
+    damaged = runs["trades"].with_name("damaged.ckpt")
+    torch.save(content, damaged)
+    shown = complaint(capsys, damaged)
+    assert "damaged.ckpt does not hold the weights of this Robust" in shown
+    assert 'Missing key(s) in state_dict: "head.bias"' in shown
+
+
+def test_another_norm_needs_its_radius(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = complaint(capsys, runs["trades"], "--norm", "L2")
+    assert "--norm L2 is not that of the run, Linf 8/255" in shown
+
+
 def test_a_member_counts_once(
     runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

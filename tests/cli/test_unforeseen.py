@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ def test_table_report_and_figure(
     content = json.loads(out.read_text())
     assert list(content["attacks"]) == ["fog", "snow"]
     assert content["checkpoint"] == str(checkpoint)
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert content["checkpoint_sha256"] == {str(checkpoint): digest}
     assert content["order"] == "spread over the classes"
     assert len(content["flags"]["fog"]) == 6
     assert out.with_suffix(".png").stat().st_size > 1000

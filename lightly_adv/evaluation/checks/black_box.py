@@ -52,7 +52,7 @@ def black_box(subject: Subject) -> Check:
 def transfer(subject: Subject) -> Check:
     """Count standing pictures that fall to an attack on another classifier."""
     if subject.surrogate is None:
-        figure = "no second classifier was given (surrogate=)"
+        figure = "no second classifier was given (surrogate=, or --surrogate)"
         return Check("transfer", "SKIP", figure)
     known = settled("transfer", subject)
     if known is not None:
