@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from lightly_adv.cli import attacked, console, transfer
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import RunFolder, versions
 from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.evaluation import digests
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
 from lightly_adv.models.export import export_model, load_exported
 from lightly_adv.models.modules import Normalize
@@ -23,9 +23,10 @@ from lightly_adv.types import Normalize as Statistics
 
 EXAMPLES = """\
 The folder gets model.safetensors, config.json and README.md, a card with the numbers
-of the evaluations of this checkpoint that lie in the folder of its run. timm loads it,
-and it can be uploaded to a model hub as it is. A folder that holds something is never
-written to. Of a pre-trained checkpoint, the backbone is exported.
+of the evaluations of this checkpoint, known by its SHA-256, that lie in the folder of
+its run; the suite smoke is left out. timm loads it, and it can be uploaded to a model
+hub as it is. A folder that holds something is never written to. Of a pre-trained
+checkpoint, the backbone is exported.
 
 examples:
   lightly-adv export runs/finetune/checkpoints/best-robust.ckpt --out exported
@@ -44,10 +45,12 @@ def run(arguments: Sequence[str]) -> int:
     """Write a checkpoint into a folder that timm loads; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
     checkpoint: Path = options.checkpoint
+    folder = RunFolder.of_checkpoint(checkpoint)
+    digest = digests.of_file(checkpoint)
     if options.card is None:
-        reports = list(_reports_beside(checkpoint))
+        reports = list(_reports_in(folder, checkpoint, digest))
     else:
-        reports = [_report(path, of=checkpoint) for path in options.card]
+        reports = [_report(path, checkpoint, digest) for path in options.card]
     cli = transfer.restore(checkpoint, others)
     backbone, head, normalize = _parts(cli, options.part)
     path = export_model(
@@ -59,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         class_names=() if head is None else getattr(cli.datamodule, "classes", ()),
         route=options.route,
         reports=reports,
-        facts=_facts(cli, checkpoint),
+        facts=_facts(cli, f"{checkpoint.name}, SHA-256 {digest}"),
     )
     console.say(f"export: {load_exported(path).report}")
     told = "one evaluation" if len(reports) == 1 else f"{len(reports)} evaluations"
@@ -112,40 +115,65 @@ def _image_size(cli: TrainingCLI) -> int:
     return int(images.shape[-1])
 
 
-def _facts(cli: TrainingCLI, checkpoint: Path) -> dict[str, str]:
+def _facts(cli: TrainingCLI, checkpoint: str) -> dict[str, str]:
     """Return where the network comes from, without paths of this machine."""
     trained_with = cli.model.hparams.get("trained_with")
-    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     found = ", ".join(f"{name} {number}" for name, number in versions().items())
     return {
         "network": type(cli.model).__name__,
         "trained with": trained_with or "clean pictures",
         "data": type(cli.datamodule).__name__,
-        "checkpoint": f"{checkpoint.name}, SHA-256 {digest}",
+        "checkpoint": checkpoint,
         "versions": found,
     }
 
 
-def _reports_beside(checkpoint: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the reports in the folder of the run that are about a checkpoint alone."""
-    for path in sorted(RunFolder.of_checkpoint(checkpoint).path.glob("*.json")):
+def _reports_in(
+    folder: RunFolder, checkpoint: Path, digest: str
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the reports in the folder of a run that are about a checkpoint alone."""
+    for path in sorted(folder.path.glob("*.json")):
         content = _read(path)
-        about, rows = _checkpoints(content), content.get("rows")
-        told = isinstance(rows, list) and len(rows) == 1 and rows[0].keys() >= NUMBERS
-        if told and len(about) == 1 and _same(about[0], checkpoint):
+        row, about = _row(content), _checkpoints(content)
+        if row is None or len(about) != 1:
+            continue
+        reason = _difference(content, checkpoint, digest)
+        if reason is None and row.get("suite") == "smoke":
+            reason = "numbers of the suite smoke are not for reports (--card takes it)"
+        if reason is None:
             yield content
+        elif Path(about[0]).name == checkpoint.name:
+            console.say(f"export: {path.name} is left out: {reason}")
 
 
-def _report(path: Path, *, of: Path) -> Mapping[str, Any]:
+def _report(path: Path, checkpoint: Path, digest: str) -> Mapping[str, Any]:
     content = _read(path)
-    about = _checkpoints(content)
     # Reports that were written in Python do not say what they are about.
-    if about and not (len(about) == 1 and _same(about[0], of)):
-        raise ValueError(
-            f"{path} is about {', '.join(about)}, not about {of}; give a report of the "
-            "checkpoint that is exported."
-        )
+    if _checkpoints(content):
+        reason = _difference(content, checkpoint, digest)
+        if reason is not None:
+            raise ValueError(
+                f"{path} cannot stand on the card: {reason}; give a report of the "
+                "checkpoint that is exported, as it is now."
+            )
     return content
+
+
+def _difference(
+    content: Mapping[str, Any], checkpoint: Path, digest: str
+) -> str | None:
+    """Say what a report is about, if that is anything but the weights in a file."""
+    about = _checkpoints(content)
+    written = content.get("checkpoint_sha256")
+    known = written if isinstance(written, dict) else {}
+    if [known.get(each) for each in about] == [digest]:
+        return None
+    told = ", ".join(f"{each} (SHA-256 {_short(known.get(each))})" for each in about)
+    return f"it is about {told}, {checkpoint} has the SHA-256 {_short(digest)}"
+
+
+def _short(digest: str | None) -> str:
+    return "not kept" if digest is None else f"{digest[:12]}..."
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -160,19 +188,18 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _row(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the row of a report, if there is one alone that can be told."""
+    match content.get("rows"):
+        case [dict() as row] if row.keys() >= NUMBERS:
+            return row
+    return None
+
+
 def _checkpoints(content: Mapping[str, Any]) -> list[str]:
     one = content.get("checkpoint")
     found = content.get("checkpoints") or ([] if one is None else [one])
     return [str(each) for each in found] if isinstance(found, list) else []
-
-
-def _same(written: str, checkpoint: Path) -> bool:
-    """Whether a path is that of a checkpoint, perhaps of a run that was moved."""
-    return Path(written).parts[-2:] == checkpoint.resolve().parts[-2:] and (
-        Path(written).resolve() == checkpoint.resolve()
-        or not Path(written).exists()
-        or Path(written).samefile(checkpoint)
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

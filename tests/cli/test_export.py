@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,8 +28,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = finetune(
         out, "--model.backbone", "resnet8_tiny", "--model.normalize", HALVES
     )
-    assert main(["evaluate", str(path), "--suite", "smoke", "--max_samples", "4"]) == 0
+    evaluate(path)
     return path
+
+
+def evaluate(checkpoint: Path, *options: object) -> None:
+    quick = ("--max_samples", 4, "--curve_samples", 0)
+    assert main(["evaluate", str(checkpoint), *map(str, [*quick, *options])]) == 0
 
 
 def export(checkpoint: Path, out: Path, *options: object) -> int:
@@ -54,7 +61,7 @@ def test_a_classifier_with_its_card(
     assert torch.equal(answers(loaded.on_pixels()), answers(original))
     assert loaded.normalize == {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     card = (out / "README.md").read_text()
-    assert "| smoke | Linf 8/255 | 4 |" in card
+    assert "| pgd-20 | Linf 8/255 | 4 |" in card
     assert "last.ckpt, SHA-256" in card
     assert str(tmp_path) not in card
     config = json.loads((out / "config.json").read_text())
@@ -73,11 +80,11 @@ def test_its_backbone_with_a_report_of_choice(
     assert export(checkpoint, out, "--part", "backbone", "--card", report) == 0
     assert load_exported(out).model.num_classes == 0
     card = (out / "README.md").read_text()
-    assert "| mine | mean of all | - | 90.0 | 12.5 |" in card
-    assert "smoke" not in card
+    assert "| mine | - | - | 90.0 | 12.5 |" in card
+    assert "pgd-20" not in card
     capsys.readouterr()
     for text, words in (
-        ('{"checkpoint": "/other/checkpoints/best.ckpt"}', "not about"),
+        ('{"checkpoint": "best.ckpt"}', "about best.ckpt (SHA-256 not kept), "),
         ('{"rows": [', "is damaged, or not JSON"),
         ("[]", "holds a list; expected a report"),
         ("{}", "does not hold one row"),
@@ -88,6 +95,70 @@ def test_its_backbone_with_a_report_of_choice(
     assert export(checkpoint, tmp_path / "b", "--card", tmp_path / "none.json") == 1
     assert "there is no report at" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
+
+
+def test_numbers_of_other_weights_are_not_told(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "moved"
+    shutil.copytree(checkpoint.parents[1], run)
+    moved = run / "checkpoints" / "last.ckpt"
+    (report,) = run.glob("evaluation-*.json")
+    assert export(moved, tmp_path / "same") == 0
+    assert "one evaluation" in capsys.readouterr().out
+    content = torch.load(moved, weights_only=True)
+    content["state_dict"]["head.bias"] += 1
+    torch.save(content, moved)  # as one more epoch does
+    assert export(moved, tmp_path / "trained-on") == 0
+    shown = capsys.readouterr().out
+    digests = [hashlib.sha256(p.read_bytes()).hexdigest() for p in (checkpoint, moved)]
+    assert f"{report.name} is left out: it is about {checkpoint} (SHA-256 " in shown
+    assert all(f"{digest[:12]}..." in shown for digest in digests)
+    assert "its card tells of 0 evaluations" in shown
+    assert "is not known" in (tmp_path / "trained-on" / "README.md").read_text()
+    assert export(moved, tmp_path / "named", "--card", report) == 1
+    shown = capsys.readouterr().err
+    assert f"{report} cannot stand on the card: it is about {checkpoint}" in shown
+    assert not (tmp_path / "named").exists()
+
+
+def test_the_suite_smoke_is_told_on_demand_only(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = checkpoint.parents[1] / "evaluation-smoke.json"
+    evaluate(checkpoint, "--suite", "smoke", "--out", report)
+    assert export(checkpoint, tmp_path / "mine") == 0
+    shown = capsys.readouterr().out
+    assert f"{report.name} is left out: numbers of the suite smoke are not for" in shown
+    assert "smoke" not in (tmp_path / "mine" / "README.md").read_text()
+    assert export(checkpoint, tmp_path / "named", "--card", report) == 0
+    card = (tmp_path / "named" / "README.md").read_text()
+    assert "| smoke | Linf 8/255 | 4 |" in card
+
+
+def test_every_row_of_the_card_says_what_was_measured(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(checkpoint.parents[1], folder)
+    moved = str(folder / "checkpoints" / "last.ckpt")
+    few = ("--max_samples", "8")
+    fog = ("--corruptions", "fog", "contrast", "--severities", "1", "5")
+    assert main(["corruptions", moved, *fog, *few]) == 0
+    snow = ("--attacks", "snow", "--steps", "1")
+    assert main(["unforeseen", moved, *snow, *few]) == 0
+    assert main(["encoder", moved, "--steps", "1", "--knn_k", "5", *few]) == 0
+    assert export(Path(moved), tmp_path / "mine") == 0
+    card = (tmp_path / "mine" / "README.md").read_text()
+    for cells in (
+        "| pgd-20 | Linf 8/255 | 4 |",
+        "| mean over 2 corruptions, C-style, severities 1 5 | - | 8 |",
+        "| mean over 1 unforeseen attack, 1 steps | - | 8 |",
+        "| robust kNN, APGD-1, k=5 | Linf 8/255 | 8 |",
+    ):
+        (row,) = (line for line in card.splitlines() if line.startswith(cells))
+        has_interval = "Linf" in cells
+        assert (row.count(" to ") == 2) == has_interval
 
 
 def test_a_pretrained_backbone(
