@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,6 @@ Content = Mapping[str, Any]
 
 FEW = 10
 """On fewer pictures than this, differing verdicts make a rough interval."""
-
-_NEEDS = ("rows", "threat_model", "flags")
 
 
 @dataclass(frozen=True)
@@ -110,18 +109,21 @@ def read(path: Path) -> Content:
     if not path.is_file():
         raise FileNotFoundError(f"there is no report at {path}.")
     try:
-        content = json.loads(path.read_text())
-        missing = [key for key in _NEEDS if key not in content]
-    except (ValueError, TypeError) as error:
+        found = json.loads(path.read_text())
+    except ValueError as error:
         raise ValueError(
             f"{path} is not JSON; expected a report of lightly-adv evaluate."
         ) from error
-    if not isinstance(content, dict) or missing or len(content["rows"]) != 1:
-        raise ValueError(
-            f"{path} is not the report of one evaluation; expected what lightly-adv "
-            "evaluate has written."
-        )
-    if not content.get("data", {}).get("digest"):
+    content: Content = found if isinstance(found, dict) else {}
+    for name, (fits, expected) in _NEEDS.items():
+        part = content.get(name)
+        if not fits(part):
+            raise ValueError(
+                f"{path} is not the report of one evaluation: {name!r} in it is "
+                f"{reprlib.repr(part)}, expected {expected}. Give what lightly-adv "
+                "evaluate has written."
+            )
+    if not _has(content.get("data"), "digest") or not content["data"]["digest"]:
         raise ValueError(
             f"{path} does not tell which pictures it is about: an older version of "
             "lightly-adv wrote it. Evaluate the checkpoint again."
@@ -212,6 +214,38 @@ def _count(content: Content) -> int:
 
 def _percent(flags: Tensor) -> float:
     return 100 * int(flags.sum()) / len(flags)
+
+
+def _has(part: Any, *keys: str) -> bool:
+    return isinstance(part, dict) and all(key in part for key in keys)
+
+
+def _is_one_row(part: Any) -> bool:
+    return isinstance(part, list) and len(part) == 1 and _has(part[0], "name", "suite")
+
+
+def _is_ball(part: Any) -> bool:
+    if not _has(part, "norm", "eps_text", "bounds"):
+        return False
+    bounds = part["bounds"]
+    numbers = isinstance(bounds, list) and [isinstance(x, int | float) for x in bounds]
+    return numbers == [True, True]
+
+
+def _are_flags(part: Any) -> bool:
+    if not _has(part, "clean") or not all(isinstance(x, list) for x in part.values()):
+        return False
+    marks = all(mark in (0, 1) for flags in part.values() for mark in flags)
+    (count, *others) = {len(flags) for flags in part.values()}
+    return marks and count > 0 and not others
+
+
+_NEEDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "rows": (_is_one_row, "a list of one row, with name and suite"),
+    "threat_model": (_is_ball, "norm, eps_text and two bounds"),
+    "flags": (_are_flags, "0 or 1 for every picture, clean and after each attack"),
+}
+"""What `compare` reads besides the digest of the data."""
 
 
 def _rounded(count: int) -> int:

@@ -94,7 +94,9 @@ def pictures_needed(
     share of pictures that one model alone gets right, and d the difference, both as
     shares, the difference of one picture has the variance p - d^2, and n is
     ((1.960 + 0.842) / d)^2 (p - d^2): the two numbers are the quantiles of the normal
-    distribution at 0.975 and at 0.8.
+    distribution at 0.975 and at 0.8. The formula for McNemar's test [0] is another one:
+    it multiplies the first with the root of p, the variance if there were no difference
+    to tell, and so asks for 5 or 6 pictures more.
 
     - [0] Sample size and power considerations for McNemar's test, Connor, 1987,
       https://doi.org/10.2307/2531961

@@ -89,8 +89,8 @@ def test_few_differing_pictures_are_told() -> None:
     assert "the models differ on 4 pictures only" in note
 
 
-def change(path: str, value: Any) -> dict[str, Any]:
-    changed = copy.deepcopy(B)
+def change(path: str, value: Any, of: dict[str, Any] = B) -> dict[str, Any]:
+    changed = copy.deepcopy(of)
     *keys, last = path.split(".")
     inner: Any = changed
     for key in keys:
@@ -134,6 +134,43 @@ def test_files_that_are_no_reports(tmp_path: Path, text: str, words: str) -> Non
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         comparison.read(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("rows", 5, "'rows' in it is 5, expected a list of one row"),
+        ("rows", [5], r"'rows' in it is \[5\]"),
+        ("rows", [{"name": "a"}], "with name and suite"),
+        ("threat_model", None, "'threat_model' in it is None"),
+        (
+            "threat_model",
+            {"norm": "L2", "eps_text": "1"},
+            "expected norm, eps_text and",
+        ),
+        ("threat_model.bounds", [0], "two bounds"),
+        ("threat_model.bounds", 1, "two bounds"),
+        ("threat_model.bounds", ["0", "1"], "two bounds"),
+        ("flags", [1, 0], r"'flags' in it is \[1, 0\], expected 0 or 1"),
+        ("flags", {"pgd": [1]}, "clean and after each attack"),
+        ("flags", {"clean": []}, "0 or 1 for every picture"),
+        ("flags.pgd", [1] * 399, "0 or 1 for every picture"),
+        ("flags.pgd", ["1"] * 400, "0 or 1 for every picture"),
+        ("flags.pgd", 1, "0 or 1 for every picture"),
+        ("data", 5, "an older version"),
+    ],
+)
+def test_reports_with_damage(tmp_path: Path, path: str, value: Any, words: str) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(change(path, value, A)))
+    with pytest.raises(ValueError, match=words):
+        comparison.read(file)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(A))
+    assert comparison.read(file) == A
 
 
 def test_the_json_tells_all() -> None:

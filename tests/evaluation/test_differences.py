@@ -94,6 +94,17 @@ def test_with_the_pictures_needed_four_of_five_are_told(
     assert float(told) == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.parametrize(("first", "second"), [(60, 20), (300, 260), (100, 0)])
+def test_the_formula_for_the_test_of_mcnemar_takes_5_or_6_more(
+    first: int, second: int
+) -> None:
+    needed = pictures_needed(*flags(1000, first, second))
+    assert needed is not None
+    unequal, told = (first + second) / 1000, (first - second) / 1000
+    roots = 1.95996 * math.sqrt(unequal) + 0.84162 * math.sqrt(unequal - told**2)
+    assert needed + 5 <= math.ceil((roots / told) ** 2) <= needed + 6
+
+
 def test_a_difference_half_as_large_takes_four_times_as_many() -> None:
     one, other = flags(10_000, 800, 700)
     needed = pictures_needed(one, other)
