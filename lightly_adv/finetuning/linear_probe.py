@@ -129,6 +129,8 @@ def linear_probe(
         raise ValueError(f"epochs={epochs} is too small; expected at least 1.")
     best = _KeepBest()
     with rng.forked():
+        for name, loader in (("val", val), ("test", test)):
+            _first(loader, name)  # refuses an empty one before anything is trained
         rng.reseed(seed)
         batch_size = _batch_size(train)
         classifier = LinearClassifier(
@@ -211,20 +213,24 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 def _batch_size(loader: DataLoader[Any]) -> int:
     size = loader.batch_size
-    return size if size is not None else len(_first(loader))
+    return size if size is not None else len(_first(loader, "train"))
 
 
 def _feature_dim(encoder: nn.Module, loader: DataLoader[Any]) -> int:
     """Return the number of features of a picture."""
     like = next(encoder.parameters(), torch.empty(0))
     with modes.evaluation_mode(encoder), torch.no_grad():
-        features = encoder(_first(loader)[:1].to(like.device))
+        features = encoder(_first(loader, "train")[:1].to(like.device))
     return int(features.flatten(start_dim=1).shape[1])
 
 
-def _first(loader: DataLoader[Any]) -> Tensor:
+def _first(loader: DataLoader[Any], name: str) -> Tensor:
+    """Return the pictures of the first batch, or say that there is none."""
     images: Tensor
     for batch in loader:
         images = batch[0]
         return images
-    raise ValueError("the loader of training pictures is empty; expected some.")
+    raise ValueError(
+        f"the loader {name!r} gives no pictures; expected at least one batch. Is its "
+        "data set empty, or smaller than a batch with drop_last=True?"
+    )

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -109,6 +110,19 @@ def test_adversarial_protocols(encoder: nn.Module, protocol: Any) -> None:
     after = found.classifiers["last"]
     same = [after[f"model.{key}"].equal(value) for key, value in before.items()]
     assert all(same) == (protocol == "ALF")
+
+
+@pytest.mark.parametrize("empty", ["train", "val", "test"])
+def test_an_empty_loader_is_refused_before_anything_is_trained(
+    encoder: nn.Module, monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    monkeypatch.setattr(pl.Trainer, "fit", None)
+    loaders: dict[str, Any] = {name: loader(32, 0) for name in ("train", "val", "test")}
+    loaders[empty] = DataLoader(loaders[empty].dataset, batch_size=64, drop_last=True)
+    with pytest.raises(ValueError, match=f"'{empty}' gives no pictures; .* drop_last"):
+        linear_probe(
+            encoder, **loaders, threat_model=THREAT_MODEL, num_classes=2, epochs=1
+        )
 
 
 def test_refusals(encoder: nn.Module) -> None:
