@@ -115,7 +115,7 @@ def pictures_needed(
         >>> first, second = torch.ones(100).bool(), torch.ones(100).bool()
         >>> second[:10], first[10:16] = False, False
         >>> pictures_needed(first, second)
-        777
+        778
     """
     unequal = (first.bool() != second.bool()).double().mean().item()
     observed = (first.double() - second.double()).mean().item()
