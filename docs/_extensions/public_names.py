@@ -81,7 +81,7 @@ def _table(module: ModuleType) -> list[str]:
 
 
 def _is_inner(home: str, module: ModuleType) -> bool:
-    """Whether a name comes from a package inside of this one, with a page of its own."""
+    """Whether a name comes from an inner package, which has a page of its own."""
     is_package = hasattr(importlib.import_module(home), "__path__")
     return is_package and home != module.__name__
 
