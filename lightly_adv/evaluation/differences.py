@@ -108,8 +108,8 @@ def pictures_needed(
             these pictures.
 
     Returns:
-        The number, or None if it is not bounded: there is no difference to tell, or no
-        picture on which the models differ.
+        The number. It has no bound, and is None, where there is no difference to tell,
+        or no picture on which the models differ.
 
     Examples:
         >>> first, second = torch.ones(100).bool(), torch.ones(100).bool()
