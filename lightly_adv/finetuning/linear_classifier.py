@@ -56,6 +56,7 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
             `forward`, if there are not `feature_dim` features.
 
     Examples:
+        >>> import torch
         >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))
         >>> classifier = LinearClassifier(
         ...     encoder, batch_size_per_device=256, feature_dim=5, num_classes=10
