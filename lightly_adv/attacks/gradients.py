@@ -60,6 +60,23 @@ def loss_and_gradients(
     return loss.detach(), grads
 
 
+def reached(objective: Objective, views: Sequence[Tensor]) -> list[bool]:
+    """Tell which views the objective depends on, whatever the gradients are.
+
+    Raises:
+        UnreachedError: If it depends on none of them.
+    """
+    leaves = [view.detach().clone().requires_grad_() for view in views]
+    with scope(objective) as function:
+        loss = function(leaves)
+        if not loss.requires_grad:
+            raise UnreachedError(_INDEPENDENT)
+        found = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
+    if all(grad is None for grad in found):
+        raise UnreachedError(_INDEPENDENT)
+    return [grad is not None for grad in found]
+
+
 def scope(objective: Objective) -> AbstractContextManager[Objective]:
     """Return the scope of an objective; that of a plain function is nothing.
 

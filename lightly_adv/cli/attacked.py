@@ -76,7 +76,8 @@ def add_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
 
 def check_once(paths: Sequence[Path]) -> None:
     """Refuse a list of checkpoints that names one of them twice."""
-    twice = [path for path in paths if paths.count(path) > 1]
+    files = [path.resolve() for path in paths]
+    twice = [path for path, f in zip(paths, files, strict=True) if files.count(f) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is given twice; each member counts once.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightly_adv.models import save_backbone
+from lightly_adv.models.checkpoints import DAMAGED
 
 BEST = {"best-clean": "val_top1", "best-robust": "val_robust_top1"}
 """Checkpoints that are chosen on validation pictures, and what they are chosen by."""
-
-_DAMAGED = (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError)
-"""What torch raises of a file that is cut off; where it is cut decides which."""
 
 
 def callbacks(folder: Path) -> list[pl.Callback]:
@@ -51,7 +48,7 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (FileNotFoundError, PermissionError):
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["it is empty"])[0]
         raise ValueError(
             f"{path} is damaged, or no checkpoint of weights alone ({reason}). Take "

@@ -147,10 +147,11 @@ def _in_script(path: Path, others: Sequence[str]) -> Diagnosis:
         if script.call is not None:
             call = script.call
             return _diagnosis(call.model, call.data, None, call.options)
-        if script.loop:
+        if script.loop is not None:
             raise ValueError(
-                f"{path} trains in a loop of its own, not by Trainer.fit; there is no "
-                "training_step to examine. Give a LightningModule: FILE.py:CLASS."
+                f"{path} takes a step of an optimiser by itself, in line "
+                f"{script.loop}, before any Trainer.fit. Loops of one's own have no "
+                "training_step to examine; give a LightningModule: FILE.py:CLASS."
             )
         return _by_name(f"__main__.{_only_class(script.module)}", others)
 
@@ -158,7 +159,8 @@ def _in_script(path: Path, others: Sequence[str]) -> Diagnosis:
 def _in_file(path: Path, class_name: str, others: Sequence[str]) -> Diagnosis:
     """Examine a class in a file."""
     name = re.sub(r"\W", "_", path.stem)
-    with scripts.run_to_fit(path, name=name):
+    with scripts.run_to_fit(path, name=name) as script:
+        class_name = class_name or _only_class(script.module)
         return _by_name(f"{name}.{class_name}", others)
 
 

@@ -149,7 +149,7 @@ def _surrogate(
     """Return the classifier that a check attacks in place of the members, if any."""
     if path is None:
         return None
-    if path in members:
+    if path.resolve() in {each.resolve() for each in members}:
         raise ValueError(
             f"--surrogate {path} is what is evaluated; give another classifier, best "
             "one that was trained on clean pictures."

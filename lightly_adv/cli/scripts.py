@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -45,13 +46,12 @@ class Run:
     Args:
         module: Its names.
         call: The call of `Trainer.fit` that ended it, if there was one.
-        loop: Whether a training loop of its own ended it, at the first step of an
-            optimiser.
+        loop: Line at which a step of an optimiser ended it, if one did.
     """
 
     module: ModuleType
     call: FitCall | None = None
-    loop: bool = False
+    loop: int | None = None
 
 
 @contextmanager
@@ -111,12 +111,23 @@ def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> Run:
         with _stopped_trainers():
             run(module)
     except _TrainingError as stopped:
-        return Run(module, stopped.call, loop=stopped.call is None)
-    except (Exception, SystemExit) as error:
+        line = None if stopped.call else _line(stopped, str(module.__file__))
+        return Run(module, stopped.call, line)
+    except Exception as error:
         raise ScriptError from error
+    except SystemExit as error:
+        if error.code:
+            raise ScriptError from error
     finally:
         loops.remove()
     return Run(module)
+
+
+def _line(error: BaseException, file: str) -> int:
+    """Return the line of a file that an error came through, 0 if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [each.lineno or 0 for each in frames if each.filename == file]
+    return lines[-1] if lines else 0
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -187,6 +188,10 @@ def _under(
     return torch.where(same, labels, found)
 
 
+_DTYPES = re.compile(r"dtype|same type|scalar type|should be the same")
+"""How PyTorch complains of dtypes that do not fit."""
+
+
 def ask(model: nn.Module, images: Tensor) -> Any:
     """Return what a model says to pictures; tell why where their dtypes do not fit.
 
@@ -199,7 +204,7 @@ def ask(model: nn.Module, images: Tensor) -> Any:
         return model(images)
     except RuntimeError as error:
         weights = {x.dtype for x in model.parameters() if x.is_floating_point()}
-        if weights <= {images.dtype}:
+        if weights <= {images.dtype} or not _DTYPES.search(str(error)):
             raise
         raise TypeError(
             f"the model has weights of {', '.join(sorted(map(str, weights)))} and does "

@@ -163,7 +163,10 @@ class AdversarialLoss(nn.Module):
         return loss
 
     def _modules_behind(self, encoders: Sequence[Encoder]) -> nn.Module:
-        found: list[nn.Module] = [*self.children(), *self._others]
+        found: list[nn.Module] = list(self._others)
+        criterion = _module_behind(self.criterion)
+        if criterion is not None:
+            found.append(criterion)
         for encoder in encoders:
             module = _module_behind(encoder)
             if module is not None:

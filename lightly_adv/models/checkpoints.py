@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import struct
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
+
+DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    IndexError,
+    OSError,
+    RuntimeError,
+    struct.error,
+    ValueError,
+)
+"""What torch raises of a file that is cut off; where it is cut decides which."""
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFERRED = ("backbone", "", "model", "module")
@@ -188,8 +200,7 @@ def _read_torch(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
-    # Where a file is cut off decides which of these torch raises.
-    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError) as error:
+    except DAMAGED as error:
         reason = str(error).strip().splitlines()
         named = re.search(r"GLOBAL (\S+)", str(error))
         cause = f"an object of {named[1]}" if named else (reason or ["no data"])[0]

@@ -56,7 +56,26 @@ class SelectedViews:
         return self._with(copy)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Any:
-        return apply_to_collection(self._batch, Tensor, change)
+        return _mapped(change, self._batch)
+
+
+class _FrozenType(type):
+    def __instancecheck__(cls, value: Any) -> bool:
+        parameters = getattr(type(value), "__dataclass_params__", None)
+        return bool(getattr(parameters, "frozen", False))
+
+
+class _Frozen(metaclass=_FrozenType):
+    """Dataclasses that nothing can be put into, and that stay as they are."""
+
+
+def _mapped(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
+    """Return a batch with other tensors in it."""
+
+    def changed(leaf: Any) -> Any:
+        return change(leaf) if isinstance(leaf, Tensor) else leaf
+
+    return apply_to_collection(batch, (Tensor, _Frozen), changed)
 
 
 def select_views(
@@ -64,7 +83,8 @@ def select_views(
 ) -> SelectedViews:
     """Select views in a batch of any nesting that Lightning moves to a device.
 
-    That is lists, tuples, dicts and dataclasses, also named ones and subclasses.
+    That is lists, tuples, dicts and dataclasses, also named ones and subclasses; what
+    is in frozen dataclasses and other objects is not looked at.
 
     A picture view is a floating tensor of at least four dimensions whose dimension -3
     has as many entries as `normalize` has channels, and whose height and width are at
@@ -93,7 +113,12 @@ def select_views(
     """
     check_policy(policy)
     leaves: list[Tensor] = []
-    apply_to_collection(batch, Tensor, leaves.append)
+
+    def noted(leaf: Tensor) -> Tensor:
+        leaves.append(leaf)
+        return leaf
+
+    _mapped(noted, batch)
     channels = (3, 1) if normalize is None else (len(normalize["mean"]),)
     pictures = _pictures(leaves, channels)
     if callable(policy):

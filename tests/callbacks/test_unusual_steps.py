@@ -241,3 +241,22 @@ def test_modules_of_no_batch_norm_do_not_warn(
 
     zoo.fit(Plain, [AdversarialTraining(ATTACK)], max_epochs=1)
     assert not [each for each in recwarn if "route" in str(each.message)]
+
+
+class RootOfADifference(zoo.Base):
+    """Has no gradient where both views are the same."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        first, second = (self.backbone(view) for view in batch[0])
+        return (first - second).square().sum().sqrt()
+
+
+@pytest.mark.parametrize("verify", ["first_batch", "off"])
+def test_a_gradient_that_is_undefined_at_the_clean_views_does_no_harm(
+    verify: Any,
+) -> None:
+    data = [[[views[0], views[0].clone()]] for views, *_ in zoo.batches()]
+    loader: Any = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type]
+    callback = AdversarialTraining(ATTACK, verify=verify)
+    module, _ = zoo.fit(RootOfADifference, [callback], data=loader, max_epochs=1)
+    assert all(each.isfinite().all() for each in module.parameters())

@@ -193,7 +193,7 @@ def test_folders_of_runs(command: Command, capsys: pytest.CaptureFixture[str]) -
         ("nix.yaml", "nix.yaml"),
         ("nix.py:Own", "there is no file at nix.py"),
         ("empty.py", "defines 0 LightningModules (none); say which one"),
-        ("loop.py", "trains in a loop of its own, not by Trainer.fit; there is no"),
+        ("loop.py", "takes a step of an optimiser by itself, in line 6, before any"),
         ("broken.yaml", "broken.yaml is no YAML: mapping values are not allowed"),
         ("listed.yaml", "listed.yaml holds a list; expected a config"),
         ("tests.doctor.healthy:Nix", "Nix"),
@@ -231,6 +231,13 @@ def test_a_file_is_run_once(own: str, capsys: pytest.CaptureFixture[str]) -> Non
     Path(own).write_text(OWN + "\nopen('runs.txt', 'a').write('once ')\n")
     assert main(["doctor", own, *TINY_DATA]) == 0
     assert Path("runs.txt").read_text() == "once "
+
+
+def test_a_script_may_end_by_exit(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(own).write_text(OWN + "\nimport sys\nsys.exit(0)\n")
+    assert main(["doctor", own, *TINY_DATA]) == 0
+    assert capsys.readouterr().out.startswith("Own;")
+    assert main(["doctor", f"{own}:", *TINY_DATA]) == 0
 
 
 def test_a_step_that_exits_fails(own: str, capsys: pytest.CaptureFixture[str]) -> None:

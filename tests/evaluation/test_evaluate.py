@@ -358,6 +358,15 @@ def test_other_dtypes_are_refused_with_the_remedy(
         evaluate([(images.to(given), labels)], linear().to(weights))
 
 
+def test_other_errors_of_half_models_are_not_blamed_on_the_dtype() -> None:
+    class Full(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="^CUDA out of memory"):
+        evaluate([pictures()], Full(1, 1).half())
+
+
 def test_double_precision_and_models_that_convert_are_taken() -> None:
     class Converting(nn.Module):
         def __init__(self) -> None:

@@ -165,6 +165,31 @@ def test_paper_scale_lists_its_jobs(claims: dict[str, Any], tmp_path: Path) -> N
     assert "seed 2, pre-training, adversarial ensemble, h reversed" in names
 
 
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_whichever_task_is_best_all_that_is_compared_is_tested(
+    claims: dict[str, Any],
+    tmp_path: Path,
+    scale: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = claims["settings"].read(scale, [], tmp_path, [0, 1, 2])
+    experiment = claims["phases"].Experiment(settings, tmp_path, tmp_path)
+    kind = type(experiment)
+    monkeypatch.setattr(kind, "best_rate", lambda self, classifier: 0.1)
+    for best in experiment.singles:
+        monkeypatch.setattr(kind, "validation_accuracy", lambda self, c, b=best: c == b)
+        assert experiment.best_single() == best
+        parts = {"suite": experiment.tested(0), "strong": experiment.key_rows(0)}
+        for _, first, second, part in claims["tables"]._comparisons(experiment):
+            assert {first, second} <= set(parts[part])
+
+
+def test_too_few_seeds_are_refused(claims: dict[str, Any], tmp_path: Path) -> None:
+    settings = claims["settings"].read("small", [], tmp_path, [0, 1])
+    with pytest.raises(SystemExit, match="give at least 3"):
+        claims["phases"].Experiment(settings, tmp_path, tmp_path)
+
+
 def test_paper_scale_has_the_numbers_of_its_recipes(
     claims: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -282,3 +282,19 @@ def test_loggers_hear_of_training_only() -> None:
     zoo.fit(Logs, [], data=zoo.batches(1), max_epochs=1, logger=Logger())
     # Two views on the clean stream; nothing in the attack nor in the other stream.
     assert len(heard) == 2
+
+
+def test_modules_behind_a_criterion_are_isolated() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls = torch.zeros(())
+
+        def loss(self, first: Tensor, second: Tensor) -> Tensor:
+            self.calls += 1
+            return (first - second).square().mean()
+
+    for wrapped in (lambda each: each.loss, lambda each: functools.partial(each.loss)):
+        counting = Counting()
+        AdversarialLoss(wrapped(counting), ATTACK)(encoder(), VIEWS)
+        assert counting.calls == 1

@@ -194,6 +194,16 @@ def test_damaged_file(name: str, content: bytes, tmp_path: Path) -> None:
         load_backbone(Net(), tmp_path / name)
 
 
+def test_a_file_of_the_older_format_that_is_cut_off_anywhere(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
+    torch.save(Net().state_dict(), whole, _use_new_zipfile_serialization=False)
+    content = whole.read_bytes()
+    for length in range(0, len(content), 7):
+        cut.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"cut\.pt cannot be read"):
+            load_backbone(Net(), cut)
+
+
 @pytest.mark.parametrize("name", ["whole.ckpt", "whole.safetensors"])
 def test_a_file_that_is_cut_off_anywhere(name: str, tmp_path: Path) -> None:
     whole, cut = tmp_path / name, tmp_path / f"cut{Path(name).suffix}"

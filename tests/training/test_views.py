@@ -177,3 +177,30 @@ def test_batches_may_be_what_lightning_moves() -> None:
         assert type(replaced) is type(batch)
     assert isinstance(batch, UserDict)
     assert replaced["views"][0] is SMALL
+
+
+@dataclass(frozen=True)
+class Frozen:
+    views: torch.Tensor
+
+
+class Checked(list[torch.Tensor]):
+    """Refuses what is no tensor."""
+
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__(items)
+        assert all(isinstance(item, torch.Tensor) for item in self)
+
+
+def test_frozen_dataclasses_stay_as_they_are() -> None:
+    meta = Frozen(SMALL)
+    selected = select_views([LARGE, meta], policy=None, normalize=None)
+    assert [id(view) for view in selected.views] == [id(LARGE)]
+    assert selected.replace([SMALL])[1] is meta
+    with pytest.raises(ValueError, match="no picture view found"):
+        select_views(meta, policy=None, normalize=None)
+
+
+def test_containers_are_never_made_with_other_things() -> None:
+    selected = select_views(Checked([LARGE, LABELS]), policy=None, normalize=None)
+    assert type(selected.replace([SMALL])) is Checked

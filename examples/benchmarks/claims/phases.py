@@ -64,6 +64,14 @@ class Experiment:
     root: Path
     out: Path
 
+    def __post_init__(self) -> None:
+        """Refuse too few seeds for the ensemble of seeds."""
+        if len(self.seeds) < len(self.members):
+            raise SystemExit(
+                f"seeds {self.seeds} are too few: the ensemble of seeds has as many "
+                f"members as that of tasks, so give at least {len(self.members)}."
+            )
+
     @property
     def seeds(self) -> list[int]:
         """The seeds; each stands for pre-training, labels, and fine-tuning."""

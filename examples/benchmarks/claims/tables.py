@@ -90,7 +90,8 @@ def _ensemble_comparisons(
     for protocol in protocols_of(experiment.settings, off):
         name = Classifier(off, protocol).name
         for best in bests:
-            found.append(("d", name, Classifier(best.arm, protocol).name, "suite"))
+            if protocol in protocols_of(experiment.settings, best.arm):
+                found.append(("d", name, Classifier(best.arm, protocol).name, "suite"))
         for arm in (on, reversed_):
             found.append(("e", Classifier(arm, protocol).name, name, "suite"))
     for ensemble in (TASKS, SEEDS):
@@ -221,9 +222,12 @@ def _to_best(result: Row) -> int:
 
 def _spent(experiment: Experiment) -> dict[str, float]:
     """Return what all jobs took, side by side or not, also in earlier calls."""
-    paths = (path for path in experiment.out.glob("seed-*/*.json"))
-    jobs = [json.loads(path.read_text())["job"] for path in paths]
-    return {key: sum(job[key] for job in jobs) for key in jobs[0]}
+    results = (json.loads(p.read_text()) for p in experiment.out.glob("seed-*/*.json"))
+    # A kill may come between a result and the note of what it took.
+    jobs = [each["job"] for each in results if "job" in each]
+    return {
+        key: sum(job[key] for job in jobs) for key in ("seconds", "processor_seconds")
+    }
 
 
 def markdown(content: dict[str, Any]) -> str:
