@@ -66,7 +66,7 @@ def accuracy_scatter(
     axes.set_xlabel("clean accuracy (%)", color=canvas.INK)
     axes.set_ylabel(f"robust accuracy (%){condition}", color=canvas.INK)
     notes = ["small: seeds, large: mean"] if len(every) > len(means) else []
-    notes += [f"area: {size}"] if size else []
+    notes += [f"area: {size.replace('_', ' ')}"] if size else []
     if notes:
         canvas.note(axes, "; ".join(notes))
     if title:
