@@ -102,6 +102,8 @@ class Experiment:
 
     def run(self, workers: Workers) -> None:
         """Run all phases, each a list of jobs."""
+        for part in ("suite", "strong"):  # what is missing is told before days of work
+            training.suite_of(self.settings["evaluation"][part])
         progress = Progress(self._expected_cost())
         for phase in (
             self.pretraining,

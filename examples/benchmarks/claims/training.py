@@ -129,10 +129,9 @@ def test(
         suite: Name and options of the suite; `every: 10` takes each tenth picture.
         seed: Of the data, and of the noise.
     """
-    options = dict(suite)
     data = data_module(settings, root, seed, settings["evaluation"])
     # The pictures lie class by class: the first ones would be of a few classes.
-    pictures = torch.arange(0, len(data.test_dataset), options.pop("every", 1))
+    pictures = torch.arange(0, len(data.test_dataset), suite.get("every", 1))
     batches = pictures.split(data.batch_size)
     models = []
     for weights, protocol in members:
@@ -141,11 +140,15 @@ def test(
         models.append(model)
     model = models[0] if len(models) == 1 else Ensemble(models)
     loader = [data.test_dataset.__getitems__(batch.tolist()) for batch in batches]
-    chosen: Suite = create_suite(options.pop("name"), **options)
     started = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report = evaluate_robustness(
-        model, loader, threat_model_of(settings), suite=chosen, seed=seed, device=device
+        model,
+        loader,
+        threat_model_of(settings),
+        suite=suite_of(suite),
+        seed=seed,
+        device=device,
     )
     flags = {
         "clean": report.flags["clean"].int().tolist(),
@@ -153,6 +156,13 @@ def test(
     }
     result = {**report.row(), "warnings": report.warnings, "flags": flags}
     write(path, result | {"seconds": time.perf_counter() - started})
+
+
+def suite_of(chosen: dict[str, Any]) -> Suite:
+    """Return the suite that settings name, or say what it needs to be installed."""
+    options = {key: chosen[key] for key in chosen if key not in ("name", "every")}
+    suite: Suite = create_suite(chosen["name"], **options)
+    return suite
 
 
 def new_backbone(settings: Settings) -> torch.nn.Module:
