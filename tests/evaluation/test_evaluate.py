@@ -363,7 +363,7 @@ def test_other_errors_of_half_models_are_not_blamed_on_the_dtype() -> None:
         def forward(self, images: Tensor) -> Tensor:
             raise RuntimeError("CUDA out of memory")
 
-    with pytest.raises(RuntimeError, match="^CUDA out of memory"):
+    with pytest.raises(RuntimeError, match=r"^CUDA out of memory"):
         evaluate([pictures()], Full(1, 1).half())
 
 
