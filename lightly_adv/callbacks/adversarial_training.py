@@ -234,25 +234,28 @@ class AdversarialTraining(pl.Callback):
 
     def _look_once(self, module: pl.LightningModule, objective: StepObjective) -> None:
         """Say what a step costs, and whether it is isolated, before the first one."""
+        if self._unannounced:
+            selected = objective.selected
+            # Before anything is evaluated: a loss that gathers would wait forever.
+            check_ranks_agree(module.trainer, self._cost(selected, selected.views))
+            flags = gradients.reached(objective, selected.views)
+            reached = list(itertools.compress(selected.views, flags))
+            rank_zero_info(str(self._cost(selected, reached)))
+            self._unannounced = False
         if self._unverified:
             _verify(module, objective, constant=self.rng == "same")
             self._unverified = False
-        if self._unannounced:
-            selected = objective.selected
-            flags = gradients.reached(objective, selected.views)
-            reached = list(itertools.compress(selected.views, flags))
-            cost = StepCost(
-                selected.pictures,
-                reached,
-                evaluations=self.attack.evaluations,
-                streams=2 if self.mode == "dual" else 1,
-                independent=self.independent,
-                unreached=len(selected.views) - len(reached),
-                random_start=self.attack.at(1.0).random_start,
-            )
-            self._unannounced = False
-            rank_zero_info(str(cost))
-            check_ranks_agree(module.trainer, cost)
+
+    def _cost(self, selected: SelectedViews, reached: list[Tensor]) -> StepCost:
+        return StepCost(
+            selected.pictures,
+            reached,
+            evaluations=self.attack.evaluations,
+            streams=2 if self.mode == "dual" else 1,
+            independent=self.independent,
+            unreached=len(selected.views) - len(reached),
+            random_start=self.attack.at(1.0).random_start,
+        )
 
 
 _UNTRAINED_ROUTE = (
