@@ -16,6 +16,8 @@ import pytest
 import torch
 from torchvision.utils import save_image
 
+from lightly_adv.cli.main import main
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 pytestmark = pytest.mark.slow
@@ -110,3 +112,17 @@ def test_attack_speed(tmp_path: Path) -> None:
     arguments = ("--rounds", "1", "--batch", "2", "--backbone", "resnet8_tiny")
     printed = run("benchmarks/attack_speed.py", *arguments, folder=tmp_path)
     assert "ours, isolated" in printed
+
+
+def test_autoattack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    size = ("--data.num_labelled", "20", "--data.batch_size", "10")
+    short = ("--trainer.max_epochs", "1", "--evaluation.suite", "smoke")
+    backbone = ("--model.backbone", "resnet8_tiny")
+    assert main(["finetune", *backbone, *size, *short, "--out", "run"]) == 0
+    script, checkpoint = "benchmarks/autoattack.py", "run/checkpoints/last.ckpt"
+    # Few of these are right after so little training, so that little is attacked.
+    small = ("--samples", "6", "--batch-size", "6", "--eps", "0.5")
+    printed = run(script, checkpoint, *small, folder=tmp_path)
+    assert "autoattack-standard and pyautoattack: 0 verdicts differ" in printed
+    assert "autoattack-standard and apgd: 0 verdicts differ" in printed
