@@ -55,7 +55,8 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     names = ("settings", "jobs", "phases", "tables")
     yield {name: importlib.import_module(f"claims.{name}") for name in names}
-    for name in [name for name in sys.modules if name.split(".")[0] == "claims"]:
+    own = ("claims", "bn_mode")
+    for name in [name for name in sys.modules if name.split(".")[0] in own]:
         del sys.modules[name]
 
 
@@ -268,3 +269,28 @@ def test_a_failed_job_is_named(claims: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="bad failed"):
         jobs.Workers(1).run([bad, good], jobs.Progress(3.0))
     assert good.path.exists()
+
+
+@pytest.mark.slow
+def test_bn_modes_are_compared(
+    claims: dict[str, Any],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = importlib.import_module("bn_mode")
+    places = ("--data", str(pictures), "--out", str(tmp_path / "out"))
+    options = ("--seeds", "0", "--set", *TINY)
+    monkeypatch.setattr(sys, "argv", ["bn_mode.py", *places, *options])
+    script.main()
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines()[::2]] == [
+        "eval",
+        "batch",
+        "train",
+    ]
+    # What is there is not measured again.
+    monkeypatch.setattr(script, "measure", None)
+    script.main()
+    assert capsys.readouterr().out == shown

@@ -42,11 +42,10 @@ def pretrain(
     """Train a backbone without labels; write it and what it cost."""
     chosen = pretraining_of(settings, arm)
     data = data_module(settings, root, seed, chosen)
-    attack = AttackSchedule(attack_of(settings, "pretraining"), ramp=chosen["ramp"])
     pl.seed_everything(seed, verbose=False)
-    module, callbacks = _pretraining_module(settings, arm, attack)
+    module, callbacks = pretraining_module(settings, arm)
     epochs = chosen["epochs"]
-    trainer, seconds = _fit(module, data, epochs, callbacks)
+    trainer, seconds = fit(module, data, epochs, callbacks)
     save_backbone(module.backbone, path.with_suffix(".safetensors"), overwrite=True)
     logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
     passes = epochs * _pictures_of(data) * passes_of(settings, arm)
@@ -89,7 +88,7 @@ def finetune(
     history = _History()
     evaluation = settings["evaluation"]
     checked = data_module(settings, root, seed, evaluation).val_dataloader()
-    _, seconds = _fit(
+    _, seconds = fit(
         classifier,
         data,
         epochs,
@@ -207,10 +206,10 @@ def data_module(
     )
 
 
-def _pretraining_module(
-    settings: Settings, arm: Arm, attack: AttackSchedule
-) -> tuple[Any, list[pl.Callback]]:
+def pretraining_module(settings: Settings, arm: Arm) -> tuple[Any, list[pl.Callback]]:
+    """Return what is pre-trained, and the callback that attacks it, if it needs one."""
     chosen = pretraining_of(settings, arm)
+    attack = AttackSchedule(attack_of(settings, "pretraining"), ramp=chosen["ramp"])
     backbone = new_backbone(settings)
     adversarial = arm.pretraining == "adversarial"
     common = {
@@ -292,7 +291,7 @@ class _History(pl.Callback):
         self.validations.append({key: float(value) for key, value in logged})
 
 
-def _fit(
+def fit(
     module: pl.LightningModule,
     data: ImageFolderDataModule,
     epochs: int,
