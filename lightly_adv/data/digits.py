@@ -42,9 +42,14 @@ class DigitsDataModule(PictureDataModule):
         super().__init__(**options)
 
     @property
+    def classes(self) -> list[str]:
+        """The ten digits."""
+        return [str(digit) for digit in range(10)]
+
+    @property
     def num_classes(self) -> int:
-        """Ten digits."""
-        return 10
+        """How many there are."""
+        return len(self.classes)
 
     def load_train(self) -> Pictures:
         """Return all scans but the last 40 of each digit."""

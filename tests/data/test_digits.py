@@ -66,3 +66,9 @@ def test_options_on_the_command_line() -> None:
     assert config.data.class_path.endswith("DigitsDataModule")
     options = config.data.init_args
     assert (options.num_labelled, options.batch_size) == (20, 128)
+
+
+def test_classes_have_names() -> None:
+    data = DigitsDataModule()
+    assert data.classes == list("0123456789")
+    assert data.num_classes == 10
