@@ -38,14 +38,14 @@ def run(arguments: Sequence[str]) -> int:
     """Measure how perturbations transfer between models; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
     out: Path = options.out
-    if (out / "transfer.json").exists():
-        raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
     attacked.check_once(options.checkpoints)
     runs = {path: restore(path, others) for path in options.checkpoints}
     models = _models(runs)
     threat_model = attacked.threat_model(
         runs.values(), norm=options.norm, eps=options.eps
     )
+    if (out / "transfer.json").exists():
+        raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
     cli = next(iter(runs.values()))
     loader, order = attacked.test_pictures(cli.datamodule)
     report = measure_transfer(
@@ -114,6 +114,12 @@ def _models(runs: Mapping[Path, TrainingCLI]) -> dict[str, nn.Module]:
                 f"{path} is a {type(cli.model).__name__}; expected the checkpoint of a "
                 "PretextModule, a PretextEnsembleModule or a fine-tuned classifier."
             )
+    if len(models) < 2:
+        raise ValueError(
+            f"{next(iter(runs))} brings one model, {next(iter(models))!r}; expected at "
+            "least two, between which perturbations can be transferred. Give another "
+            "checkpoint, too: one is enough only for a pretext ensemble."
+        )
     return models
 
 

@@ -76,6 +76,7 @@ def test_of_several_checkpoints(runs: dict[str, Path], tmp_path: Path) -> None:
         (["classifier", "rotation"], "compare either fine-tuned or pre-trained"),
         (["rotation", "rotation"], "given twice"),
         (["rotation"], "expected at least two"),
+        (["classifier"], "one is enough only for a pretext ensemble"),
         (["rotation", "ensemble"], "different threat models"),
     ],
 )
@@ -87,6 +88,8 @@ def test_refusals(
     words: str,
 ) -> None:
     paths = [str(runs[name]) for name in names]
+    # Wrong checkpoints are what has to be told, even where an older result lies.
+    (tmp_path / "transfer.json").write_text("mine")
     assert main(["transfer", *paths, "--out", str(tmp_path)]) != 0
     assert words in capsys.readouterr().err
 
