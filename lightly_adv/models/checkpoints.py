@@ -48,6 +48,8 @@ class LoadReport:
     Examples:
         >>> print(LoadReport(("conv1.weight",), (), ("fc.bias",), prefix="backbone."))
         1 of 1 tensors loaded from 'backbone.*'; unused in the file: 1 (fc.bias)
+        >>> print(LoadReport(("conv1.weight",), (), ()))
+        1 of 1 tensors loaded
     """
 
     matched: tuple[str, ...]
@@ -58,7 +60,9 @@ class LoadReport:
     def __str__(self) -> str:
         """Return one line with the counts and the first keys of each kind."""
         total = len(self.matched) + len(self.missing)
-        text = f"{len(self.matched)} of {total} tensors loaded from '{self.prefix}*'"
+        text = f"{len(self.matched)} of {total} tensors loaded"
+        if self.prefix:
+            text += f" from '{self.prefix}*'"
         if self.missing:
             text += f"; missing: {len(self.missing)} ({_some(self.missing)})"
         if self.unexpected:
@@ -138,7 +142,7 @@ def load_backbone(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_backbone(backbone, f"{folder}/backbone.safetensors")
         ...     print(load_backbone(backbone, f"{folder}/backbone.safetensors"))
-        54 of 54 tensors loaded from '*'
+        54 of 54 tensors loaded
     """
     path = Path(path)
     found = _read(path)

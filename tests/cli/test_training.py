@@ -88,7 +88,7 @@ def test_finetune_then_evaluate(
     checkpoint = "runs/pretrain/backbone.safetensors"
     options = (*ATTACK, *TWO_EPOCHS, *QUICK, "--model.checkpoint", checkpoint)
     assert command("finetune", *options) == 0
-    assert "tensors loaded from" in capsys.readouterr().out
+    assert "tensors loaded" in capsys.readouterr().out
     rows = read("runs/finetune/result.json")["rows"]
     assert [row["name"] for row in rows] == ["last", "best-clean", "best-robust"]
     for row in rows:

@@ -260,3 +260,4 @@ def test_report_in_words() -> None:
         "2 of 3 tensors loaded from 'backbone.*'; missing: 1 (c); "
         "unused in the file: 4 (d, e, f, ...)"
     )
+    assert str(LoadReport(("a", "b"), (), ())) == "2 of 2 tensors loaded"

@@ -66,7 +66,7 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedModel:
         >>> with tempfile.TemporaryDirectory() as place:
         ...     written = export_model(create_backbone("resnet8_tiny"), f"{place}/mine")
         ...     print(load_exported(written).report)
-        54 of 54 tensors loaded from '*'
+        54 of 54 tensors loaded
     """
     path = Path(path)
     weights = path / folder.WEIGHTS
