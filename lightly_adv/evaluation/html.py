@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 FIRST_COLUMNS = ("name", "clean_accuracy", "robust_accuracy")
-HEADINGS = {"eps_text": "eps", "num_samples": "pictures"}
+HEADINGS = {
+    "eps_text": "eps",
+    "num_samples": "pictures",
+    "epochs_to_scratch_best": "epochs",
+}
 
 
 class Column(NamedTuple):
@@ -119,7 +123,9 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
 
 def _column(key: str, values: Sequence[Any]) -> Column:
     is_accuracy = key.endswith("_accuracy")
-    heading = HEADINGS.get(key, key.replace("_", " ") + (" (%)" if is_accuracy else ""))
+    # Short, so that all columns fit beside each other.
+    plain = key.removesuffix("_accuracy").replace("_", " ")
+    heading = HEADINGS.get(key, f"{plain} %" if is_accuracy else plain)
     is_text = any(isinstance(value, str) for value in values)
     best = max(values) if is_accuracy and len(values) > 1 else None
     return Column(key, heading, is_text, best)
@@ -128,7 +134,7 @@ def _column(key: str, values: Sequence[Any]) -> Column:
 def _cell(value: Any) -> str:
     """Write a value as the table shows it."""
     if value is None:
-        return ""
+        return "-"
     if isinstance(value, float):
         return f"{value:.1f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
     if isinstance(value, int) and not isinstance(value, bool):

@@ -32,7 +32,8 @@ NOTE = """\
 clean, robust: accuracy on test pictures after the last epoch, mean of the seeds.
 epochs: of fine-tuning until the best robust accuracy of scratch is reached, on
 validation pictures; '-' if not by every seed. Pre-training is not counted there,
-but in the seconds."""
+but in the seconds. Few seeds decide this: a difference of a few points between two
+rows, or of a few epochs, may be chance."""
 
 EPS_NOTE = (
     "The radius of the attack was chosen on validation pictures, so that training from "
@@ -85,7 +86,8 @@ def write(out: Path, found: Found, settings: Settings, *, seconds: float) -> lis
         title="lightly-adv demo: three ways to a robust classifier of digits",
         rows=[{key: row[key] for key in COLUMNS} for row in rows],
         figures={caption: path.read_bytes() for caption, path in drawn.items()},
-        settings=dataclasses.asdict(settings) | {"seeds": list(found)},
+        settings=dataclasses.asdict(settings)
+        | {"eps": labels.fraction(settings.eps), "seeds": list(found)},
         warnings=_warnings(found),
         summary=f"{EPS_NOTE} {NOTE}",
     )
