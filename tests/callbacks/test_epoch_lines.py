@@ -7,7 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.demos.boring_classes import BoringModel
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightly_adv import ThreatModel
@@ -33,7 +33,10 @@ class Validated(Logs):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        self.layer = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(x.flatten(1))
 
     def train_dataloader(self) -> Any:
         return DataLoader(TensorDataset(torch.rand(4, 3, 2, 2)), batch_size=4)
