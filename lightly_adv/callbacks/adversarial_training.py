@@ -14,12 +14,13 @@ from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule, gradients
+from lightly_adv.callbacks.first_batch import verify
 from lightly_adv.callbacks.refusals import (
     check_attacked_once,
     check_ranks_agree,
     check_trainable,
 )
-from lightly_adv.isolation import report, routes
+from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import noise, streams, views
@@ -28,10 +29,6 @@ from lightly_adv.training.cost import StepCost
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
 from lightly_adv.training.views import SelectedViews, ViewPolicy, check_policy
-
-RTOL = 1e-5
-"""How far two evaluations of one loss may lie apart: some GPU kernels add in any order.
-"""
 
 Mode: TypeAlias = Literal["replace", "dual"]
 
@@ -243,7 +240,7 @@ class AdversarialTraining(pl.Callback):
             rank_zero_info(str(self._cost(selected, reached)))
             self._unannounced = False
         if self._unverified:
-            _verify(module, objective, constant=self.rng == "same")
+            verify(module, objective, constant=self.rng == "same")
             self._unverified = False
 
     def _cost(self, selected: SelectedViews, reached: list[Tensor]) -> StepCost:
@@ -301,32 +298,6 @@ def _wrap_training_step(
             module.__dict__["training_step"] = replaced
 
     return undo
-
-
-def _verify(
-    module: pl.LightningModule, objective: StepObjective, *, constant: bool
-) -> None:
-    """Evaluate twice, warn of what leaked and of a loss that changes by itself."""
-    before = report.snapshot(module)
-    # Nothing requires a gradient here; a step that takes one of its own still may.
-    first, second = (objective(objective.selected.views).detach() for _ in range(2))
-    leaked = before.changes(report.snapshot(module))
-    if leaked:
-        rank_zero_warn(
-            "the attack changes state of the module that cannot be set aside: "
-            f"{', '.join(leaked[:10])}. It lives in an object that is neither a module "
-            "nor a built-in container; make it a buffer or an attribute of the module. "
-            "Training goes on, but this state advances with every attack step."
-        )
-    # At least some steps of what a loss in half precision can tell apart.
-    rtol = max(RTOL, 4 * torch.finfo(first.dtype).eps)
-    if constant and not torch.allclose(first, second, rtol=rtol, equal_nan=True):
-        rank_zero_warn(
-            f"the loss of the same batch was {first.mean():.6g} and then "
-            f"{second.mean():.6g}: it depends on something besides the views, the "
-            "state of the module and the random streams of torch, random and numpy. "
-            "The attack raises a loss that moves."
-        )
 
 
 def _seeds(generator: Generator) -> Callable[[], int]:

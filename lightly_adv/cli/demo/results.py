@@ -156,7 +156,8 @@ def _draw(found: Found, settings: Settings) -> dict[str, tuple[str, Any]]:
             figures.robustness_curves(curve),
         ),
         f"The first test picture of every digit: clean, the perturbation found for "
-        f"{NAMES[ADVERSARIAL]}, and perturbed": ("pictures.png", grid),
+        f"{NAMES[ADVERSARIAL]}, and perturbed; above each what it is taken for, red if "
+        "that is wrong": ("pictures.png", grid),
     }
 
 
