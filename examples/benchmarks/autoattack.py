@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import ThreatModel, evaluate_robustness
-from lightly_adv.cli import attacked
+from lightly_adv.cli import attacked, pictures
 from lightly_adv.functional import pixels
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -113,7 +113,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     run = attacked.restore(args.checkpoint, others)
     ball = attacked.threat_model([run], norm=None, eps=args.eps)
-    loader, _ = attacked.test_pictures(run.datamodule)
+    loader, _ = pictures.test_pictures(run.datamodule)
     batches = first_batches(loader, args.samples, args.batch_size)
     model = run.model.eval().requires_grad_(False)
     for _ in range(args.rounds):

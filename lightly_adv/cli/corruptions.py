@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightly_adv.cli import attacked, console
+from lightly_adv.cli import attacked, console, pictures
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions, figures
@@ -81,9 +81,9 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 
 def _pictures(cli: FinetuneCLI, *, as_they_come: bool) -> tuple[Iterable[Any], str]:
     if not as_they_come:
-        return attacked.test_pictures(cli.datamodule)
+        return pictures.test_pictures(cli.datamodule)
     cli.datamodule.setup("test")
-    return cli.datamodule.test_dataloader(), attacked.AS_THEY_COME
+    return cli.datamodule.test_dataloader(), pictures.AS_THEY_COME
 
 
 def _beside(report: CorruptionReport, paths: Sequence[Path]) -> str:

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightly_adv.cli import attacked, console, transfer
+from lightly_adv.cli import attacked, console, pictures, transfer
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.data import splits
 from lightly_adv.data.pictures import PictureDataset
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another file with --out.")
-    loader, order = attacked.test_pictures(cli.datamodule)
+    loader, order = pictures.test_pictures(cli.datamodule)
     report = evaluate_encoder(
         encoder_of(cli.model),
         loader,

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from lightly_adv.cli import attacked, console
+from lightly_adv.cli import attacked, console, pictures
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.evaluation import (
     Suite,
@@ -68,7 +68,7 @@ def run(arguments: Sequence[str]) -> int:
     name = f"{who}, {suite.name}, {labels.ball(threat_model)}"
     out = _base(options.out or cli.folder.path / _file_name(name))
     state = _state_beside(out)
-    loader, order = attacked.test_pictures(cli.datamodule)
+    loader, order = pictures.test_pictures(cli.datamodule)
     model, device = _model(members.values()), cli.trainer.strategy.root_device
     progress = sys.stderr.isatty()
     report = evaluate_robustness(

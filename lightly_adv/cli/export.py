@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lightly_adv.cli import attacked, console, transfer
+from lightly_adv.cli import attacked, console, pictures, transfer
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import RunFolder, versions
 from lightly_adv.cli.training import TrainingCLI
@@ -110,7 +110,7 @@ def _image_size(cli: TrainingCLI) -> int:
     known = getattr(cli.datamodule, "image_size", None)
     if isinstance(known, int):
         return known
-    loader, _ = attacked.test_pictures(cli.datamodule)
+    loader, _ = pictures.test_pictures(cli.datamodule)
     images = next(iter(loader))[0]
     return int(images.shape[-1])
 

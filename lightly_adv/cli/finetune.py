@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
 
 from lightly_adv.callbacks import RobustValidation
-from lightly_adv.cli import checkpoints, console
+from lightly_adv.cli import checkpoints, console, pictures
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.finetuning import RobustClassifier
@@ -140,9 +140,10 @@ class FinetuneCLI(TrainingCLI):
         return found
 
     def _evaluate(self) -> dict[str, Any]:
+        loader, _ = pictures.test_pictures(self.datamodule)
         report = evaluate_robustness(
             self.model,
-            self.datamodule.test_dataloader(),
+            loader,
             self.threat_model,
             suite=self.evaluation.suite,
             device=self.trainer.strategy.root_device,

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from lightly_adv.attacks import PGD
-from lightly_adv.cli import attacked, console, evaluate
+from lightly_adv.cli import attacked, console, evaluate, pictures
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.run_folder import RunFolder, write_json
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     if (out / "transfer.json").exists():
         raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
     cli = next(iter(runs.values()))
-    loader, order = attacked.test_pictures(cli.datamodule)
+    loader, order = pictures.test_pictures(cli.datamodule)
     report = measure_transfer(
         models,
         loader,

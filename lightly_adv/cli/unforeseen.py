@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightly_adv.cli import attacked, console
+from lightly_adv.cli import attacked, console, pictures
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen, figures
 from lightly_adv.evaluation.unforeseen import ATTACKS
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     state = out.with_name(f"{out.name}.state")
     if state.exists():
         console.say(f"unforeseen: going on from {state}")
-    loader, order = attacked.test_pictures(cli.datamodule)
+    loader, order = pictures.test_pictures(cli.datamodule)
     report = evaluate_unforeseen(
         cli.model,
         loader,

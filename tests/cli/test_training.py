@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,16 @@ def test_a_module_of_ones_own_with_the_callback_from_yaml(command: Command) -> N
     assert logged["seen_perturbed"] == 1
 
 
+def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Press Ctrl-C until it works: Python loses one that meets a finaliser."""
+    for _ in range(4):
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=60)
+    process.kill()
+    return process.communicate()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
@@ -185,8 +196,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
     deadline = time.monotonic() + 300
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=300)
+    out, err = interrupted(process)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "stopped; go on with: lightly-adv pretrain --config" in out
