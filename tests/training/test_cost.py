@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.isolation.isolated import Isolation
@@ -15,6 +15,10 @@ from lightly_adv.training.cost import StepCost
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import StepObjective
 from lightly_adv.training.views import select_views
+
+BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
+COUNT: Any = runpy.run_path(str(BENCHMARKS / "operations.py"))["count"]
+"""Counts operations, here as in the benchmarks."""
 
 LARGE = [torch.rand(4, 3, 16, 16) for _ in range(2)]
 SMALL = [torch.rand(4, 3, 8, 8) for _ in range(6)]
@@ -106,24 +110,5 @@ def test_the_ratio_is_that_of_the_floating_point_operations(
 
 
 def operations(loss: Any) -> int:
-    counter = Operations()
-    with counter:
-        loss().backward()
-    return counter.total
-
-
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts operations as `FlopCounterMode` does, which forbids `autograd.grad`."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count is not None:
-            self.total += count(*args, **(kwargs or {}), out_val=output)
-        return output
+    total: int = COUNT(lambda: loss().backward())
+    return total
