@@ -8,8 +8,7 @@ copies of one network and with the same pictures, take turns in one process:
 - paper's code: the way that the public code of the paper goes, see `paper_code.py`;
 - ideal: the passes that such a step cannot do without, written as short as can be, with
   frozen parameters and in eval mode while attacking. For the ensemble with diversity, a
-  step of the attack is a forward, a backward and a second-order pass. BatchNorm is not
-  folded into convolutions here, as ours does, so that ours can be faster.
+  step of the attack is a forward, a backward and a second-order pass.
 
     python examples/benchmarks/pretext_step.py --rounds 9
 

@@ -12,7 +12,6 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.isolation import modes, rng
-from lightly_adv.isolation.folding import folded_batch_norm
 
 
 class Verdict(NamedTuple):
@@ -181,8 +180,7 @@ def _under(
 ) -> Tensor:
     """Return what pictures, all right so far, are taken for under an attack."""
     objective = ClassificationObjective(model, labels)
-    with folded_batch_norm(model):
-        (perturbed,) = attack(objective, [images], generator=generator)
+    (perturbed,) = attack(objective, [images], generator=generator)
     found = checked_logits(model(perturbed), labels).argmax(dim=1)
     same = (perturbed == images).flatten(1).all(dim=1)
     return torch.where(same, labels, found)

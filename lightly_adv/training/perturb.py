@@ -8,7 +8,6 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack
 from lightly_adv.isolation import modes, routes
-from lightly_adv.isolation.folding import folded_batch_norm
 from lightly_adv.types import Objective, Views
 
 
@@ -73,6 +72,5 @@ def perturb_views(
         modes.evaluation_mode(module),
         modes.frozen_parameters(module),
         routes.bn_route(routes.ADV),
-        folded_batch_norm(module),
     ):
         return attack(objective, views, generator=generator)

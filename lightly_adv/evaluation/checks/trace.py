@@ -10,7 +10,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from lightly_adv.attacks import Attack, ClassificationObjective
-from lightly_adv.isolation.folding import folded_batch_norm
 from lightly_adv.types import Views
 
 
@@ -101,8 +100,7 @@ def attacked(
     for part, right in parts:
         places = torch.arange(len(part), device=part.device)
         recorder = Recorder(model, right, places, [])
-        with folded_batch_norm(model):
-            (perturbed,) = attack(recorder, [part], generator=generator)
+        (perturbed,) = attack(recorder, [part], generator=generator)
         recorder.logits([perturbed])  # PGD does not look at where it comes to an end
         runs.append((recorder.moments, len(part)))
     count = max((len(moments) for moments, _ in runs), default=0)
