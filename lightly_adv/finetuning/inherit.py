@@ -16,7 +16,12 @@ Inherited: TypeAlias = Literal["all", "trunk"]
 
 
 def load_inherited(
-    backbone: nn.Module, path: str | os.PathLike[str], inherited: Inherited
+    backbone: nn.Module,
+    path: str | os.PathLike[str],
+    inherited: Inherited,
+    *,
+    prefix: str | None = None,
+    norm: str | None = None,
 ) -> LoadReport:
     """Load a backbone, or all but its last stage.
 
@@ -25,6 +30,8 @@ def load_inherited(
         path: The file, see `models.load_backbone`.
         inherited: What to take. For "trunk" the file may lack the last stage; if it is
             there, it is not used.
+        prefix: As for `models.load_backbone`, to choose among several networks.
+        norm: The same, to choose among several BatchNorm layers.
 
     Returns:
         What was loaded. The tensors of a last stage that starts anew are missing, and,
@@ -49,11 +56,13 @@ def load_inherited(
     """
     check_inherited(inherited)
     if inherited == "all":
-        return checkpoints.load_backbone(backbone, path)
+        return checkpoints.load_backbone(backbone, path, prefix=prefix, norm=norm)
     renewed = tuple(f"{name}." for name in stages.last_stage(backbone))
     state = backbone.state_dict()
     before = {key: value.clone() for key, value in state.items()}
-    report = checkpoints.load_backbone(backbone, path, allow_missing=True)
+    report = checkpoints.load_backbone(
+        backbone, path, prefix=prefix, norm=norm, allow_missing=True
+    )
     lacking = [key for key in report.missing if not key.startswith(renewed)]
     anew = (
         before

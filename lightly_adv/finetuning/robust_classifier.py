@@ -66,6 +66,9 @@ class RobustClassifier(pl.LightningModule):
             object like these, or a name of `list_objectives()`.
         checkpoint: A file with the pre-trained backbone, see `models.load_backbone`.
             What was found in it is kept as `load_report`.
+        checkpoint_prefix: Which network to take where there are several in the file,
+            such as "teacher.".
+        checkpoint_norm: Which of several BatchNorm layers to take, such as "1".
         inherited: What is taken from it: "all" of the backbone or, as in [1], the
             "trunk", all but its last stage, which then starts anew.
         normalize: Mean and std that are applied inside, in front of the backbone.
@@ -99,6 +102,8 @@ class RobustClassifier(pl.LightningModule):
         attack: Attack | AttackSchedule | None = None,
         objective: AdversarialObjective | str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_prefix: str | None = None,
+        checkpoint_norm: str | None = None,
         inherited: Inherited = "all",
         normalize: NormalizeChoice = "auto",
         lr: float = 0.1,
@@ -120,7 +125,9 @@ class RobustClassifier(pl.LightningModule):
         normalize = resolve_normalize(normalize, self.backbone)
         self.normalize = Normalize(normalize) if normalize else nn.Identity()
         self.head = nn.Linear(backbones.feature_dim(self.backbone), num_classes)
-        self.load_report = self._load(checkpoint, inherited)
+        self.load_report = self._load(
+            checkpoint, inherited, prefix=checkpoint_prefix, norm=checkpoint_norm
+        )
         self._trained_parts = self._freeze(trainable)
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -128,6 +135,7 @@ class RobustClassifier(pl.LightningModule):
         self.train()
         objects = [] if isinstance(backbone, str) else ["backbone"]
         once = ["attack", "objective", "checkpoint", "inherited"]
+        once += ["checkpoint_prefix", "checkpoint_norm"]
         self.save_hyperparameters(ignore=[*once, *objects])
         trained_with = attack and f"{self.objective}, {attack}"
         self.save_hyperparameters({"trained_with": trained_with})
@@ -225,12 +233,19 @@ class RobustClassifier(pl.LightningModule):
         )
 
     def _load(
-        self, checkpoint: str | os.PathLike[str] | None, inherited: Inherited
+        self,
+        checkpoint: str | os.PathLike[str] | None,
+        inherited: Inherited,
+        *,
+        prefix: str | None,
+        norm: str | None,
     ) -> LoadReport | None:
         inherit.check_inherited(inherited)
         if checkpoint is None:
             return None
-        report = inherit.load_inherited(self.backbone, checkpoint, inherited)
+        report = inherit.load_inherited(
+            self.backbone, checkpoint, inherited, prefix=prefix, norm=norm
+        )
         rank_zero_info(f"{os.fspath(checkpoint)}: {report}")
         return report
 

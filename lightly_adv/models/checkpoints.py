@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
-import struct
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-State = Mapping[str, Tensor]
-
-DAMAGED = (
-    pickle.UnpicklingError,
-    EOFError,
-    IndexError,
-    OSError,
-    RuntimeError,
-    struct.error,
-    ValueError,
-)
-"""What torch raises of a file that is cut off; where it is cut decides which."""
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFERRED = ("backbone", "", "model", "module")
-_SHOWN = 3
+from lightly_adv.models import checkpoint_files, key_layouts
+from lightly_adv.models.checkpoint_files import DAMAGED as DAMAGED
+from lightly_adv.models.checkpoint_files import State, outline, some
+from lightly_adv.models.key_layouts import Fit
 
 
 @dataclass(frozen=True)
@@ -44,6 +26,7 @@ class LoadReport:
         missing: Keys of the backbone that the file lacks.
         unexpected: Keys of the file that were not used, such as those of heads.
         prefix: What stood before the keys of the backbone in the file.
+        norm: Which of several BatchNorm layers was loaded, as the file names it.
 
     Examples:
         >>> print(LoadReport(("conv1.weight",), (), ("fc.bias",), prefix="backbone."))
@@ -56,6 +39,7 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     prefix: str = ""
+    norm: str = ""
 
     def __str__(self) -> str:
         """Return one line with the counts and the first keys of each kind."""
@@ -63,11 +47,13 @@ class LoadReport:
         text = f"{len(self.matched)} of {total} tensors loaded"
         if self.prefix:
             text += f" from '{self.prefix}*'"
+        if self.norm:
+            text += f", BatchNorm from '{self.norm}'"
         if self.missing:
-            text += f"; missing: {len(self.missing)} ({_some(self.missing)})"
+            text += f"; missing: {len(self.missing)} ({some(self.missing)})"
         if self.unexpected:
             count = len(self.unexpected)
-            text += f"; unused in the file: {count} ({_some(self.unexpected)})"
+            text += f"; unused in the file: {count} ({some(self.unexpected)})"
         return text
 
 
@@ -108,19 +94,28 @@ def load_backbone(
     path: str | os.PathLike[str],
     *,
     prefix: str | None = None,
+    norm: str | None = None,
     allow_missing: bool = False,
 ) -> LoadReport:
     """Load a backbone from a file that may hold more than the backbone.
 
     Reads safetensors, state dicts of `torch.save` and Lightning checkpoints, none of
-    which can run code (`weights_only=True`). The keys may stand behind a prefix, as
-    in `backbone.conv1.weight` or `model.module.conv1.weight`.
+    which can run code (`weights_only=True`). The weights may lie in dictionaries in
+    each other (`net`, `model_ema`, VISSL's `classy_state_dict`) and behind prefixes,
+    as in `backbone.conv1.weight` or `model.module.conv1.weight`. Layers may be
+    numbered, as from `nn.Sequential(*list(resnet.children())[:-1])`, where those of
+    the backbone have names. Counters of BatchNorm layers (`num_batches_tracked`) may
+    be missing, as for PyTorch.
 
     Args:
         backbone: The module to load into.
         path: The file.
-        prefix: What stands before the keys, with its final dot. None takes the prefix
-            behind which most keys are found.
+        prefix: What stands before the keys, those of dictionaries around them
+            included: "teacher.backbone.", or the beginning of it, "teacher.". None
+            takes the one behind which the backbone is found.
+        norm: Which layers to take where the file has several BatchNorm layers for
+            each of the backbone, as after adversarial training with two of them: the
+            name that tells them apart, as in "bn_list.1", or its end, "1".
         allow_missing: Accept a file that lacks some keys of the backbone, which then
             keep their values.
 
@@ -132,8 +127,8 @@ def load_backbone(
         PermissionError: If it may not be read.
         ValueError: If the file cannot be read safely, if none of its keys fits, if
             shapes differ or further layers are found, as for another architecture,
-            if several networks in it fit alike, or if keys are missing. The backbone
-            is then left as it was.
+            if several networks or BatchNorm layers in it fit alike, or if keys are
+            missing. The backbone is then left as it was.
 
     Examples:
         >>> import tempfile
@@ -145,148 +140,131 @@ def load_backbone(
         54 of 54 tensors loaded
     """
     path = Path(path)
-    found = _read(path)
-    expected = backbone.state_dict()
-    if prefix is None:
-        prefix = _find_prefix(found, expected, path)
-    state = {
-        key[len(prefix) :]: value
-        for key, value in found.items()
-        if key.startswith(prefix)
-    }
-    matched = {key: value for key, value in state.items() if key in expected}
-    if not matched:
-        raise ValueError(_nothing_matches(found, expected, path))
-    _check_shapes(matched, expected, source=f"'{prefix}*' in {path}")
-    _check_depth(state, expected, path)
-    missing = tuple(key for key in expected if key not in matched)
-    if missing and not allow_missing:
-        raise ValueError(
-            f"{path} lacks {len(missing)} of the {len(expected)} tensors of the "
-            f"backbone: {_some(missing)}. Load it into the architecture it was saved "
-            "from, or pass allow_missing=True to keep the values of these."
-        )
-    backbone.load_state_dict(matched, strict=False)
-    used = {prefix + key for key in matched}
-    unexpected = tuple(key for key in found if key not in used)
-    return LoadReport(tuple(matched), missing, unexpected, prefix)
-
-
-def _read(path: Path) -> State:
-    """Return the tensors in a file, whatever its format, without running code."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint at {path}.")
-    if path.suffix == ".safetensors":
-        content: Any = _read_safetensors(path)
-    else:
-        content = _read_torch(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{path} holds a {type(content).__name__}; expected a state dict, as "
-            "torch.save(model.state_dict(), path) writes it."
-        )
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
-
-
-def _read_safetensors(path: Path) -> State:
-    try:
-        tensors: State = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}.") from error
-    return tensors
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
-        raise
-    except DAMAGED as error:
-        reason = str(error).strip().splitlines()
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        cause = f"an object of {named[1]}" if named else (reason or ["no data"])[0]
-        raise ValueError(
-            f"{path} cannot be read with weights_only=True ({cause}). Files that hold "
-            "objects other than tensors can run code when they are opened. If you "
-            "trust it, open it where it was written and save the weights alone: "
-            "torch.save(model.state_dict(), path)."
-        ) from error
-
-
-def _find_prefix(found: State, expected: State, path: Path) -> str:
-    """Return the prefix behind which most keys of the backbone are found."""
-    counts = Counter(
-        prefix for key in found for prefix, rest in _splits(key) if rest in expected
+    found = checkpoint_files.read(path)
+    own = backbone.state_dict()
+    expected = {key: value for key, value in own.items() if isinstance(value, Tensor)}
+    fit = _fit(found, expected, path, prefix=prefix, norm=norm)
+    _check_norms(fit, path, norm)
+    _check_architecture(fit, found, expected, path)
+    lacking = fit.lacking(expected)
+    if lacking and not allow_missing:
+        raise ValueError(_lacks(lacking, fit, found, expected, path))
+    backbone.load_state_dict(
+        {**own, **{key: found[source] for key, source in fit.sources.items()}}
     )
-    if not counts:
-        raise ValueError(_nothing_matches(found, expected, path))
-    most = max(counts.values())
-    ranked = sorted((_rank(p), p) for p, count in counts.items() if count == most)
-    best, *others = ranked
-    if others and others[0][0] == best[0]:
+    return _report(fit, found, expected)
+
+
+def _report(fit: Fit, found: State, expected: State) -> LoadReport:
+    used = set(fit.sources.values())
+    return LoadReport(
+        tuple(fit.sources),
+        tuple(key for key in expected if key not in fit.sources),
+        tuple(key for key in found if key not in used),
+        fit.prefix,
+        fit.norm,
+    )
+
+
+def _fit(
+    found: State,
+    expected: State,
+    path: Path,
+    *,
+    prefix: str | None,
+    norm: str | None,
+) -> Fit:
+    """Return the one place in the file where the backbone is."""
+    front = f"{prefix.rstrip('.')}." if prefix else ""
+    fits: list[Fit] = []
+    if prefix is not None:
+        fits = [key_layouts.fit(front, found, expected, norm=norm)]
+    if prefix != "" and not any(fit.sources for fit in fits):
+        inside = {key: value for key, value in found.items() if key.startswith(front)}
+        fits = key_layouts.find(inside, expected, norm=norm)
+    if not any(fit.sources for fit in fits):
+        raise ValueError(_nothing_matches(found, expected, path, prefix))
+    best, *others = key_layouts.preferred(fits, found)
+    if others and 2 * len(best.sources) < len(expected):
+        raise ValueError(_scattered(best, found, expected, path))
+    if others:
+        every = ", ".join(repr(each.prefix) for each in (best, *others))
         raise ValueError(
-            f"{path} holds several networks that fit the backbone, behind "
-            f"{', '.join(repr(candidate) for _, candidate in ranked)}; pass prefix= "
-            "with the one you want."
+            f"{path} holds several networks that fit the backbone, behind {every}; "
+            "pass prefix= with the one you want (--model.checkpoint_prefix on the "
+            "command line)."
         )
-    return best[1]
+    return best
 
 
-def _splits(key: str) -> Iterator[tuple[str, str]]:
-    """Split a key in two at every dot; the first part keeps its dot, or is empty."""
-    yield "", key
-    for dot in re.finditer(r"\.", key):
-        yield key[: dot.end()], key[dot.end() :]
+def _check_norms(fit: Fit, path: Path, norm: str | None) -> None:
+    """Refuse to choose among BatchNorm layers."""
+    if fit.norms and not fit.norm:
+        wrong = f"norm={norm!r} is not one of them" if norm else "pass norm="
+        raise ValueError(
+            f"{path} has several BatchNorm layers for each of the backbone, named "
+            f"{', '.join(map(repr, fit.norms))}; {wrong} (--model.checkpoint_norm on "
+            "the command line), for instance that of adversarial images."
+        )
 
 
-def _rank(prefix: str) -> int:
-    """Prefer `backbone.` to `backbone_momentum.`, and usual names to others."""
-    last = prefix.removesuffix(".").rpartition(".")[2]
-    return _PREFERRED.index(last) if last in _PREFERRED else len(_PREFERRED)
-
-
-def _check_shapes(matched: State, expected: State, *, source: str) -> None:
+def _check_architecture(fit: Fit, found: State, expected: State, path: Path) -> None:
+    """Refuse other shapes, and deeper networks whose first layers would all fit."""
     wrong = [
-        f"{key} is {tuple(value.shape)} there and {tuple(expected[key].shape)} here"
-        for key, value in matched.items()
-        if value.shape != expected[key].shape
+        f"{key} is {tuple(found[fit.sources[key]].shape)} there and "
+        f"{tuple(expected[key].shape)} here"
+        for key in fit.misfits(found, expected)
     ]
     if wrong:
         raise ValueError(
-            f"{source} comes from another architecture: {len(wrong)} tensors differ in "
-            f"shape ({_some(wrong)}). Create the backbone that it was saved from."
+            f"'{fit.prefix}*' in {path} comes from another architecture: {len(wrong)} "
+            f"tensors differ in shape ({some(wrong)}). Create the backbone that it was "
+            "saved from."
         )
-
-
-def _check_depth(state: State, expected: State, path: Path) -> None:
-    """Refuse a deeper network of the same kind, whose first layers would all fit."""
-    layers = {_without_indices(key) for key in expected}
-    further = [
-        key for key in state if key not in expected and _without_indices(key) in layers
-    ]
+    further = fit.further(found, expected)
     if further:
         raise ValueError(
             f"{path} comes from a deeper architecture, with {len(further)} further "
-            f"tensors ({_some(further)}). Create the backbone that it was saved from."
+            f"tensors ({some(further)}). Create the backbone that it was saved from."
         )
 
 
-def _without_indices(key: str) -> str:
-    """Replace the numbers of layers by a star, but for one that opens the key."""
-    return re.sub(r"(?<=\.)\d+(?=\.)", "*", key)
-
-
-def _nothing_matches(found: State, expected: State, path: Path) -> str:
-    return (
-        f"none of the {len(found)} tensors in {path} ({_some(found)}) belongs to the "
-        f"backbone, which expects {_some(expected)}. Create the backbone that the "
-        "file was saved from."
+def _lacks(
+    lacking: Sequence[str], fit: Fit, found: State, expected: State, path: Path
+) -> str:
+    text = (
+        f"{path} lacks {len(lacking)} of the {len(expected)} tensors of the backbone: "
+        f"{some(lacking)}. "
+    )
+    norms = key_layouts.norm_layers(lacking, expected)
+    if norms:
+        used = set(fit.sources.values())
+        left = [key for key in found if key not in used]
+        return text + (
+            "Without its norm layers a network is of no use. Not used in the file: "
+            f"{some(left) or 'nothing'}. Load it into the architecture it was saved "
+            "from, or rename its keys."
+        )
+    return text + (
+        "Load it into the architecture it was saved from, or pass allow_missing=True "
+        "to keep the values of these."
     )
 
 
-def _some(keys: Collection[str]) -> str:
-    first = ", ".join(list(keys)[:_SHOWN])
-    return first + (", ..." if len(keys) > _SHOWN else "")
+def _scattered(fit: Fit, found: State, expected: State, path: Path) -> str:
+    return (
+        f"no more than {len(fit.sources)} of the {len(expected)} tensors of the "
+        f"backbone ({some(expected)}) are found together in {path}: its keys are "
+        f"{outline(found)}. Create the backbone that the file was saved from."
+    )
+
+
+def _nothing_matches(
+    found: State, expected: State, path: Path, prefix: str | None
+) -> str:
+    behind = f" behind prefix={prefix!r}" if prefix else ""
+    return (
+        f"none of the {len(found)} tensors in {path} ({outline(found)}) belongs to the "
+        f"backbone{behind}, which expects {some(expected)}. Create the backbone that "
+        "the file was saved from."
+    )
