@@ -8,9 +8,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule, gradients
@@ -23,6 +21,7 @@ from lightly_adv.callbacks.refusals import (
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.lightning import Callback, pl, rank_zero_info, rank_zero_warn
 from lightly_adv.training import noise, streams, views
 from lightly_adv.training.arguments import check_attack, check_choice, check_weight
 from lightly_adv.training.cost import StepCost
@@ -33,7 +32,7 @@ from lightly_adv.training.views import SelectedViews, ViewPolicy, check_policy
 Mode: TypeAlias = Literal["replace", "dual"]
 
 
-class AdversarialTraining(pl.Callback):
+class AdversarialTraining(Callback):
     """Perturb the views of every training batch so that the module's own loss rises.
 
     The module, its batches, loggers and checkpoints stay what they are: the callback

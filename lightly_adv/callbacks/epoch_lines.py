@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 
-import pytorch_lightning as pl
 from torch import Tensor
 
 from lightly_adv.callbacks.robust_validation import RobustValidation
+from lightly_adv.lightning import Callback, pl
 
 
-class EpochLines(pl.Callback):
+class EpochLines(Callback):
     """Write the metrics of every epoch after it, as one line of text.
 
     What was not measured in an epoch, as of validation that does not run in each of

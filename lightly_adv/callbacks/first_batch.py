@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_warn
 
 from lightly_adv.isolation import report
+from lightly_adv.lightning import pl, rank_zero_warn
 from lightly_adv.training.step_objective import StepObjective
 
 RTOL = 1e-5

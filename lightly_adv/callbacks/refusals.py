@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
-from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lightly_adv import lightning
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.lightning import pl, utilities
 from lightly_adv.training.cost import StepCost
 
 _SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
@@ -21,13 +20,12 @@ def check_trainable(trainer: Any, module: Any) -> None:
     """Refuse trainers and modules whose training step cannot be replayed.
 
     Raises:
-        TypeError: If the trainer or module is of the `lightning.pytorch` namespace.
+        TypeError: If trainer or module are not of Lightning, or of two namespaces.
         ValueError: If the module optimises manually or pulls its own batches, if its
             parameters are sharded over processes, or if `sync_batchnorm` would drop
             the activations in its BatchNorm layers.
     """
-    _check_namespace("trainer", trainer, pl.Trainer)
-    _check_namespace("module", module, pl.LightningModule)
+    _check_namespaces(trainer, module)
     name = type(module).__name__
     if not module.automatic_optimization:
         raise ValueError(
@@ -36,7 +34,7 @@ def check_trainable(trainer: Any, module: Any) -> None:
             "attack. Return the loss and let Lightning optimise, or call the attack "
             "yourself in training_step: adv_views = attack(objective, views)."
         )
-    if is_param_in_hook_signature(
+    if utilities.signature_utils.is_param_in_hook_signature(
         module.training_step, "dataloader_iter", explicit=True
     ):
         raise ValueError(
@@ -91,15 +89,17 @@ def check_ranks_agree(trainer: pl.Trainer, cost: StepCost) -> None:
         )
 
 
-def _check_namespace(kind: str, given: Any, expected: type) -> None:
-    if isinstance(given, expected):
-        return
-    raise TypeError(
-        f"the {kind} is a {type(given).__module__}.{type(given).__qualname__}; "
-        "expected one of pytorch_lightning. Classes of lightning.pytorch and of "
-        "pytorch_lightning do not work together: use `import pytorch_lightning as pl` "
-        "throughout, as Lightly does."
-    )
+def _check_namespaces(trainer: Any, module: Any) -> None:
+    for kind, given, name in (
+        ("trainer", trainer, "Trainer"),
+        ("module", module, "LightningModule"),
+    ):
+        if not isinstance(given, lightning.kinds(name)):
+            raise TypeError(
+                f"the {kind} is a {type(given).__module__}.{type(given).__qualname__}; "
+                f"expected a {name} of {' or '.join(lightning.NAMES)}."
+            )
+    lightning.check_same_namespace(trainer, module)
 
 
 def _check_parameters(trainer: Any, module: Any) -> None:
@@ -123,7 +123,7 @@ def _check_activations(trainer: Any, module: nn.Module) -> None:
     plain SyncBatchNorm in the place of any layer that is derived from BatchNorm.
     """
     sync = getattr(trainer.strategy, "_layer_sync", None)
-    if not isinstance(sync, TorchSyncBatchNorm):
+    if not isinstance(sync, lightning.kinds("plugins.layer_sync.TorchSyncBatchNorm")):
         return
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm) and _acts(part):

@@ -7,16 +7,16 @@ import math
 import sys
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 
 from lightly_adv.evaluation import suites, verdicts
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.isolation import routes
+from lightly_adv.lightning import Callback, pl
 from lightly_adv.threat_model import ThreatModel
 
 
-class RobustValidation(pl.Callback):
+class RobustValidation(Callback):
     """Attack the validation pictures and log the share that stays right, in percent.
 
     Robust accuracy often falls again while clean accuracy still rises [0]; a

@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor
 
+from lightly_adv.lightning import Callback, pl
 
-class Throughput(pl.Callback):
+
+class Throughput(Callback):
     """Log how many pictures per second all processes together train on.
 
     The value is the mean over the epoch so far, as `images_per_second`. The first

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
+from lightly_adv.lightning import pl
 from lightly_adv.models import save_backbone
 from lightly_adv.models.checkpoints import DAMAGED
 
@@ -26,7 +25,7 @@ def callbacks(folder: Path) -> list[pl.Callback]:
     """
     best = [SaveBest(folder / f"{name}.ckpt", monitor=BEST[name]) for name in BEST]
     # Not save_last=True: beside save_top_k=0 that writes at the end of training only.
-    last = ModelCheckpoint(
+    last = pl.callbacks.ModelCheckpoint(
         dirpath=folder, filename="last", enable_version_counter=False
     )
     return [*best, last, SaveOnInterrupt(folder / "last.ckpt")]

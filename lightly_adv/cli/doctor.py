@@ -12,10 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pytorch_lightning as pl
 import yaml
-from pytorch_lightning.cli import LightningArgumentParser
 
+from lightly_adv import lightning
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.cli import console, scripts
@@ -25,6 +24,7 @@ from lightly_adv.cli.scripts import ScriptError
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.doctor import START, Diagnosis, diagnose
 from lightly_adv.doctor.failures import failure
+from lightly_adv.lightning import cli
 
 EXAMPLES = """\
 MODULE_OR_CONFIG is
@@ -60,7 +60,7 @@ class _UnmadeError(Exception):
 class _Examined(TrainingCLI):
     """Makes module and data, but no Trainer and no folder."""
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
         """Add the attack."""
         super().add_arguments_to_parser(parser)
         parser.add_argument(
@@ -103,7 +103,7 @@ class _Finetuning(_Examined, FinetuneCLI):
 class _Module(_Pretraining):
     """A module by its name, on random pictures unless there are others."""
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
         """Choose random pictures."""
         super().add_arguments_to_parser(parser)
         parser.set_defaults(
@@ -223,7 +223,7 @@ def _only_class(module: ModuleType) -> str:
         name
         for name, each in vars(module).items()
         if inspect.isclass(each)
-        and issubclass(each, pl.LightningModule)
+        and issubclass(each, lightning.kinds("LightningModule"))
         and each.__module__ == module.__name__
     ]
     if len(found) != 1:

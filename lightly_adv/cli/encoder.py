@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import pytorch_lightning as pl
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -21,6 +20,7 @@ from lightly_adv.data.pictures import PictureDataset
 from lightly_adv.evaluation import EncoderReport, evaluate_encoder, labels
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
+from lightly_adv.lightning import pl
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
 
 EXAMPLES = """\

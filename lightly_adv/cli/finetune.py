@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.cli import LightningArgumentParser
-
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.cli import checkpoints, console, pictures
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.lightning import cli, pl
 from lightly_adv.threat_model import ThreatModel
 
 DESCRIPTION = """
@@ -93,7 +91,7 @@ class FinetuneCLI(TrainingCLI):
     def __init__(self, arguments: Sequence[str]) -> None:
         super().__init__("finetune", arguments, model_class=RobustClassifier)
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
         """Add the options of the evaluation; the data know the number of classes."""
         super().add_arguments_to_parser(parser)
         parser.add_class_arguments(Evaluation, "evaluation")

@@ -8,9 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-
-from lightly_adv import __version__
+from lightly_adv import __version__, lightning
 from lightly_adv.cli import console, quiet
 from lightly_adv.cli.parser import summary
 
@@ -108,5 +106,11 @@ def _unknown(command: str) -> str:
     return f"unknown command {command!r}. {hint}Known: {', '.join(COMMANDS)}."
 
 
-_MISTAKES = (ValueError, TypeError, OSError, ImportError, MisconfigurationException)
+_MISTAKES = (
+    ValueError,
+    TypeError,
+    OSError,
+    ImportError,
+    *lightning.kinds("utilities.exceptions.MisconfigurationException"),
+)
 """Errors that come from what the user asked for, and say so."""

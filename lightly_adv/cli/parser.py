@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
-from pytorch_lightning.cli import LightningArgumentParser
 
 from lightly_adv.attacks import Attack
 from lightly_adv.cli import fractions, names
+from lightly_adv.lightning import cli
 
 PARSER_MODE = "yaml_with_fractions"
 """Name under which jsonargparse knows our YAML."""
@@ -49,7 +49,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
         )
 
 
-class Parser(LightningArgumentParser):
+class Parser(cli.LightningArgumentParser):
     """Takes fractions, shows a help that can be read, and says errors in one line.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from lightly_adv.data import splits
+from lightly_adv.lightning import pl
 
 SPREAD = "spread over the classes"
 AS_THEY_COME = "as the data give them"

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytorch_lightning as pl
-from pytorch_lightning.cli import LightningArgumentParser
-
 from lightly_adv.cli import console
 from lightly_adv.cli.checkpoints import BEST, SaveBestBackbone
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.lightning import cli, pl
 from lightly_adv.models import save_backbone
 
 DESCRIPTION = """
@@ -80,7 +78,7 @@ class PretrainCLI(TrainingCLI):
             for name, monitor in BEST.items()
         ]
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
         """Choose the model if no other is asked for."""
         super().add_arguments_to_parser(parser)
         parser.set_defaults(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 
-LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
-"""Where Lightning writes."""
+from lightly_adv.lightning import LOGGERS
 
 _HARMLESS = (
     ".*does not have many workers.*",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 import traceback
@@ -16,8 +15,7 @@ from unittest import mock
 
 from torch.optim import optimizer
 
-LIGHTNINGS = ("pytorch_lightning", "lightning.pytorch")
-"""Packages with a Trainer."""
+from lightly_adv import lightning
 
 
 class ScriptError(Exception):
@@ -134,11 +132,7 @@ def _line(error: BaseException, file: str) -> int:
 def _stopped_trainers() -> Iterator[None]:
     """Let every Trainer remember its options, and stop where it would train."""
     with ExitStack() as stack:
-        for package in LIGHTNINGS:
-            try:
-                trainer = importlib.import_module(package).Trainer
-            except ImportError:
-                continue
+        for trainer in lightning.kinds("Trainer"):
             for name, method in (
                 ("__init__", _remembering(trainer.__init__)),
                 ("fit", _stop),

@@ -7,17 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import TQDMProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.utilities import rank_zero_only
-
 from lightly_adv.callbacks import Throughput
 from lightly_adv.callbacks.epoch_lines import EpochLines
 from lightly_adv.cli import checkpoints, console, fractions
 from lightly_adv.cli.parser import Parser
 from lightly_adv.cli.run_folder import RunFolder
+from lightly_adv.lightning import callbacks, cli, loggers, pl, rank_zero_only
 
 TRAINER_DEFAULTS = {
     "max_epochs": 20,
@@ -27,7 +22,7 @@ TRAINER_DEFAULTS = {
 }
 
 
-class ProgressBar(TQDMProgressBar):
+class ProgressBar(callbacks.TQDMProgressBar):
     """The progress bar of Lightning, without the number of the log."""
 
     def get_metrics(
@@ -55,7 +50,7 @@ class Start(pl.Callback):
         self.do()
 
 
-class TrainingCLI(LightningCLI):
+class TrainingCLI(cli.LightningCLI):
     """LightningCLI that trains into a folder of its own.
 
     Args:
@@ -89,7 +84,7 @@ class TrainingCLI(LightningCLI):
             **options,
         )
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
         """Add the options of a run."""
         parser.add_argument(
             "--out", default=f"runs/{self.command}", help="The folder to write to."
@@ -101,7 +96,7 @@ class TrainingCLI(LightningCLI):
             {"data": {"class_path": "lightly_adv.data.DigitsDataModule"}}
         )
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+    def parse_arguments(self, parser: cli.LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning that sys.argv is not what is parsed."""
         assert isinstance(parser, Parser)
         self.config = parser.parse_with_names(args)
@@ -117,7 +112,7 @@ class TrainingCLI(LightningCLI):
         """Add our callbacks, and a logger if there is none."""
         chosen = self.config_init.trainer
         if chosen.logger is None:
-            kwargs["logger"] = CSVLogger(self.folder.path, name="logs")
+            kwargs["logger"] = loggers.CSVLogger(self.folder.path, name="logs")
         own = [Start(self._start), *self.progress(), *self.callbacks()]
         own += checkpoints.callbacks(self.folder.checkpoints)
         kwargs["callbacks"] = [*_as_list(chosen.callbacks), *own]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,6 +15,7 @@ from lightly_adv.data.pictures import (
     Pictures,
     identity,
 )
+from lightly_adv.lightning import pl
 
 
 class PictureDataModule(pl.LightningDataModule, ABC):

@@ -7,16 +7,16 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers.logger import DummyLogger
-from pytorch_lightning.utilities.model_helpers import is_overridden
+from lightning_utilities.core.overrides import is_overridden
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
+from lightly_adv import lightning
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining, refusals
 from lightly_adv.doctor import prescription, visit
@@ -119,7 +119,7 @@ def diagnose(
 def _data(patient: Patient, data: Any) -> Any:
     """Return what `Trainer.fit` takes, or None where the module has a loader."""
     module = patient.module
-    if data is None and is_overridden("train_dataloader", module, pl.LightningModule):
+    if data is None and _has_loader(module):
         return None
     if data is None:
         data = RandomPictures()
@@ -127,6 +127,7 @@ def _data(patient: Patient, data: Any) -> Any:
         patient.random_data = True
         if not patient.guess:
             data.normalize = patient.threat_model.normalize
+        return data.train_dataloader()  # a loader goes with Trainers of both namespaces
     if isinstance(data, Tensor | list | tuple | Mapping):
         # The step may write into its batch; the one given stays as it is.
         copied = pytree.tree_map_only(Tensor, Tensor.clone, data)
@@ -137,19 +138,32 @@ def _data(patient: Patient, data: Any) -> Any:
     return data
 
 
+def _namespace(module: Any) -> ModuleType:
+    """Return the namespace whose Trainer takes a module."""
+    return lightning.namespace_of(module) or lightning.pl
+
+
+def _has_loader(module: Any) -> bool:
+    """Whether a module has a loader of its own."""
+    parent = _namespace(module).LightningModule
+    return bool(is_overridden("train_dataloader", module, parent))
+
+
 def _visit(doctor: Doctor, data: Any) -> BaseException | None:
     """Let the doctor see the first training step; return what kept it from that."""
     patient = doctor.patient
     options = {"max_epochs": 100, **patient.options, **_FORCED}
-    options |= {"callbacks": [doctor], "logger": DummyLogger()}
     try:
+        namespace = _namespace(patient.module)
+        logger = lightning.attribute(namespace, "loggers.logger.DummyLogger")()
+        options |= {"callbacks": [doctor], "logger": logger}
         _check_strategy(patient.options.get("strategy", "auto"))
-        trainer = pl.Trainer(**options)
+        trainer = namespace.Trainer(**options)
         refusals.check_trainable(trainer, patient.module)
         if patient.callback:
             refusals.check_attacked_once(patient.module)
         hold_still(patient.module)
-        if isinstance(data, pl.LightningDataModule):
+        if isinstance(data, lightning.kinds("LightningDataModule")):
             trainer.fit(patient.module, datamodule=data)
         else:
             trainer.fit(patient.module, train_dataloaders=data)
@@ -176,7 +190,7 @@ def _first_batch(module: Any, data: Any) -> Any:
     """Return the first batch without a Trainer; None where that fails."""
     try:
         source = module if data is None else data
-        if isinstance(source, pl.LightningDataModule):
+        if isinstance(source, lightning.kinds("LightningDataModule")):
             source.setup("fit")
         if hasattr(source, "train_dataloader"):
             source = source.train_dataloader()
@@ -221,7 +235,7 @@ def _protected(module: Any, data: Any) -> Iterator[Exception | None]:
 @contextmanager
 def _hushed() -> Iterator[None]:
     """Leave the talking to the findings."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    loggers = [logging.getLogger(name) for name in lightning.LOGGERS]
     levels = [each.level for each in loggers]
     try:
         for each in loggers:
@@ -232,6 +246,3 @@ def _hushed() -> Iterator[None]:
     finally:
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)
-
-
-_TALKATIVE = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from lightly_adv.functional import pixels
+from lightly_adv.lightning import pl
 from lightly_adv.models.modules.normalize import IMAGENET_NORMALIZE
 from lightly_adv.types import Normalize
 

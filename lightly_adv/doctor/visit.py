@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-import pytorch_lightning as pl
-
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.doctor import prescription, trim
 from lightly_adv.doctor.failures import SkipError, failure
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.lightning import pl
 from lightly_adv.training.step_objective import Step, StepSkippedError
 
 Check: TypeAlias = Callable[[Patient], Iterable[Finding]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
-import pytorch_lightning as pl
 from lightly.utils import benchmarking
 from torch import Tensor, nn
 
 from lightly_adv.attacks import PGD
 from lightly_adv.callbacks import RobustValidation
+from lightly_adv.lightning import pl
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import noise, perturb
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -25,6 +24,7 @@ from lightly_adv.finetuning.linear_classifier import (
     check_protocol,
 )
 from lightly_adv.isolation import modes, rng
+from lightly_adv.lightning import pl
 from lightly_adv.threat_model import ThreatModel
 
 EPOCHS = 25

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Literal, TypeAlias, get_args
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
@@ -16,6 +14,7 @@ from lightly_adv.finetuning import inherit, objectives
 from lightly_adv.finetuning.inherit import Inherited
 from lightly_adv.finetuning.objectives import AdversarialObjective
 from lightly_adv.isolation import modes, routes
+from lightly_adv.lightning import pl, rank_zero_info
 from lightly_adv.models import backbones, stages
 from lightly_adv.models.checkpoints import LoadReport
 from lightly_adv.models.modules.normalize import (

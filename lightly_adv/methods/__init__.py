@@ -1,7 +1,6 @@
 """Self-supervised methods as LightningModules, by class or by name."""
 
-import pytorch_lightning as pl
-
+from lightly_adv.lightning import pl
 from lightly_adv.methods.pretext_ensemble_module import (
     PretextEnsembleModule as PretextEnsembleModule,
 )

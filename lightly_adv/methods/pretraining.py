@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import rng
+from lightly_adv.lightning import pl
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.arguments import check_attack, check_weight
 from lightly_adv.training.optimizers import OneCycleSGD

@@ -136,7 +136,7 @@ def test_hooks_of_training_run_and_no_step_is_taken() -> None:
         (Manual(), {}, "Manual uses manual optimisation"),
         (Pulling(), {}, "takes a dataloader_iter"),
         (Healthy(), {"strategy": "fsdp"}, "the strategy fsdp shards parameters"),
-        (nn.Linear(1, 1), {}, "expected one of pytorch_lightning"),
+        (nn.Linear(1, 1), {}, "expected a LightningModule of"),
         (object(), {}, "the module is a builtins.object"),
         (Healthy(), {"accelerator": "abacus"}, "accelerator"),
     ],

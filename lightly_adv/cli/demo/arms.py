@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from lightly_adv.cli.demo.settings import ADVERSARIAL, NAMES, SCRATCH, Settings
 from lightly_adv.data import DigitsDataModule
 from lightly_adv.evaluation import create_suite, evaluate_robustness, robust_curve
 from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.lightning import pl
 from lightly_adv.methods import PretextModule
 from lightly_adv.threat_model import ThreatModel
 
