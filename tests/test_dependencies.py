@@ -43,7 +43,16 @@ ALLOWED = {
     "testing": ATTACKS,
 }
 LIGHTNING = {"callbacks", "methods", "finetuning", "data", "doctor", "cli"}
-LIGHTLY = {"loss", "transforms", "models", "finetuning", "methods", "data", "cli"}
+LIGHTLY = {
+    "loss",
+    "training",
+    "transforms",
+    "models",
+    "finetuning",
+    "methods",
+    "data",
+    "cli",
+}
 
 
 def part(path: Path) -> str:

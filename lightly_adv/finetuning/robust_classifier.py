@@ -14,7 +14,8 @@ from lightly_adv.finetuning import inherit, objectives
 from lightly_adv.finetuning.inherit import Inherited
 from lightly_adv.finetuning.objectives import AdversarialObjective
 from lightly_adv.isolation import modes, routes
-from lightly_adv.lightning import pl, rank_zero_info
+from lightly_adv.lightning import rank_zero_info
+from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.models import backbones, stages
 from lightly_adv.models.checkpoints import LoadReport
 from lightly_adv.models.modules.normalize import (
@@ -22,15 +23,13 @@ from lightly_adv.models.modules.normalize import (
     NormalizeChoice,
     resolve_normalize,
 )
-from lightly_adv.training import noise, perturb
-from lightly_adv.training.arguments import check_attack
 from lightly_adv.training.optimizers import OneCycleSGD
 
 Trainable: TypeAlias = Literal["head", "last_stage", "all"]
 """What is trained: the linear head, also the last stage, or everything."""
 
 
-class RobustClassifier(pl.LightningModule):
+class RobustClassifier(AdversarialModule):
     """Fine-tune a backbone with a linear head on labelled pictures.
 
     With an attack it is trained on perturbed pictures only, as in [0], or on both as
@@ -110,14 +109,10 @@ class RobustClassifier(pl.LightningModule):
         warmup: float = 0.2,
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        if attack is not None:
-            check_attack(attack)
+        super().__init__(attack, optimizer=OneCycleSGD(lr, weight_decay, warmup))
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; expected at least 2.")
-        self.attack = attack
         self.objective = objectives.resolve(objective, attack)
-        self.optimizer = OneCycleSGD(lr, weight_decay, warmup)
         self.channels_last = channels_last
         self.backbone = backbones.create_backbone(backbone)
         # Resolved here, so that a checkpoint keeps the numbers and not the word.
@@ -169,7 +164,7 @@ class RobustClassifier(pl.LightningModule):
         if self.attack is None:
             loss = F.cross_entropy(clean(), labels)
         else:
-            perturbed = self._perturb(images, labels, batch_idx)
+            perturbed = self._perturbed(images, labels)
             loss = self.objective.training_loss(clean, adversarial, labels)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(labels))
         return loss
@@ -183,12 +178,6 @@ class RobustClassifier(pl.LightningModule):
             "val_top1": _top1(logits, labels),
         }
         self.log_dict(metrics, prog_bar=True, batch_size=len(labels), sync_dist=True)
-
-    def configure_optimizers(self) -> Any:
-        """SGD on one cycle of the learning rate."""
-        return self.optimizer.configure(
-            self.parameters(), total_steps=self.trainer.estimated_stepping_batches
-        )
 
     @property
     def num_classes(self) -> int:
@@ -213,23 +202,13 @@ class RobustClassifier(pl.LightningModule):
         self.log(name, top1, prog_bar=True, batch_size=len(labels))
         return logits
 
-    def _perturb(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:
-        assert self.attack is not None
-        generator = noise.training_generator(
-            rank=self.global_rank, epoch=self.current_epoch, batch_idx=batch_idx
-        )
-        progress = self.trainer.global_step / self.trainer.estimated_stepping_batches
+    def _perturbed(self, images: Tensor, labels: Tensor) -> Tensor:
         with modes.evaluation_mode(self), torch.no_grad():
             loss = self.objective.attacked_loss(
                 lambda: self._logits(images, routes.CLEAN), labels
             )
-        return perturb.perturb(
-            self.attack.at(progress),
-            lambda views: loss(self(views)),
-            images,
-            module=self,
-            generator=generator,
-        )
+        found: Tensor = self.perturb(lambda images: loss(self(images)), images)
+        return found
 
     def _load(
         self,

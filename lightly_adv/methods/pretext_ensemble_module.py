@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.isolation import routes
 from lightly_adv.methods.pretraining import Pretraining, images_of
 from lightly_adv.models import second_derivatives
@@ -53,7 +54,8 @@ class PretextEnsembleModule(Pretraining):
         options: By name of the task, arguments for it besides the backbone.
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None stands for standard pre-training.
-        weight: Weight of the adversarial losses, in [0, 1].
+        weight: Weight of the adversarial losses, in [0, 1], or a function of progress
+            such as `Ramp`.
         diversity_weight: Weight of h in the loss; 0 computes no h.
         attack_diversity_weight: Weight of h in what the attack raises; None stands for
             `diversity_weight`. 0 spares the attack the second derivatives.
@@ -86,7 +88,7 @@ class PretextEnsembleModule(Pretraining):
         backbone: str | nn.Module = "resnet18_small",
         options: Mapping[str, Mapping[str, Any]] | None = None,
         attack: Attack | AttackSchedule | None = None,
-        weight: float = 0.5,
+        weight: Scheduled = 0.5,
         diversity_weight: float = 0.0,
         attack_diversity_weight: float | None = None,
         frame: Frame = "inputs",
@@ -124,6 +126,11 @@ class PretextEnsembleModule(Pretraining):
         """The network that is kept: the trunk with the last stage of the first task."""
         return self.ensemble.backbone
 
+    @property
+    def normalize(self) -> nn.Module:
+        """What stands in front of the backbone."""
+        return self.ensemble.normalize
+
     def on_fit_start(self) -> None:
         """Refuse a compiled network, if gradient diversity is asked for."""
         if self._differentiates_twice:
@@ -131,26 +138,25 @@ class PretextEnsembleModule(Pretraining):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the weighted loss of one batch."""
-        generator = self._training_generator(batch_idx)
-        inputs, targets = self._draw(batch, generator)
+        inputs, targets = self._draw(batch)
+        weight = self._current_weight
         terms = []
-        if self.weight < 1:
-            if self.weight == 0:
+        if weight < 1:
+            if weight == 0:
                 inputs = self._differentiable(inputs)
             losses = self._losses(inputs, targets, "train_top1", routes.CLEAN)
-            terms.append((1 - self.weight) * torch.stack(losses).mean())
-        if self.attack is not None and self.weight > 0:
+            terms.append((1 - weight) * torch.stack(losses).mean())
+        if weight > 0:
             inputs = self._differentiable(
                 self._perturbed(
-                    self.attack,
                     inputs,
                     targets,
-                    generator,
+                    self.attack,
                     diversity_weight=self.attack_diversity_weight,
                 )
             )
             losses = self._losses(inputs, targets, "train_robust_top1", routes.ADV)
-            terms.append(self.weight * torch.stack(losses).mean())
+            terms.append(weight * torch.stack(losses).mean())
         batch_size = len(targets[0])
         if self.diversity_weight:
             diversity = self._diversity(losses, inputs, targets)
@@ -164,21 +170,18 @@ class PretextEnsembleModule(Pretraining):
         """Log the loss and the accuracies, without and with the attack."""
         # The attack differentiates, which tensors made in inference mode do not allow.
         with torch.inference_mode(False), torch.no_grad():
-            generator = self._validation_generator(batch_idx)
-            inputs, targets = self._draw(batch, generator)
+            inputs, targets = self._draw(batch)
             losses = self._losses(inputs, targets, "val_top1", routes.CLEAN)
             loss, batch_size = torch.stack(losses).mean(), len(targets[0])
             self.log("val_loss", loss, batch_size=batch_size, sync_dist=True)
             if self.val_attack is not None:
                 perturbed = self._perturbed(
-                    self.val_attack, inputs, targets, generator, diversity_weight=0.0
+                    inputs, targets, self.val_attack, diversity_weight=0.0
                 )
                 self._losses(perturbed, targets, "val_robust_top1", routes.ADV)
 
-    def _draw(
-        self, batch: Any, generator: Generator
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        inputs, targets = self.ensemble.draw(images_of(batch), generator)
+    def _draw(self, batch: Any) -> tuple[list[Tensor], list[Tensor]]:
+        inputs, targets = self.ensemble.draw(images_of(batch), self.generator)
         return [self._formatted(each) for each in inputs], targets
 
     def _losses(
@@ -198,29 +201,27 @@ class PretextEnsembleModule(Pretraining):
 
     def _perturbed(
         self,
-        attack: Attack | AttackSchedule,
         inputs: list[Tensor],
         targets: list[Tensor],
-        generator: Generator,
+        attack: Attack | AttackSchedule | None,
         *,
         diversity_weight: float,
     ) -> list[Tensor]:
-        def objective(views: Views) -> Tensor:
+        def objective(*views: Tensor) -> Tensor:
             if not diversity_weight:
                 return torch.stack(self.ensemble.losses(views, targets)).sum()
             # Between restarts attacks ask for the value alone, without gradients.
             with torch.enable_grad(), self._attention_kernels():
-                views = [
+                leaves = [
                     each if each.requires_grad else each.detach().requires_grad_()
                     for each in views
                 ]
-                losses = self.ensemble.losses(views, targets)
-                diversity = self._diversity(losses, views, targets)
+                losses = self.ensemble.losses(leaves, targets)
+                diversity = self._diversity(losses, leaves, targets)
                 return torch.stack(losses).sum() + diversity_weight * diversity
 
-        return self._perturb(
-            attack, objective, inputs, network=self.ensemble, generator=generator
-        )
+        perturbed: list[Tensor] = self.perturb(objective, *inputs, attack=attack)
+        return perturbed
 
     def _diversity(
         self, losses: list[Tensor], inputs: Views, targets: list[Tensor]
@@ -229,7 +230,7 @@ class PretextEnsembleModule(Pretraining):
 
     @property
     def _differentiates_twice(self) -> bool:
-        attacked = self.attack_diversity_weight if self.weight > 0 else 0.0
+        attacked = self.attack_diversity_weight if self.weight != 0 else 0.0
         return bool(self.diversity_weight or attacked)
 
     def _attention_kernels(self) -> AbstractContextManager[None]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.isolation import routes
 from lightly_adv.methods.pretraining import Pretraining, images_of
 from lightly_adv.models.pretext.registry import build_task
@@ -41,8 +42,8 @@ class PretextModule(Pretraining):
             `{"grid": 2}` for "jigsaw".
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None stands for standard pre-training.
-        weight: Weight of the adversarial loss, in [0, 1]. With 1 there is no clean
-            pass, with 0 no attack.
+        weight: Weight of the adversarial loss, in [0, 1], or a function of progress
+            such as `Ramp`. With 1 there is no clean pass, with 0 no attack.
         val_attack: The attack of validation; None stands for `attack` as it is at the
             end of training.
         lr: Highest learning rate of the one cycle.
@@ -71,7 +72,7 @@ class PretextModule(Pretraining):
         backbone: str | nn.Module | None = None,
         task_options: Mapping[str, Any] | None = None,
         attack: Attack | AttackSchedule | None = None,
-        weight: float = 0.5,
+        weight: Scheduled = 0.5,
         val_attack: Attack | None = None,
         lr: float = 0.1,
         weight_decay: float = 5e-4,
@@ -97,6 +98,11 @@ class PretextModule(Pretraining):
         """The network that is kept after training."""
         return self.task.backbone
 
+    @property
+    def normalize(self) -> nn.Module:
+        """What stands in front of the backbone."""
+        return self.task.normalize
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return what the task makes of inputs that `task.draw` returned."""
         found: Tensor = self.task(inputs)
@@ -104,18 +110,18 @@ class PretextModule(Pretraining):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return `(1 - weight) * clean + weight * adversarial` for one batch."""
-        generator = self._training_generator(batch_idx)
-        inputs, targets = self._draw(batch, generator)
+        inputs, targets = self._draw(batch)
+        weight = self._current_weight
         terms = []
-        if self.weight < 1:
+        if weight < 1:
             clean = self._loss(inputs, targets, top1="train_top1", route=routes.CLEAN)
-            terms.append((1 - self.weight) * clean)
-        if self.attack is not None and self.weight > 0:
-            perturbed = self._perturbed(self.attack, inputs, targets, generator)
+            terms.append((1 - weight) * clean)
+        if weight > 0:
+            perturbed = self._perturbed(inputs, targets, self.attack)
             robust = self._loss(
                 perturbed, targets, top1="train_robust_top1", route=routes.ADV
             )
-            terms.append(self.weight * robust)
+            terms.append(weight * robust)
         loss = torch.stack(terms).sum()
         self.log("train_loss", loss, prog_bar=True, batch_size=len(targets))
         return loss
@@ -124,16 +130,15 @@ class PretextModule(Pretraining):
         """Log the loss and the accuracy, without and with the attack."""
         # The attack differentiates, which tensors made in inference mode do not allow.
         with torch.inference_mode(False), torch.no_grad():
-            generator = self._validation_generator(batch_idx)
-            inputs, targets = self._draw(batch, generator)
+            inputs, targets = self._draw(batch)
             loss = self._loss(inputs, targets, top1="val_top1", route=routes.CLEAN)
             self.log("val_loss", loss, batch_size=len(targets), sync_dist=True)
             if self.val_attack is not None:
-                perturbed = self._perturbed(self.val_attack, inputs, targets, generator)
+                perturbed = self._perturbed(inputs, targets, self.val_attack)
                 self._loss(perturbed, targets, top1="val_robust_top1", route=routes.ADV)
 
-    def _draw(self, batch: Any, generator: Generator) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.task.draw(images_of(batch), generator)
+    def _draw(self, batch: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.task.draw(images_of(batch), self.generator)
         return self._formatted(inputs), targets
 
     def _loss(
@@ -148,19 +153,14 @@ class PretextModule(Pretraining):
 
     def _perturbed(
         self,
-        attack: Attack | AttackSchedule,
         inputs: Tensor,
         targets: Tensor,
-        generator: Generator,
+        attack: Attack | AttackSchedule | None,
     ) -> Tensor:
-        (perturbed,) = self._perturb(
-            attack,
-            lambda views: self.task.loss(views[0], targets),
-            [inputs],
-            network=self.task,
-            generator=generator,
+        found: Tensor = self.perturb(
+            lambda inputs: self.task.loss(inputs, targets), inputs, attack=attack
         )
-        return perturbed
+        return found
 
 
 def _create_task(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import Generator
 
 from lightly_adv.isolation import rng
+
+VALIDATION_SEED = 0
+"""Seed of questions and noise in validation, the same ones after every epoch."""
 
 
 def training_generator(*, rank: int, epoch: int, batch_idx: int) -> Generator:
@@ -31,3 +35,68 @@ def training_generator(*, rank: int, epoch: int, batch_idx: int) -> Generator:
     """
     seed = int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
     return rng.batch_generator(abs(seed), rank, epoch, batch_idx)
+
+
+class BatchNoise:
+    """The generator of the batch that a module is in, the same for all who ask in it.
+
+    Examples:
+        >>> noise = BatchNoise()
+        >>> first, again = (
+        ...     torch.rand(1, generator=noise.generator(trainer=None, rank=0))
+        ...     for _ in range(2)
+        ... )
+        >>> bool(first == again)  # there is no batch outside of a Trainer
+        True
+    """
+
+    def __init__(self) -> None:
+        self._batch: tuple[int, int] | None = None
+        self._generator = Generator()
+
+    def __reduce__(self) -> tuple[type[BatchNoise], tuple[()]]:
+        """Copies and pickles of a module begin with no batch."""
+        return BatchNoise, ()
+
+    def generator(self, *, trainer: Any, rank: int) -> Generator:
+        """Return the CPU generator of the current batch.
+
+        In training it is `training_generator`. Elsewhere it depends on rank and batch
+        alone, so that every epoch is validated with the same noise; outside of a
+        Trainer it starts anew at each call.
+
+        Args:
+            trainer: The Trainer that runs, or None.
+            rank: Number of the process.
+        """
+        progress = _progress(trainer)
+        if progress is None:
+            return rng.batch_generator(VALIDATION_SEED, rank)
+        batch = (id(progress), progress.total.ready)
+        if batch != self._batch:
+            self._batch = batch
+            self._generator = _of_batch(trainer, rank, progress.current.ready - 1)
+        return self._generator
+
+
+def _of_batch(trainer: Any, rank: int, batch_idx: int) -> Generator:
+    if trainer.training:
+        return training_generator(
+            rank=rank, epoch=trainer.current_epoch, batch_idx=batch_idx
+        )
+    return rng.batch_generator(VALIDATION_SEED, rank, batch_idx)
+
+
+def _progress(trainer: Any) -> Any:
+    """Return how far the loop is that a Trainer runs at the moment, if any."""
+    if trainer is None:
+        return None
+    if trainer.training:
+        return trainer.fit_loop.epoch_loop.batch_progress
+    if trainer.validating or trainer.sanity_checking:
+        fitting = trainer.state.fn == "fit"
+        loop = (
+            trainer.fit_loop.epoch_loop.val_loop if fitting else trainer.validate_loop
+        )
+        return loop.batch_progress
+    return trainer.test_loop.batch_progress if trainer.testing else None

@@ -51,12 +51,12 @@ def perturb_views(
     *,
     module: nn.Module,
     generator: Generator,
+    route: str = routes.ADV,
 ) -> list[Tensor]:
     """Perturb views, with the module in eval mode and its parameters frozen.
 
     Train/eval flags and `requires_grad` come back as they were, and running
-    statistics do not move. Where BatchNorm layers have routes, they take the
-    adversarial one.
+    statistics do not move.
 
     Args:
         attack: The attack to run.
@@ -64,6 +64,7 @@ def perturb_views(
         views: Tensors of shape (B, ..., C, H, W), as the threat model expects them.
         module: The network under attack.
         generator: Source of the noise.
+        route: What layers with several BatchNorm routes take.
 
     Returns:
         Tensors like `views`, detached.
@@ -71,6 +72,6 @@ def perturb_views(
     with (
         modes.evaluation_mode(module),
         modes.frozen_parameters(module),
-        routes.bn_route(routes.ADV),
+        routes.bn_route(route),
     ):
         return attack(objective, views, generator=generator)

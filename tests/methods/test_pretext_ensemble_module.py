@@ -193,13 +193,11 @@ def test_gradients_of_the_step_are_those_of_the_whole_loss() -> None:
 class Watch(PretextEnsembleModule):
     """Keep what the attack was given and what it found."""
 
-    def _perturb(
-        self, attack: Any, objective: Any, views: Any, **options: Any
-    ) -> list[Tensor]:
+    def perturb(self, loss: Any, *views: Tensor, **options: Any) -> Any:
         state = {key: value.clone() for key, value in self.state_dict().items()}
-        found = super()._perturb(attack, objective, views, **options)
+        found = super().perturb(loss, *views, **options)
         self.given, self.found = list(views), found
-        self.before, self.objective = float(objective(views)), float(objective(found))
+        self.before, self.objective = float(loss(*views)), float(loss(*found))
         after = self.state_dict()
         self.unmoved = all(torch.equal(state[key], after[key]) for key in state)
         return found
@@ -243,10 +241,9 @@ def test_a_positive_weight_lets_the_attack_raise_the_diversity(sign: int) -> Non
     inputs, targets = first_batch(module.ensemble)
     module.trainer = pl.Trainer(logger=False)
     perturbed = module._perturbed(
-        ATTACK,
         inputs,
         targets,
-        torch.Generator(),
+        ATTACK,
         diversity_weight=module.attack_diversity_weight,
     )
     change = diversity_at(module, perturbed) - diversity_at(module, inputs)

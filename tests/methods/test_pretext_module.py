@@ -285,7 +285,7 @@ def test_batches_of_several_views_are_refused() -> None:
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False
     )
-    with pytest.raises(TypeError, match="the pictures of a batch are a list"):
+    with pytest.raises(TypeError, match="a list; expected one tensor"):
         trainer.fit(module, loader)
 
 

@@ -57,7 +57,7 @@ class SimCLR(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return self.optimizer.configure(
-            self.parameters(), total_steps=self.trainer.estimated_stepping_batches
+            self, total_steps=self.trainer.estimated_stepping_batches
         )
 
 

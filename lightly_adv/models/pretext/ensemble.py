@@ -79,6 +79,11 @@ class PretextEnsemble(nn.Module):
         """The trunk with the last stage of the first task."""
         return self._each[0].backbone
 
+    @property
+    def normalize(self) -> nn.Module:
+        """What stands in front of the backbone."""
+        return self._each[0].normalize
+
     def draw(
         self, images: Tensor, generator: Generator | None = None
     ) -> tuple[list[Tensor], list[Tensor]]:

@@ -1,0 +1,186 @@
+"""The base of all methods: a LightningModule whose training step attacks."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Generator, Tensor, nn
+
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.isolation import routes
+from lightly_adv.lightning import pl
+from lightly_adv.training import noise, perturb
+from lightly_adv.training.arguments import check_attack
+from lightly_adv.training.optimizers import OneCycleSGD, OptimizerFactory
+
+
+class AdversarialModule(pl.LightningModule):
+    """Write a plain `training_step`, and call `perturb` in it.
+
+    For methods whose inner objective is not the loss that is trained, or whose terms
+    cross clean and perturbed views. A loss that is attacked and trained alike needs no
+    class: see `AdversarialTraining`.
+
+    Args:
+        attack: The default attack of `perturb`, or an `AttackSchedule` that grows it.
+        optimizer: Makes optimizer and learning-rate schedule.
+
+    Raises:
+        TypeError: If the attack is not one.
+
+    Examples:
+        The target is computed once per batch, the attack raises the distance to it:
+
+        >>> import torch
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> class Distillation(AdversarialModule):
+        ...     def __init__(self, backbone, attack):
+        ...         super().__init__(attack)
+        ...         self.backbone = backbone
+        ...         self.teacher = self.frozen(backbone)
+        ...
+        ...     def training_step(self, batch, batch_idx):
+        ...         images, target = batch, self.teacher(batch)
+        ...         def distance(images):
+        ...             return (self.backbone(images) - target).square().sum(dim=1)
+        ...         return distance(self.perturb(distance, images)).mean()
+        >>> backbone = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+        >>> module = Distillation(backbone, PGD(ThreatModel(eps=0.1), steps=2))
+        >>> loss = module.training_step(torch.rand(4, 3, 2, 2), 0)
+        >>> bool(loss > 0)
+        True
+    """
+
+    def __init__(
+        self,
+        attack: Attack | AttackSchedule | None = None,
+        *,
+        optimizer: OptimizerFactory | None = None,
+    ) -> None:
+        super().__init__()
+        if attack is not None:
+            check_attack(attack)
+        self.attack = attack
+        self.optimizer = optimizer or OneCycleSGD()
+        self._frozen_networks: list[nn.Module] = []
+        self._noise = noise.BatchNoise()
+
+    def perturb(
+        self,
+        loss: Callable[..., Tensor],
+        *views: Tensor,
+        attack: Attack | AttackSchedule | None = None,
+        route: str = routes.ADV,
+        generator: Generator | None = None,
+    ) -> Any:
+        """Return views that raise `loss(*views)`; nothing of the module changes.
+
+        In a training run attacks and noise follow seed, epoch and batch, so that runs
+        repeat and resume. Outside of one the attack is the final one of a schedule,
+        and its noise that of seed 0.
+
+        Args:
+            loss: Maps views to a scalar or to one value per image, of shape (B,).
+            *views: Tensors of shape (B, ..., C, H, W), as the threat model of the
+                attack expects them. All are perturbed together.
+            attack: The attack. Defaults to that of the module.
+            route: What layers with several BatchNorm routes take while attacking.
+            generator: Source of the noise. Defaults to that of the batch.
+
+        Returns:
+            A tensor for one view, a list of tensors for several, detached.
+
+        Raises:
+            TypeError: If there is no view.
+            ValueError: If there is no attack, if a layer lacks the route, or if the
+                loss does not depend on the views.
+        """
+        attack = attack or self.attack
+        if attack is None:
+            raise ValueError(
+                f"{type(self).__name__} has no attack; give it one, or pass "
+                "perturb(..., attack=PGD(ThreatModel(eps=8 / 255)))."
+            )
+        if not views:
+            raise TypeError("perturb has no view; expected perturb(loss, images).")
+        # Only a schedule has to know how long training lasts.
+        scheduled = isinstance(attack, AttackSchedule)
+        perturbed = perturb.perturb_views(
+            attack.at(self.progress if scheduled else 1.0),
+            lambda given: loss(*given),
+            views,
+            module=self,
+            generator=generator or self.generator,
+            route=route,
+        )
+        return perturbed[0] if len(views) == 1 else perturbed
+
+    @property
+    def progress(self) -> float:
+        """Share of training that is done, in [0, 1]; 1 outside of training.
+
+        Raises:
+            ValueError: If it is not known how long training lasts.
+        """
+        trainer = self._trainer
+        if trainer is None or not trainer.training:
+            return 1.0
+        total = trainer.estimated_stepping_batches
+        if not (math.isfinite(total) and total > 0):
+            raise ValueError(
+                f"{type(self).__name__} follows the progress of training, whose "
+                f"length is not known ({total} steps); give the Trainer max_steps."
+            )
+        return float(trainer.global_step / total)
+
+    @property
+    def generator(self) -> Generator:
+        """Source of the random numbers of this batch, on the CPU.
+
+        Each batch has one, from which all that asks in it draws on.
+        """
+        return self._noise.generator(trainer=self._trainer, rank=self.global_rank)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What goes downstream: from images (B, C, H, W) in [0, 1] to features.
+
+        It is `backbone`, behind `normalize` where the module has one.
+
+        Raises:
+            AttributeError: If the module has no `backbone`.
+        """
+        normalize = getattr(self, "normalize", None)
+        backbone: Any = self.backbone
+        return nn.Sequential(normalize or nn.Identity(), backbone)
+
+    def frozen(self, network: nn.Module) -> nn.Module:
+        """Return a copy of a network that never trains: no gradient, eval mode.
+
+        Assign it to an attribute, so that it moves to the device of the module.
+
+        Examples:
+            >>> module = AdversarialModule()
+            >>> module.teacher = module.frozen(nn.Linear(2, 2))
+            >>> module.train().teacher.training
+            False
+        """
+        twin = copy.deepcopy(network).requires_grad_(False).eval()
+        self._frozen_networks.append(twin)
+        return twin
+
+    def train(self, mode: bool = True) -> AdversarialModule:
+        """Set train or eval mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        for network in self._frozen_networks:
+            network.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and its schedule."""
+        return self.optimizer.configure(
+            self, total_steps=self.trainer.estimated_stepping_batches
+        )
