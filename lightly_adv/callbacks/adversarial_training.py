@@ -56,8 +56,11 @@ class AdversarialTraining(Callback):
         independent: Give each view an attack of its own, in which the others are
             clean, instead of one attack that moves all of them at once. It evaluates
             the loss as often for each view as one attack does for all.
-        bn_mode: How the attack sees the module: "eval" puts all of it in eval mode,
-            "batch" all but BatchNorm layers, "train" nothing.
+        bn_mode: How the attack sees the module. "batch" switches dropout and its kin
+            off, and lets BatchNorm layers in train mode use the statistics of the
+            batch, as the loss that is trained on does; "eval" puts these in eval mode,
+            too, where they use running statistics; "train" changes nothing. Running
+            statistics move in none of them.
         rng: "same" replays in every evaluation the random numbers that the real step
             will draw, such as masks; "resample" draws anew each time, which makes the
             attack one on the expected loss.
@@ -88,7 +91,7 @@ class AdversarialTraining(Callback):
         weight: float = 0.5,
         views: ViewPolicy = None,
         independent: bool = False,
-        bn_mode: BatchNormMode = "eval",
+        bn_mode: BatchNormMode = "batch",
         rng: Literal["same", "resample"] = "same",
         verify: Literal["first_batch", "off"] = "first_batch",
     ) -> None:

@@ -32,7 +32,8 @@ class AdversarialObjective(Protocol):
     def attacked_loss(self, clean: Pass, labels: Tensor) -> Callable[[Tensor], Tensor]:
         """Return what the attack raises, from logits (B, C) to losses (B,).
 
-        Called once per attack, with the network in eval mode and without gradients.
+        Called once per attack, with the network as the attack sees it (without noise
+        of dropout) and without gradients.
 
         Args:
             clean: Gives the logits of the clean pictures.
@@ -145,8 +146,8 @@ class KLRegularized(_Regularized):
 class TRADES(_Regularized):
     """Minimise `CE(clean) + beta * KL(clean || adversarial)`, attack the divergence.
 
-    The attack raises the divergence from what the network in eval mode says of the
-    clean pictures, which is computed once per attack. At a clean picture that
+    The attack raises the divergence from what the network, as the attack sees it, says
+    of the clean pictures, which is computed once per attack. At a clean picture that
     divergence has no gradient but rounding: the attack needs a random start. That of
     [0] is `PGD(threat_model, steps=10, step_size=2 / 255, start_std=0.001)`.
 

@@ -203,7 +203,7 @@ class RobustClassifier(AdversarialModule):
         return logits
 
     def _perturbed(self, images: Tensor, labels: Tensor) -> Tensor:
-        with modes.evaluation_mode(self), torch.no_grad():
+        with modes.attack_mode(self), torch.no_grad():
             loss = self.objective.attacked_loss(
                 lambda: self._logits(images, routes.CLEAN), labels
             )

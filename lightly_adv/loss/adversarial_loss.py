@@ -70,7 +70,7 @@ class AdversarialLoss(nn.Module):
         mode: Literal["dual", "replace"] = "dual",
         weight: float = 0.5,
         views: ViewPolicy = None,
-        bn_mode: BatchNormMode = "eval",
+        bn_mode: BatchNormMode = "batch",
         modules: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()

@@ -22,9 +22,10 @@ class PretextModule(Pretraining):
 
     The loss is `(1 - weight) * clean + weight * adversarial`, with the same targets in
     both terms. Clean and adversarial pictures pass the network one after the other,
-    each with its own batch statistics. The attack sees the network in eval mode. Where
-    BatchNorm layers have routes, see `convert_dual_batchnorm`, attack and adversarial
-    term take "adv", the clean term "clean".
+    each with its own batch statistics. The attack normalises with statistics of the
+    batch, too, and moves no running ones. Where BatchNorm layers have routes, see
+    `convert_dual_batchnorm`, attack and adversarial term take "adv", the clean term
+    "clean".
 
     Batches are (images, ...) with pixels in [0, 1]. Logged are, in percent,
     `train_top1` and `train_robust_top1`, `val_top1` and `val_robust_top1`, and the

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack
 from lightly_adv.isolation import modes, routes
+from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.types import Objective, Views
 
 
@@ -52,11 +53,13 @@ def perturb_views(
     module: nn.Module,
     generator: Generator,
     route: str = routes.ADV,
+    bn_mode: BatchNormMode = "batch",
 ) -> list[Tensor]:
-    """Perturb views, with the module in eval mode and its parameters frozen.
+    """Perturb views, without noise of dropout and with parameters frozen.
 
-    Train/eval flags and `requires_grad` come back as they were, and running
-    statistics do not move.
+    BatchNorm layers normalise as they are: in train mode with the statistics of the
+    batch, in eval mode with their running ones, which do not move. Train/eval flags and
+    `requires_grad` come back as they were.
 
     Args:
         attack: The attack to run.
@@ -65,12 +68,13 @@ def perturb_views(
         module: The network under attack.
         generator: Source of the noise.
         route: What layers with several BatchNorm routes take.
+        bn_mode: How the attack sees BatchNorm layers, see `AdversarialTraining`.
 
     Returns:
         Tensors like `views`, detached.
     """
     with (
-        modes.evaluation_mode(module),
+        modes.attack_mode(module, bn_mode),
         modes.frozen_parameters(module),
         routes.bn_route(route),
     ):

@@ -102,8 +102,6 @@ def test_dual_loss_is_the_weighted_sum(monkeypatch: Any) -> None:
     first, second = next(iter(zoo.batches()))[0]
     from lightly_adv.isolation import rng
 
-    again.eval()
-
     def loss(views: Any) -> Tensor:
         value: Tensor = again.criterion(again(views[0]), again(views[1]))
         return value
@@ -111,7 +109,6 @@ def test_dual_loss_is_the_weighted_sum(monkeypatch: Any) -> None:
     adversarial = ATTACK(
         loss, [first, second], generator=rng.batch_generator(1, 0, 0, 0)
     )
-    again.train()
     expected = 0.75 * loss([first, second]) + 0.25 * loss(adversarial)
     assert isinstance(module, Recording)
     assert module.losses == [pytest.approx(float(expected), rel=1e-5)]

@@ -103,7 +103,6 @@ def test_the_loss_is_that_of_perturbed_pictures() -> None:
     )
     ((images, labels),) = batches(1)
 
-    classifier.eval()
     perturbed, eps = images, ATTACK.threat_model.eps
     for _ in range(ATTACK.steps):
         perturbed = perturbed.detach().requires_grad_()
@@ -111,7 +110,6 @@ def test_the_loss_is_that_of_perturbed_pictures() -> None:
         (grad,) = torch.autograd.grad(loss, perturbed)
         moved = (perturbed + eps / 4 * grad.sign() - images).clamp(-eps, eps)
         perturbed = (images + moved).clamp(0, 1)
-    classifier.train()
     expected = F.cross_entropy(classifier(perturbed), labels)
 
     for each in backbone:

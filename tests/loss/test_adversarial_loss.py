@@ -153,8 +153,9 @@ def test_it_equals_the_callback(name: str, mode: Any) -> None:
             return self.criterion(self.forward, views, generator=generator)
 
     callback = AdversarialTraining(ATTACK, mode=mode)
-    expected, _ = zoo.fit(Plain, [callback])
-    found, _ = zoo.fit(Swapped, [])
+    # Later VICReg diverges under this learning rate.
+    expected, _ = zoo.fit(Plain, [callback], max_steps=4)
+    found, _ = zoo.fit(Swapped, [], max_steps=4)
     wanted = dict(expected.backbone.state_dict())  # type: ignore[union-attr]
     start = encoder().state_dict()
     assert not torch.equal(start["0.weight"], wanted["0.weight"])

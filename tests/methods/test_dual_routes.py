@@ -63,8 +63,10 @@ def test_a_pretext_module_gives_each_term_its_route() -> None:
     module = PretextModule("rotation", backbone=backbone(), attack=ATTACK)
     seen = fit(module)
     assert counts(module, "clean") == counts(module, "adv") == {STEPS}
+    attacked = ATTACK.steps * [("adv", True)]
     assert [each for each in seen if each[1]] == STEPS * [
         ("clean", True),
+        *attacked,
         ("adv", True),
     ]
     validation = seen[len(seen) - seen[::-1].index(("adv", True)) :]

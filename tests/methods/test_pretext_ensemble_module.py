@@ -92,7 +92,7 @@ def independent_attack(
     diversity_weight: float,
 ) -> list[Tensor]:
     """Joint PGD without a random start, written out."""
-    ensemble = copy.deepcopy(ensemble).eval()
+    ensemble = copy.deepcopy(ensemble)
     found = inputs
     for _ in range(ATTACK.steps):
         found = [each.detach().requires_grad_() for each in found]

@@ -38,8 +38,8 @@ def test_it_is_the_loss_of_the_step_at_other_views() -> None:
 @pytest.mark.parametrize(
     ("bn_mode", "flags"),
     [
-        ("eval", [False, False, False, False]),
-        ("batch", [False, False, True, False]),
+        ("eval", [True, False, False, False]),
+        ("batch", [True, False, True, False]),
         ("train", [True, True, True, False]),
     ],
 )

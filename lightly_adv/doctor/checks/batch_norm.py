@@ -17,6 +17,12 @@ NAME = "batch norm"
 SMALL_BATCH = 8
 """Batches below have statistics that are mostly noise."""
 
+_OTHERWISE = {
+    "eval": "pass bn_mode='batch', the default.",
+    "batch": "put these layers into train mode.",
+    "train": "put these layers into train mode.",
+}
+
 
 def check(patient: Patient) -> Iterator[Finding]:
     """Look at modes, running statistics, batch size, and the way to SyncBatchNorm."""
@@ -52,7 +58,7 @@ def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]
             "variance 1), and the attack normalises with them: at the start of "
             "training it is aimed at another network.",
             "Start from a trained backbone, grow the attack with AttackSchedule, or "
-            "pass bn_mode='batch'.",
+            + _OTHERWISE[mode],
         )
     broken = sum(_broken(each) for each in layers)
     if broken:

@@ -13,6 +13,13 @@ from lightly_adv.doctor.patient import Patient
 
 NAME = "loss"
 
+_SEEN = {
+    "eval": "The attack sees BatchNorm layers with running statistics, training with "
+    "those of the batch: pass bn_mode='batch'. It also sees the module without dropout",
+    "batch": "The attack sees the module without dropout, training with it",
+    "train": "Something besides the views differs between attack and training",
+}
+
 
 def check(patient: Patient) -> Iterator[Finding]:
     """Compare the loss before and after the attack, as attacked and as trained on."""
@@ -34,8 +41,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             NAME,
             "WARN",
             f"{seen}, where it does not rise.",
-            "The attack sees the module in eval mode, training in train mode, and here "
-            f"that matters; try bn_mode='batch' (it is {patient.training.bn_mode!r}).",
+            f"{_SEEN[patient.training.bn_mode]}, and here that matters.",
         )
     else:
         yield Finding(NAME, "PASS", f"{seen}.")

@@ -29,22 +29,24 @@ class Normed(Healthy):
 def test_statistics_of_batches_pass() -> None:
     diagnosis = examine(Normed())
     assert blamed(diagnosis) == {}
-    assert "1 of 1 layer in train mode; bn_mode='eval'" in told(diagnosis, "batch norm")
+    assert "1 of 1 layer in train mode; bn_mode='batch'" in told(diagnosis, "batch norm")
     assert "there are no BatchNorm layers" in told(examine(Healthy()), "batch norm")
 
 
 def test_fresh_statistics_are_a_warning_where_they_are_used() -> None:
     module = Normed()
     module.norm.reset_running_stats()
+    callback = AdversarialTraining(healthy.ATTACK, bn_mode="eval")
+    diagnosis = examine(module, None, callback, checks=ONE)
+    assert blamed(diagnosis) == {"batch norm": "WARN"}
+    text = told(diagnosis, "batch norm")
+    assert "The running statistics of 1 layer have seen no batch" in text
+    assert "bn_mode='batch'" in text
+    assert blamed(examine(module, checks=ONE)) == {}
+    module.norm.eval()
     diagnosis = examine(module, checks=ONE)
     assert blamed(diagnosis) == {"batch norm": "WARN"}
-    assert "The running statistics of 1 layer have seen no batch" in told(
-        diagnosis, "batch norm"
-    )
-    callback = AdversarialTraining(healthy.ATTACK, bn_mode="batch")
-    assert blamed(examine(module, None, callback, checks=ONE)) == {}
-    module.norm.eval()
-    assert blamed(examine(module, None, callback, checks=ONE)) == {"batch norm": "WARN"}
+    assert "put these layers into train mode" in told(diagnosis, "batch norm")
 
 
 def test_small_batches_are_a_warning_in_train_mode() -> None:

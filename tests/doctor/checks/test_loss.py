@@ -92,15 +92,16 @@ def test_a_loss_that_is_too_rough_for_the_attack() -> None:
 
 
 def test_a_mode_in_which_it_does_not_rise() -> None:
-    diagnosis = examine(OnlyInBatches())
+    callback = AdversarialTraining(healthy.ATTACK, bn_mode="eval")
+    diagnosis = examine(OnlyInBatches(), None, callback)
     assert blamed(diagnosis) == {"loss": "WARN"}
     assert "Under bn_mode='batch' it does, from " in told(diagnosis, "loss")
-    callback = AdversarialTraining(healthy.ATTACK, bn_mode="batch")
-    assert blamed(examine(OnlyInBatches(), None, callback)) == {}
+    assert blamed(examine(OnlyInBatches())) == {}
 
 
 def test_a_loss_that_does_not_rise_as_it_is_trained_on() -> None:
-    diagnosis = examine(Contrary())
+    callback = AdversarialTraining(healthy.ATTACK, bn_mode="eval")
+    diagnosis = examine(Contrary(), None, callback)
     assert blamed(diagnosis) == {"loss": "WARN"}
     assert "where it does not rise" in told(diagnosis, "loss")
 
