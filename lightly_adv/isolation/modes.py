@@ -96,6 +96,7 @@ def attack_mode(module: nn.Module, bn_mode: BatchNormMode = "batch") -> Iterator
             part.training = training
             part.__dict__["_buffers"] = buffers
 
+
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put every submodule in eval mode, then give each its own flag back.

@@ -29,7 +29,9 @@ class Normed(Healthy):
 def test_statistics_of_batches_pass() -> None:
     diagnosis = examine(Normed())
     assert blamed(diagnosis) == {}
-    assert "1 of 1 layer in train mode; bn_mode='batch'" in told(diagnosis, "batch norm")
+    assert "1 of 1 layer in train mode; bn_mode='batch'" in told(
+        diagnosis, "batch norm"
+    )
     assert "there are no BatchNorm layers" in told(examine(Healthy()), "batch norm")
 
 
