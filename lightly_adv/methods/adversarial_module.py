@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.isolation import routes
+from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.arguments import check_attack
@@ -74,6 +75,7 @@ class AdversarialModule(pl.LightningModule):
         *views: Tensor,
         attack: Attack | AttackSchedule | None = None,
         route: str = routes.ADV,
+        bn_mode: BatchNormMode = "batch",
         generator: Generator | None = None,
     ) -> Any:
         """Return views that raise `loss(*views)`; nothing of the module changes.
@@ -88,6 +90,7 @@ class AdversarialModule(pl.LightningModule):
                 attack expects them. All are perturbed together.
             attack: The attack. Defaults to that of the module.
             route: What layers with several BatchNorm routes take while attacking.
+            bn_mode: How the attack sees BatchNorm layers, see `AdversarialTraining`.
             generator: Source of the noise. Defaults to that of the batch.
 
         Returns:
@@ -115,6 +118,7 @@ class AdversarialModule(pl.LightningModule):
             module=self,
             generator=generator or self.generator,
             route=route,
+            bn_mode=bn_mode,
         )
         return perturbed[0] if len(views) == 1 else perturbed
 
