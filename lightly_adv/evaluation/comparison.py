@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightly_adv import json_files
 from lightly_adv.evaluation.differences import (
     PairedDifference,
     paired_difference,
     pictures_needed,
 )
+from lightly_adv.json_files import Need
 
 Content = Mapping[str, Any]
 
@@ -93,6 +96,7 @@ class Comparison:
             "notes": self.notes,
             "accuracy": self.accuracy,
             "differences": {k: asdict(each) for k, each in self.differences.items()},
+            "attack_order": list(self.differences),
             "only": {"A": self.only[0], "B": self.only[1]},
             "pictures_needed": self.needed,
         }
@@ -106,24 +110,9 @@ def read(path: Path) -> Content:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no report, or one that does not tell its pictures.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no report at {path}.")
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not JSON; expected a report of lightly-adv evaluate."
-        ) from error
-    content: Content = found if isinstance(found, dict) else {}
-    for name, (fits, expected) in _NEEDS.items():
-        part = content.get(name)
-        if not fits(part):
-            raise ValueError(
-                f"{path} is not the report of one evaluation: {name!r} in it is "
-                f"{reprlib.repr(part)}, expected {expected}. Give what lightly-adv "
-                "evaluate has written."
-            )
-    if not _has(content.get("data"), "digest") or not content["data"]["digest"]:
+    content = json_files.read(path, _NEEDS, what=_WHAT, remedy=_REMEDY)
+    _check_order(content, path)
+    if not (content.get("data") or {}).get("digest"):
         raise ValueError(
             f"{path} does not tell which pictures it is about: an older version of "
             "lightly-adv wrote it. Evaluate the checkpoint again."
@@ -154,9 +143,8 @@ def compare(first: Content, second: Content) -> Comparison:
     """
     _check(first, second)
     accuracy, differences = {}, {}
-    flags: dict[str, tuple[Tensor, Tensor]] = {
-        name: (torch.tensor(first["flags"][name]), torch.tensor(each))
-        for name, each in second["flags"].items()
+    flags = {
+        name: (_right(first, name), _right(second, name)) for name in _order(first)
     }
     for name, (one, other) in flags.items():
         accuracy[name] = (_percent(one), _percent(other))
@@ -204,7 +192,7 @@ def _ball(content: Content) -> str:
 
 
 def _suite(content: Content) -> str:
-    attacks = [name for name in content["flags"] if name != "clean"]
+    attacks = sorted(name for name in content["flags"] if name != "clean")
     return f"{content['rows'][0]['suite']} ({', '.join(attacks)})"
 
 
@@ -216,36 +204,106 @@ def _percent(flags: Tensor) -> float:
     return 100 * int(flags.sum()) / len(flags)
 
 
-def _has(part: Any, *keys: str) -> bool:
-    return isinstance(part, dict) and all(key in part for key in keys)
+def _right(content: Content, name: str) -> Tensor:
+    return torch.tensor(content["flags"][name]).bool()
+
+
+def _order(content: Content) -> list[str]:
+    """Return "clean" and the attacks in the order in which they ran.
+
+    Older reports do not tell it but for the order of their keys, which many tools
+    sort; as every attack leaves fewer pictures than those before, it is known anyway.
+    """
+    told: list[str] | None = content.get("attack_order")
+    return told or sorted(content["flags"], key=partial(_left, content))
+
+
+def _left(content: Content, name: str) -> tuple[bool, int]:
+    return name != "clean", -sum(content["flags"][name])
 
 
 def _is_one_row(part: Any) -> bool:
-    return isinstance(part, list) and len(part) == 1 and _has(part[0], "name", "suite")
+    return json_files.is_list(part, _is_row, length=1)
+
+
+def _is_row(part: Any) -> bool:
+    return json_files.has(part, "name", "suite")
 
 
 def _is_ball(part: Any) -> bool:
-    if not _has(part, "norm", "eps_text", "bounds"):
-        return False
-    bounds = part["bounds"]
-    numbers = isinstance(bounds, list) and [isinstance(x, int | float) for x in bounds]
-    return numbers == [True, True]
+    return json_files.has(part, "norm", "eps_text", "bounds") and json_files.is_list(
+        part["bounds"], json_files.is_number, length=2
+    )
+
+
+def _is_digest(part: Any) -> bool:
+    return json_files.has(part, "digest") and isinstance(part["digest"], str)
 
 
 def _are_flags(part: Any) -> bool:
-    if not _has(part, "clean") or not all(isinstance(x, list) for x in part.values()):
+    if not json_files.has(part, "clean"):
         return False
-    marks = all(mark in (0, 1) for flags in part.values() for mark in flags)
+    if not all(json_files.is_list(each, _is_mark) for each in part.values()):
+        return False
     (count, *others) = {len(flags) for flags in part.values()}
-    return marks and count > 0 and not others
+    return count > 0 and not others and _are_nested(part)
 
 
-_NEEDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "rows": (_is_one_row, "a list of one row, with name and suite"),
-    "threat_model": (_is_ball, "norm, eps_text and two bounds"),
-    "flags": (_are_flags, "0 or 1 for every picture, clean and after each attack"),
+def _is_mark(part: Any) -> bool:
+    return json_files.is_number(part) and part in (0, 1)
+
+
+def _are_nested(flags: Mapping[str, list[int]]) -> bool:
+    """Return whether each attack leaves only what those before it have left."""
+    order = sorted(flags, key=partial(_left, {"flags": flags}))
+    return all(
+        after <= before
+        for one, other in itertools.pairwise(order)
+        for before, after in zip(flags[one], flags[other], strict=True)
+    )
+
+
+def _check_order(content: Content, path: Path) -> None:
+    """Refuse an order that is not that of the flags."""
+    order = content.get("attack_order")
+    needs = {
+        "attack_order": Need(
+            lambda part: part is None or _is_order(part, content["flags"]),
+            "the names in flags, clean first, each after those that leave more",
+        )
+    }
+    json_files.check(
+        {"attack_order": order}, needs, path=path, what=_WHAT, remedy=_REMEDY
+    )
+
+
+def _is_order(part: Any, flags: Mapping[str, list[int]]) -> bool:
+    if not json_files.is_list(part, json_files.is_text):
+        return False
+    counts = [sum(flags.get(name, [])) for name in part]
+    return (
+        sorted(part) == sorted(flags)
+        and part[0] == "clean"
+        and counts == sorted(counts, reverse=True)
+    )
+
+
+_WHAT = "the report of one evaluation"
+_REMEDY = "Give what lightly-adv evaluate has written."
+
+_NEEDS = {
+    "rows": Need(_is_one_row, "a list of one row, with name and suite"),
+    "threat_model": Need(_is_ball, "norm, eps_text and two bounds"),
+    "flags": Need(
+        _are_flags,
+        "0 or 1 for every picture, clean and after each attack, which leaves no "
+        "picture that one before it has broken",
+    ),
+    "data": Need(
+        lambda part: part is None or _is_digest(part), "the digest of the pictures"
+    ),
 }
-"""What `compare` reads besides the digest of the data."""
+"""What `compare` reads."""
 
 
 def _rounded(count: int) -> int:

@@ -138,6 +138,8 @@ class RobustnessReport:
             "data": {"digest": self.data_digest, "num_samples": self.num_samples},
             "intervals": self.intervals(),
             "attacks": self._attacks_with_results(),
+            # Tools sort keys, so that their order cannot say which attack was last.
+            "attack_order": list(self.flags),
             "seed": self.seed,
             "batch_size": self.batch_size,
             "device": self.device,

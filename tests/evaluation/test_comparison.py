@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lightly_adv.evaluation import RobustnessReport, comparison
-from lightly_adv.evaluation.differences import paired_difference
+from lightly_adv.evaluation.differences import PairedDifference, paired_difference
 from lightly_adv.threat_model import ThreatModel
+from tests import damage
 
 
 def flags(count: int, **right: range) -> dict[str, Tensor]:
@@ -129,7 +130,7 @@ def test_what_cannot_be_compared_is_refused(path: str, value: Any, words: str) -
 )
 def test_files_that_are_no_reports(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(FileNotFoundError, match="there is no report"):
+    with pytest.raises(FileNotFoundError, match=r"a\.json; expected the report"):
         comparison.read(path)
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
@@ -157,7 +158,11 @@ def test_files_that_are_no_reports(tmp_path: Path, text: str, words: str) -> Non
         ("flags.pgd", [1] * 399, "0 or 1 for every picture"),
         ("flags.pgd", ["1"] * 400, "0 or 1 for every picture"),
         ("flags.pgd", 1, "0 or 1 for every picture"),
-        ("data", 5, "an older version"),
+        ("data", 5, "'data' in it is 5, expected the digest"),
+        ("flags.pgd", [1] * 400, "leaves no picture that one before it has broken"),
+        ("attack_order", ["clean", "pgd"], "'attack_order' in it is"),
+        ("attack_order", ["clean", "pgd", "fgsm"], "each after those that leave more"),
+        ("attack_order", "clean", "'attack_order' in it is 'clean'"),
     ],
 )
 def test_reports_with_damage(tmp_path: Path, path: str, value: Any, words: str) -> None:
@@ -165,6 +170,41 @@ def test_reports_with_damage(tmp_path: Path, path: str, value: Any, words: str) 
     file.write_text(json.dumps(change(path, value, A)))
     with pytest.raises(ValueError, match=words):
         comparison.read(file)
+
+
+def test_order_of_keys_means_nothing(tmp_path: Path) -> None:
+    """The last attack by name is not the last one that ran."""
+    first, second = (
+        content(name=name, clean=range(300), pgd=range(pgd), fgsm=range(fgsm))
+        for name, pgd, fgsm in (("a", 250, 100), ("b", 200, 160))
+    )
+    expected = comparison.compare(first, second).to_json()
+    for old in (False, True):
+        read = []
+        for each in (first, second):
+            path = tmp_path / f"{each['rows'][0]['name']}.json"
+            kept = {k: v for k, v in each.items() if not (old and k == "attack_order")}
+            path.write_text(json.dumps(kept, sort_keys=True))
+            read.append(comparison.read(path))
+        assert comparison.compare(*read).to_json() == expected
+        assert comparison.compare(first, read[1]).to_json() == expected
+    assert "B better by 15.0 points" in expected
+
+
+def test_whatever_is_damaged_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_difference = PairedDifference(0.0, 0.0, 0.0)
+    monkeypatch.setattr(comparison, "paired_difference", lambda *_: no_difference)
+    path, whole = tmp_path / "a.json", content(20, clean=range(9), pgd=range(4))
+    needed = ("rows", "threat_model", "data", "flags", "attack_order")
+    told = damage.complaints(
+        path,
+        {key: whole[key] for key in needed},
+        lambda: comparison.compare(comparison.read(path), whole),
+    )
+    assert sum("a.json" in text for text in told) > 200
+    assert not any("\n" in text for text in told)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

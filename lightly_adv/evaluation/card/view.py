@@ -31,7 +31,7 @@ def headline(content: Content) -> dict[str, tuple[float, list[float]]]:
     """Return clean and robust accuracy, each with its interval."""
     (row,) = content["rows"]
     spans = content["intervals"]
-    worst = list(content["flags"])[-1]
+    worst = content["attack_order"][-1]
     return {
         "clean": (row["clean_accuracy"], spans["clean"]),
         "robust": (row["robust_accuracy"], spans[worst]),
@@ -42,9 +42,8 @@ def attacks(content: Content) -> list[dict[str, str]]:
     """Return a row for each attack: what it ran with, and what it left standing."""
     rows = []
     before = sum(content["flags"]["clean"])
-    for name, flags in content["flags"].items():
-        if name == "clean":
-            continue
+    for name in content["attack_order"][1:]:
+        flags = content["flags"][name]
         settings = content["attacks"].get(name, {})
         after = sum(flags)
         value = 100 * after / len(flags)
