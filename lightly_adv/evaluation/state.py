@@ -10,13 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation import files
+from lightly_adv.evaluation import files, state_format
 from lightly_adv.evaluation.checks import outputs
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.verdicts import Verdict
-
-FORMAT = 3
-"""3 knows models by their answers, too, and which pictures the checks are about."""
 
 KNOWN_BY = 8
 """To how many pictures the answers of a model are kept."""
@@ -84,7 +81,7 @@ class State:
             )
         flags = {
             name: torch.tensor([mark == "1" for mark in marks])
-            for name, marks in entry["flags"].items()
+            for name, marks in entry["flags"]
         }
         predictions = {
             name: torch.tensor(each) for name, each in entry["predictions"].items()
@@ -96,12 +93,19 @@ class State:
 
     def add(self, index: int, digest: str, verdict: Verdict) -> None:
         """Write the verdict on a batch."""
+        for entry in self._batches.values():
+            if [name for name, _ in entry["flags"]] != list(verdict.flags):
+                raise ValueError(
+                    f"{self._path} holds verdicts under other attacks than "
+                    f"{', '.join(verdict.flags)}; delete it to begin anew."
+                )
         self._batches[str(index)] = {
             "digest": digest,
-            "flags": {
-                name: "".join(str(mark) for mark in flag.int().tolist())
+            # A list, as the last one is the worst case: tools sort the keys of objects.
+            "flags": [
+                [name, "".join(str(mark) for mark in flag.int().tolist())]
                 for name, flag in verdict.flags.items()
-            },
+            ],
             "probabilities": verdict.probabilities,
             "classes": verdict.classes,
             "labels": verdict.labels.tolist(),
@@ -159,7 +163,7 @@ class State:
 
     def _write(self) -> None:
         content = {
-            "format": FORMAT,
+            "format": state_format.FORMAT,
             "identity": self._identity,
             "answers": self._answers,
             "batches": self._batches,
@@ -168,21 +172,9 @@ class State:
         files.replace(self._path, json.dumps(content))
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:
-        try:
-            content = json.loads(path.read_text())
-            version, identity = content["format"], content["identity"]
-            batches: dict[str, dict[str, Any]] = content["batches"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not the state of an evaluation, or only a part of it; "
-                "delete it to begin anew, or give another file."
-            ) from error
-        if version != FORMAT:
-            raise ValueError(
-                f"{path} has format {version}, expected {FORMAT}: another version of "
-                "lightly-adv wrote it. Go on with that version, or delete the file to "
-                "begin anew."
-            )
+        content = state_format.read(path)
+        identity = content["identity"]
+        batches: dict[str, dict[str, Any]] = content["batches"]
         keys = sorted(identity.keys() | self._identity.keys())
         other = [k for k in keys if identity.get(k) != self._identity.get(k)]
         if other:

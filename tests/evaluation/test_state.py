@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from lightly_adv.evaluation import RobustnessReport, evaluate_robustness
 from lightly_adv.evaluation.checks import STANDARD
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.checks.outputs import random_outputs
 from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.strong_suites import apgd
 from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.threat_model import ThreatModel
+from tests import damage
 from tests.evaluation.slow_evaluation import BATCHES, Wavering, evaluate, loader, suite
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +150,7 @@ def test_a_loader_that_shuffles_by_the_global_seed_may_do_so(tmp_path: Path) -> 
 def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state"
     path.write_text(text)
-    with pytest.raises(ValueError, match="is not the state of an evaluation"):
+    with pytest.raises(ValueError, match="the state of an evaluation"):
         State(path, {})
     assert path.read_text() == text
 
@@ -156,7 +158,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
 def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text('{"format": 7, "identity": {}, "batches": {}}')
-    with pytest.raises(ValueError, match="has format 7, expected 3: another version"):
+    with pytest.raises(ValueError, match="has format 7, expected 4: another version"):
         State(path, {})
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         State(tmp_path / "none" / "state", {})
@@ -176,6 +178,55 @@ def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
     assert all(torch.equal(known.flags[name], flag) for name, flag in flags.items())
     assert torch.equal(known.labels, labels)
     assert torch.equal(known.predictions["clean"], found["clean"])
+
+
+def written(path: Path) -> State:
+    """Write a state with two batches, answers and checks."""
+    labels = torch.tensor([6, 0])
+    for index in (0, 1):
+        flags = {"clean": torch.tensor([True, True]), "z": torch.tensor([True, False])}
+        flags["a"] = torch.tensor([False, False])
+        state = State(path, {"bounds": (0, 1)})
+        state.recognise("model", lambda: torch.ones(2, 3))
+        found = {"clean": labels, "attacked": labels}
+        state.add(index, "x", Verdict(flags, False, 3, labels, found))
+    state.add_checks([Check("more steps", "PASS", "0 of 4", values={"n": 4.0})], "x")
+    return state
+
+
+def asked(path: Path) -> tuple[Verdict | None, list[Check] | None]:
+    state = State(path, {"bounds": (0, 1)})
+    state.recognise("model", lambda: torch.ones(2, 3))
+    state.find(1, "x")
+    return state.find(0, "x"), state.find_checks(["more steps"], "x")
+
+
+def test_order_of_keys_means_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    written(path)
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    verdict, checks = asked(path)
+    assert verdict is not None
+    assert list(verdict.flags) == ["clean", "z", "a"]
+    assert not verdict.worst.any()
+    assert checks is not None
+
+
+def test_whatever_is_damaged_is_told_in_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    written(path)
+    content = json.loads(path.read_text())
+    told = damage.complaints(path, content, lambda: asked(path))
+    assert len(told) > 200
+    assert all(str(path) in text and "\n" not in text for text in told)
+
+
+def test_verdicts_under_other_attacks_do_not_go_on(tmp_path: Path) -> None:
+    state = written(tmp_path / "state")
+    flags = {"clean": torch.tensor([True]), "other": torch.tensor([True])}
+    verdict = Verdict(flags, False, 3, torch.tensor([0]), {})
+    with pytest.raises(ValueError, match="verdicts under other attacks than clean, o"):
+        state.add(2, "x", verdict)
 
 
 def test_other_layers_without_weights_are_refused(tmp_path: Path) -> None:
