@@ -64,7 +64,12 @@ def read(path: Path, needs: Needs, *, what: str, remedy: str) -> dict[str, Any]:
 
 
 def check(
-    content: Mapping[str, Any], needs: Needs, *, path: Path, what: str, remedy: str
+    content: Mapping[str, Any],
+    needs: Needs,
+    *,
+    path: Path | str,
+    what: str,
+    remedy: str,
 ) -> None:
     """Raise a ValueError that names the first field that is not what is needed.
 

@@ -12,17 +12,20 @@ import lightly_adv
 ROOT = Path(lightly_adv.__file__).parent
 
 # Each part may import those in its set, and itself.
+FILES_OF_OTHERS = {"json_files", "markdown"}
 CORE = {"types", "registry", "functional", "isolation"}
 ATTACKS = CORE | {"threat_model", "attacks"}
 # Dual BatchNorm shares its routes with the streams of training, below both.
-MODELS = CORE | {"loss", "transforms", "models"}
+MODELS = CORE | FILES_OF_OTHERS | {"loss", "transforms", "models"}
 TRAINING = ATTACKS | {"training"}
-EVALUATION = ATTACKS | {"evaluation", "models"}
+EVALUATION = ATTACKS | FILES_OF_OTHERS | {"evaluation", "models"}
 CALLBACKS = TRAINING | EVALUATION | {"callbacks"}
 MODULES = ATTACKS | MODELS | {"methods", "finetuning", "callbacks", "training"}
 ALLOWED = {
     "types": set[str](),
     "registry": set[str](),
+    "json_files": set[str](),
+    "markdown": set[str](),
     "functional": {"types"},
     "isolation": {"types"},
     "lightning": set(),

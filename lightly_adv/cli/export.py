@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from lightly_adv import json_files
 from lightly_adv.cli import attacked, console, pictures, transfer
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import RunFolder, versions
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import digests
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
-from lightly_adv.models.export import export_model, load_exported
+from lightly_adv.models.export import card, export_model, load_exported
 from lightly_adv.models.modules import Normalize
 from lightly_adv.types import Normalize as Statistics
 
@@ -133,7 +133,11 @@ def _reports_in(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the reports in the folder of a run that are about a checkpoint alone."""
     for path in sorted(folder.path.glob("*.json")):
-        content = _read(path)
+        try:
+            content = _read(path)
+        except ValueError as error:
+            console.say(f"export: {path.name} is left out: {error}")
+            continue
         row, about = _row(content), _checkpoints(content)
         if row is None or len(about) != 1:
             continue
@@ -141,6 +145,7 @@ def _reports_in(
         if reason is None and row.get("suite") == "smoke":
             reason = "numbers of the suite smoke are not for reports (--card takes it)"
         if reason is None:
+            json_files.check(content, card.NEEDS, path=path, **card.TOLD)
             yield content
         elif Path(about[0]).name == checkpoint.name:
             console.say(f"export: {path.name} is left out: {reason}")
@@ -156,6 +161,7 @@ def _report(path: Path, checkpoint: Path, digest: str) -> Mapping[str, Any]:
                 f"{path} cannot stand on the card: {reason}; give a report of the "
                 "checkpoint that is exported, as it is now."
             )
+    json_files.check(content, card.NEEDS, path=path, **card.TOLD)
     return content
 
 
@@ -177,15 +183,7 @@ def _short(digest: str | None) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no report at {path}.")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged, or not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; expected a report.")
-    return content
+    return json_files.read(path, {}, **card.TOLD)
 
 
 def _row(content: Mapping[str, Any]) -> Mapping[str, Any] | None:

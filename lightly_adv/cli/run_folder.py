@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightly_adv import json_files
+from lightly_adv.json_files import Need
+
 PACKAGES = ("lightly-adv", "lightly", "pytorch-lightning", "timm", "torch")
 """Distributions whose versions are written into run.json."""
 
@@ -60,6 +63,22 @@ class RunFolder:
                 "lightly_adv.evaluation.evaluate_robustness in Python."
             )
         return cls(folder)
+
+    def command(self) -> str:
+        """Return the command that the run is of, "pretrain" or "finetune".
+
+        Raises:
+            FileNotFoundError: If there is no run.json.
+            ValueError: If it is damaged, or does not tell.
+        """
+        found = json_files.read(
+            self.path / "run.json",
+            {"command": Need(_is_command, f"{_COMMAND}, as a list")},
+            what="the run.json of a run",
+            remedy=f'Write {{"command": [{_COMMAND}]}} into it, or train anew.',
+        )
+        command: str = found["command"][1]
+        return command
 
     def check(self, checkpoint: Path | None) -> None:
         """Refuse to write over another run; going on with this one is fine.
@@ -112,6 +131,15 @@ class RunFolder:
     def write_result(self, rows: Sequence[dict[str, Any]], **facts: Any) -> None:
         """Write result.json: rows with accuracies in percent, and other facts."""
         write_json(self.path / "result.json", {"rows": list(rows), **facts})
+
+
+_TRAINING = ("pretrain", "finetune")
+_COMMAND = '"lightly-adv", "pretrain" or "finetune"'
+
+
+def _is_command(part: Any) -> bool:
+    words = json_files.is_list(part, json_files.is_text)
+    return words and len(part) > 1 and part[1] in _TRAINING
 
 
 def versions() -> dict[str, str]:

@@ -76,10 +76,10 @@ def restore(checkpoint: Path, others: Sequence[str]) -> TrainingCLI:
 
     Raises:
         FileNotFoundError: If it does not lie in the folder of a run.
+        ValueError: If the files of the run are damaged.
     """
     folder = RunFolder.of_checkpoint(checkpoint)
-    facts = json.loads((folder.path / "run.json").read_text())
-    if facts["command"][1] == "finetune":
+    if folder.command() == "finetune":
         return attacked.restore(checkpoint, others)
     config, out = str(folder.path / "config.yaml"), str(folder.path)
     fixed = ["--out", out, "--ckpt_path", str(checkpoint)]

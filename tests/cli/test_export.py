@@ -85,15 +85,15 @@ def test_its_backbone_with_a_report_of_choice(
     capsys.readouterr()
     for text, words in (
         ('{"checkpoint": "best.ckpt"}', "about best.ckpt (SHA-256 not kept), "),
-        ('{"rows": [', "is damaged, or not JSON"),
-        ("[]", "holds a list; expected a report"),
-        ("{}", "does not hold one row"),
+        ('{"rows": [', "is not JSON, or only a part of it"),
+        ("[]", "is not a report, but holds a list"),
+        ("{}", "expected one row"),
     ):
         report.write_text(text)
         assert export(checkpoint, tmp_path / "b", "--card", report) == 1
         assert words in capsys.readouterr().err
     assert export(checkpoint, tmp_path / "b", "--card", tmp_path / "none.json") == 1
-    assert "there is no report at" in capsys.readouterr().err
+    assert "none.json; expected a report" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightly_adv.cli.run_folder import RunFolder, write_json
+from tests import damage
 
 
 @pytest.fixture
@@ -87,3 +88,30 @@ def test_only_what_is_empty_is_removed(run: RunFolder, tmp_path: Path) -> None:
     (empty.path / "logs").mkdir(parents=True)
     empty.remove_empty()
     assert not empty.path.exists()
+
+
+def test_the_command_of_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no .*run\.json; expected the run"):
+        folder.command()
+    for command in ("pretrain", "finetune"):
+        folder.write_run(["lightly-adv", command, "--out", "x"], seed=0)
+        assert folder.command() == command
+
+
+def test_a_damaged_run_json_is_told_in_a_line(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_run(["lightly-adv", "finetune"], seed=0)
+    path = tmp_path / "run.json"
+    content = json.loads(path.read_text())
+    told = damage.complaints(path, content, folder.command)
+    assert len(told) > 40
+    assert all("run.json" in text and "\n" not in text for text in told)
+    for command in (
+        ["lightly-adv"],
+        ["lightly-adv", "evaluate"],
+        "lightly-adv finetune",
+    ):
+        path.write_text(json.dumps({"command": command}))
+        with pytest.raises(ValueError, match=r"'command' in it is .*finetune"):
+            folder.command()

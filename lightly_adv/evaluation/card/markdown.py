@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lightly_adv.evaluation.card import view
 from lightly_adv.evaluation.card.view import Content
+from lightly_adv.markdown import plain, table
 
 
 def render(content: Content) -> str:
@@ -16,8 +17,8 @@ def render(content: Content) -> str:
     """
     (row,) = content["rows"]
     parts = [
-        f"# {_plain(row['name'])}",
-        _plain(content["label"]),
+        f"# {plain(row['name'])}",
+        plain(content["label"]),
         _headline(content),
         _list("Read these numbers with care", content["warnings"]),
         _list("Notes", content["notes"]),
@@ -36,13 +37,13 @@ def _headline(content: Content) -> str:
         (f"{side} accuracy", view.accuracy(*found))
         for side, found in view.headline(content).items()
     ]
-    return _table(("", "% [95 % interval]"), rows)
+    return table(("", "% [95 % interval]"), rows)
 
 
 def _list(heading: str, lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    return "\n".join([f"## {heading}\n", *(f"- {_plain(line)}" for line in lines)])
+    return "\n".join([f"## {heading}\n", *(f"- {plain(line)}" for line in lines)])
 
 
 def _checks(content: Content) -> str:
@@ -74,8 +75,8 @@ def _curves(content: Content) -> str:
         [
             "## Radius and steps",
             view.curve_costs(content),
-            _table(("eps", "robust accuracy (%)"), eps),
-            _table(("steps", "robust accuracy (%)"), steps),
+            table(("eps", "robust accuracy (%)"), eps),
+            table(("steps", "robust accuracy (%)"), steps),
         ]
     )
 
@@ -103,14 +104,4 @@ def _settings(content: Content) -> str:
 def _section(
     heading: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> str:
-    return f"## {heading}\n\n{_table(headings, rows)}" if rows else ""
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(map(_plain, line))} |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Keep names from ending a cell or a line, or from being taken for HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return f"## {heading}\n\n{table(headings, rows)}" if rows else ""

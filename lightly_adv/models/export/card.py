@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from lightly_adv import json_files
+from lightly_adv.json_files import Need
+from lightly_adv.markdown import plain, table
 from lightly_adv.models.export import folder
 from lightly_adv.models.stems import default_cfgs
 
@@ -48,7 +51,7 @@ def text(
     ]
     parts = [
         "\n".join(header),
-        f"# {title}",
+        f"# {plain(title)}",
         _what(config, network),
         "## The pictures it takes",
         _pictures(config),
@@ -58,7 +61,7 @@ def text(
         *(_results(reports) if reports else [_UNKNOWN]),
     ]
     if facts:
-        lines = [f"- **{name}:** {fact}" for name, fact in facts.items()]
+        lines = [f"- **{plain(name)}:** {plain(fact)}" for name, fact in facts.items()]
         parts += ["## Where it comes from", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
@@ -71,7 +74,7 @@ def _what(config: Mapping[str, Any], network: nn.Module) -> str:
         if classes
         else f"A backbone with {config['num_features']} features"
     )
-    names = ", ".join(config.get("label_names", ()))
+    names = ", ".join(map(plain, config.get("label_names", ())))
     listed = f" Classes, in order: {names}." if names else ""
     return f"{kind}: `{config['architecture']}` with {count:,} parameters.{listed}"
 
@@ -108,40 +111,81 @@ def _usage(config: Mapping[str, Any]) -> str:
 
 
 def _results(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    rows = [
-        "| suite | threat model | pictures | clean % (95 %) | robust % (95 %) |",
-        "|---|---|---|---|---|",
-        *map(_row, reports),
-    ]
-    yield "\n".join(rows)
-    doubts = [
-        f"- {kind} ({report['rows'][0].get('suite', 'evaluation')}): {line}"
-        for report in reports
-        for kind in ("warning", "note")
-        for line in report.get(f"{kind}s", ())
-    ]
+    headings = (
+        "suite",
+        "threat model",
+        "pictures",
+        "clean % (95 %)",
+        "robust % (95 %)",
+    )
+    yield table(headings, map(_row, reports))
+    doubts = [line for report in reports for line in _doubts(report)]
     if doubts:
         yield "\n".join(doubts)
 
 
-def _row(report: Mapping[str, Any]) -> str:
-    try:
-        (row,) = report["rows"]
-        numbers = [f"{row[key]:.1f}" for key in ("clean_accuracy", "robust_accuracy")]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            "a report for the card does not hold one row with clean_accuracy and "
-            "robust_accuracy; expected what lightly-adv evaluate writes."
-        ) from error
-    intervals = list(report.get("intervals", {}).values())
-    if intervals and "eps_text" in row:
-        # Of "clean" and of each attack; the last is the worst case.
-        ends = (intervals[0], intervals[-1])
+def _doubts(report: Mapping[str, Any]) -> Iterator[str]:
+    suite = plain(report["rows"][0].get("suite", "evaluation"))
+    for kind in ("warning", "note"):
+        for line in report.get(f"{kind}s") or ():
+            yield f"- {kind} ({suite}): {plain(line)}"
+
+
+def _row(report: Mapping[str, Any]) -> list[str]:
+    json_files.check(report, NEEDS, path="a report for the card", **TOLD)
+    (row,) = report["rows"]
+    numbers = [f"{row[key]:.1f}" for key in _ACCURACIES]
+    spans = report.get("intervals") or {}
+    if spans and "eps_text" in row:
+        # Of "clean" and of each attack; the lowest is the worst case.
+        ends = (spans["clean"], min(spans.values()))
         numbers = [
             f"{number} ({low:.1f} to {high:.1f})"
             for number, (low, high) in zip(numbers, ends, strict=True)
         ]
     # Unforeseen attacks and corruptions have no ball; their suite says what they have.
     ball = f"{row['norm']} {row['eps_text']}" if "eps_text" in row else "-"
-    cells = [row.get("suite", "-"), ball, f"{row.get('num_samples', '-')}", *numbers]
-    return f"| {' | '.join(cells)} |"
+    return [row.get("suite", "-"), ball, f"{row.get('num_samples', '-')}", *numbers]
+
+
+def _are_rows(part: Any) -> bool:
+    return json_files.is_list(part, _is_row, length=1)
+
+
+def _is_row(part: Any) -> bool:
+    if not json_files.has(part, *_ACCURACIES):
+        return False
+    numbers = all(json_files.is_number(part[key]) for key in _ACCURACIES)
+    words = ("suite", "norm", "eps_text")
+    texts = all(json_files.is_text(part[key]) for key in words if key in part)
+    return numbers and texts and ("eps_text" not in part or "norm" in part)
+
+
+def _are_spans(part: Any) -> bool:
+    if not part:
+        return part in (None, {})
+    return json_files.has(part, "clean") and all(
+        json_files.is_list(ends, json_files.is_number, length=2)
+        for ends in part.values()
+    )
+
+
+def _are_lines(part: Any) -> bool:
+    return part is None or json_files.is_list(part, json_files.is_text)
+
+
+_ACCURACIES = ("clean_accuracy", "robust_accuracy")
+
+NEEDS = {
+    "rows": Need(_are_rows, "one row with clean_accuracy and robust_accuracy"),
+    "intervals": Need(_are_spans, "two ends for clean and each attack"),
+    "warnings": Need(_are_lines, "a list of texts"),
+    "notes": Need(_are_lines, "a list of texts"),
+}
+"""What a card tells of a report."""
+
+TOLD = {
+    "what": "a report",
+    "remedy": "Give what lightly-adv evaluate, unforeseen or corruptions has written.",
+}
+"""What is said of other reports, see `json_files.check`."""

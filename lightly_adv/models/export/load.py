@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from typing import Any
 import timm
 from torch import nn
 
+from lightly_adv import json_files
+from lightly_adv.json_files import Need
 from lightly_adv.models.checkpoints import LoadReport, load_backbone
 from lightly_adv.models.export import folder, networks
 from lightly_adv.models.modules.normalize import Normalize
@@ -83,27 +84,41 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedModel:
             f"{config['architecture']} does not have, such as "
             f"{report.unexpected[0]!r}; it is of another network than config.json."
         )
-    names = tuple(map(str, config.get("label_names", ())))
+    names = tuple(map(str, config.get("label_names") or ()))
     return ExportedModel(network.eval(), folder.normalization(config), names, report)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no {path}; expected a folder that export_model, or "
-            "lightly-adv export, has written."
-        )
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        folder.normalization(config)
-        config["architecture"].partition(".")
-        dict(config["model_args"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is damaged, or no configuration of an exported network "
-            f"({type(error).__name__}: {error})."
-        ) from error
-    return config
+    return json_files.read(
+        path,
+        _NEEDS,
+        what="the configuration of an exported network",
+        remedy="Give a folder that export_model, or lightly-adv export, has written.",
+    )
+
+
+def _is_object(part: Any) -> bool:
+    return isinstance(part, dict)
+
+
+def _has_statistics(part: Any) -> bool:
+    return json_files.has(part, "mean", "std") and all(
+        json_files.is_list(part[key], json_files.is_number) and part[key]
+        for key in ("mean", "std")
+    )
+
+
+def _are_names(part: Any) -> bool:
+    return part is None or json_files.is_list(part, json_files.is_text)
+
+
+_NEEDS = {
+    "architecture": Need(json_files.is_text, "the name of a network of timm"),
+    "model_args": Need(_is_object, "an object"),
+    "pretrained_cfg": Need(_has_statistics, "mean and std as lists of numbers"),
+    "label_names": Need(_are_names, "a list of texts"),
+}
+"""What is read of a configuration."""
 
 
 def _build(config: Mapping[str, Any], path: Path) -> nn.Module:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lightly_adv.isolation.routes import bn_route
 from lightly_adv.models import create_backbone
-from lightly_adv.models.export import export_model, load_exported
+from lightly_adv.models.export import card, export_model, folder, load_exported
 from lightly_adv.models.modules import Normalize, convert_dual_batchnorm
+from tests import damage
 
 HALF = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
 
@@ -180,7 +181,7 @@ def wider() -> nn.Module:
         (None, {"head": nn.Linear(128, 3), "class_names": "ab"}, "2 class_names for 3"),
         (None, {"normalize": "automatic"}, "use 'auto', None, or"),
         (None, {"model_args": {"act_layer": nn.GELU}}, "no place in a JSON file"),
-        (None, {"reports": [{"rows": []}]}, "does not hold one row"),
+        (None, {"reports": [{"rows": []}]}, "expected one row"),
     ],
 )
 def test_refusals(
@@ -233,3 +234,42 @@ def test_the_configuration_is_plain_json(tmp_path: Path) -> None:
     free = export_model(backbone_of("resnet8_tiny"), tmp_path / "b", image_size=64)
     config = json.loads((free / "config.json").read_text())
     assert config["pretrained_cfg"]["input_size"] == [3, 64, 64]
+
+
+def test_whatever_is_damaged_in_a_report_is_told(tmp_path: Path) -> None:
+    row = {"clean_accuracy": 81.0, "robust_accuracy": 44.0, "suite": "apgd"}
+    report = {
+        "rows": [{**row, "norm": "Linf", "eps_text": "8/255", "num_samples": 500}],
+        "intervals": {"clean": [77.6, 84.4], "ce": [39.7, 48.4]},
+        "warnings": ["half"],
+    }
+    backbone = backbone_of("resnet8_tiny")
+    config = folder.configuration(
+        backbone, normalize=None, image_size=32, class_names=(), model_args={}
+    )
+    told = []
+    for edited in damage.edited(report):
+        try:
+            card.text("mine", config, backbone, reports=[edited], facts={})
+        except ValueError as error:
+            told.append(str(error))
+    assert len(told) > 50
+    assert all(text.startswith("a report for the card is not a") for text in told)
+
+
+def test_names_mean_themselves_on_the_card(tmp_path: Path) -> None:
+    names = ["a|b", "<script>alert(1)</script>", "[x](http://y)", "`z`\n# w"]
+    head = nn.Linear(128, 4)
+    path = export_model(
+        backbone_of("resnet8_tiny"),
+        tmp_path / "mine",
+        head=head,
+        class_names=names,
+        facts={"data": "x|`y`\n## z"},
+    )
+    text = (path / "README.md").read_text()
+    assert "<script" not in text
+    assert "[x](" not in text
+    assert "\n# w" not in text
+    assert "\n## z" not in text
+    assert load_exported(path).class_names == tuple(names)

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightly_adv.models import create_backbone, load_backbone
-from lightly_adv.models.export import export_model, load_exported
+from lightly_adv.models.export import export_model, load_exported, networks
+from tests import damage
 
 Change = Callable[[Path], object]
 
@@ -76,9 +77,9 @@ def with_weights(edit: Callable[[dict[str, Any]], object]) -> Change:
     [
         (shorten(0.5), "is not a safetensors file"),
         (shorten(0.0), "is not a safetensors file"),
-        (shorten(0.5, "config.json"), "config.json is damaged"),
-        (replace("config.json", "[]"), "config.json is damaged"),
-        (replace("config.json", '{"architecture": "resnet18"}'), "is damaged"),
+        (shorten(0.5, "config.json"), "config.json is not JSON"),
+        (replace("config.json", "[]"), "config.json is not the configuration"),
+        (replace("config.json", '{"architecture": "resnet18"}'), "'model_args' in it"),
         (with_config(architecture="resnet18"), "lacks|comes from another architecture"),
         (with_config(architecture="resnet8_tinny"), "which timm does not know"),
         (with_config(architecture="hf-hub:someone/net"), "which timm does not know"),
@@ -123,5 +124,16 @@ def test_pickles_are_not_opened(path: Path, tmp_path: Path) -> None:
 
 def test_missing_files_are_named(path: Path) -> None:
     (path / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no .*config.json; expected a folder"):
+    with pytest.raises(FileNotFoundError, match=r"config.json; expected the config"):
         load_exported(path)
+
+
+def test_whatever_is_damaged_in_the_configuration_is_told_in_a_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "build", lambda _: create_backbone("resnet8_tiny"))
+    config = path / "config.json"
+    content = json.loads(config.read_text())
+    told = damage.complaints(config, content, lambda: load_exported(path))
+    assert len(told) > 50
+    assert all("config.json" in text and "\n" not in text for text in told)

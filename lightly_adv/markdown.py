@@ -1,0 +1,41 @@
+"""Text of others in Markdown: names of classes, models and files mean themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_MARKS = re.compile(r"([\\`*|~$]|\](?=[(\[:]))")
+_UNDERLINES = re.compile(r"(?<!\w)_|_(?!\w)")
+_OPENING = re.compile(r"^(>|(#+|[+-]|\d+[.)])(?=\s))")
+
+
+def plain(text: str) -> str:
+    r"""Return text that Markdown shows as it is, in one line.
+
+    No mark-up, HTML, link or end of a cell or line is left in it.
+
+    Examples:
+        >>> print(plain("a|b\n<script> [c](http://d) `e` resnet8_tiny"))
+        a\|b &lt;script> [c\](http&#58;//d) \`e\` resnet8_tiny
+    """
+    shown = "".join(each if each.isprintable() else " " for each in text)
+    shown = " ".join(shown.split()).replace("&", "&amp;").replace("<", "&lt;")
+    shown = _UNDERLINES.sub(r"\\_", _MARKS.sub(r"\\\1", shown))
+    # Links without mark-up are made from what looks like an address.
+    shown = shown.replace("://", "&#58;//").replace("www.", "www&#46;")
+    return _OPENING.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", shown)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    r"""Return a table; what is in its cells is shown as it is.
+
+    Examples:
+        >>> print(table(("class", "images"), [("a|b", "3")]))
+        | class | images |
+        | --- | --- |
+        | a\|b | 3 |
+    """
+    lines = [headings, *rows]
+    head, *body = (f"| {' | '.join(map(plain, line))} |" for line in lines)
+    return "\n".join([head, f"|{' --- |' * len(headings)}", *body])
