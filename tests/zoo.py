@@ -247,7 +247,7 @@ def fit(
         **arguments,
     }
     trainer = pl.Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, data or batches())
+    trainer.fit(module, batches() if data is None else data)
     return module, trainer
 
 

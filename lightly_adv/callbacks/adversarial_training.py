@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from types import MethodType
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -15,9 +14,11 @@ from lightly_adv.attacks import Attack, AttackSchedule, gradients
 from lightly_adv.callbacks.first_batch import verify
 from lightly_adv.callbacks.refusals import (
     check_attacked_once,
+    check_initialized,
     check_ranks_agree,
     check_trainable,
 )
+from lightly_adv.callbacks.wrapped_step import WrappedStep
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
@@ -26,6 +27,7 @@ from lightly_adv.training import noise, streams, views
 from lightly_adv.training.arguments import check_attack, check_choice, check_weight
 from lightly_adv.training.cost import StepCost
 from lightly_adv.training.per_view import attack_per_view
+from lightly_adv.training.progress import share_done
 from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
 from lightly_adv.training.views import SelectedViews, ViewPolicy, check_policy
 
@@ -112,10 +114,9 @@ class AdversarialTraining(Callback):
         self.verify = verify
         self._unverified = False
         self._unannounced = False
-        self._undo: Callable[[], None] | None = None
+        self._wrapped: WrappedStep | None = None
         self._isolation: Isolation | None = None
         self._batch_idx = 0
-        self._total_steps = float("inf")
 
     def setup(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
@@ -133,20 +134,15 @@ class AdversarialTraining(Callback):
         self._unverified = self.verify == "first_batch"
         self._unannounced = True
         self._isolation = Isolation(pl_module)
-        self._undo = _wrap_training_step(pl_module, self._training_step)
+        around = functools.partial(self._training_step, pl_module)
+        self._wrapped = WrappedStep(pl_module, around)
 
     def on_train_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
-        """Find out how long training lasts, for schedules."""
-        self._total_steps = trainer.estimated_stepping_batches
-        if isinstance(self.attack, AttackSchedule) and self._total_steps == float(
-            "inf"
-        ):
-            raise ValueError(
-                "an AttackSchedule needs to know how long training lasts; give the "
-                "Trainer max_epochs or max_steps."
-            )
+        """Refuse what only shows by now, before the first step."""
+        self._attack_now(trainer)
+        check_initialized(pl_module)
 
     def on_train_batch_start(
         self,
@@ -174,9 +170,9 @@ class AdversarialTraining(Callback):
         self._unwrap()
 
     def _unwrap(self) -> None:
-        if self._undo is not None:
-            self._undo()
-        self._undo = self._isolation = None
+        if self._wrapped is not None:
+            self._wrapped.unwrap()
+        self._wrapped = self._isolation = None
 
     def _training_step(
         self, module: pl.LightningModule, original: Step, batch: Any
@@ -223,13 +219,17 @@ class AdversarialTraining(Callback):
             self._look_once(module, objective)
             # A resumed run looks at another batch, and must not see other noise in it.
             generator.set_state(state)
-        progress = module.trainer.global_step / self._total_steps
-        attack = self.attack.at(progress)
+        attack = self._attack_now(module.trainer)
         if self.independent:
             return attack_per_view(
                 attack, objective, selected.views, generator=generator
             )
         return attack(objective, selected.views, generator=generator)
+
+    def _attack_now(self, trainer: Any) -> Attack:
+        # Only a schedule has to know how long training lasts.
+        scheduled = isinstance(self.attack, AttackSchedule)
+        return self.attack.at(share_done(trainer) if scheduled else 1.0)
 
     def _look_once(self, module: pl.LightningModule, objective: StepObjective) -> None:
         """Say what a step costs, and whether it is isolated, before the first one."""
@@ -273,33 +273,6 @@ def _check_single(trainer: pl.Trainer) -> None:
             f"the Trainer has {count} AdversarialTraining callbacks, each of which "
             "would attack what the others have attacked; expected one."
         )
-
-
-def _wrap_training_step(
-    module: pl.LightningModule,
-    around: Callable[[pl.LightningModule, Step, Any], Any],
-) -> Callable[[], None]:
-    """Bind a training step to this one instance; return what undoes it."""
-    replaced = module.__dict__.get("training_step")
-    function: Callable[..., Any] = getattr(
-        module.training_step, "__func__", module.training_step
-    )
-    takes_module = hasattr(module.training_step, "__func__")
-
-    @functools.wraps(module.training_step)
-    def training_step(self: pl.LightningModule, batch: Any, *args: Any) -> Any:
-        bound = MethodType(function, self) if takes_module else function
-        return around(self, lambda given: bound(given, *args), batch)
-
-    # Not a subclass and not a hook: this keeps autocast, DDP and checkpoint keys.
-    module.__dict__["training_step"] = MethodType(training_step, module)
-
-    def undo() -> None:
-        del module.__dict__["training_step"]
-        if replaced is not None:
-            module.__dict__["training_step"] = replaced
-
-    return undo
 
 
 def _seeds(generator: Generator) -> Callable[[], int]:

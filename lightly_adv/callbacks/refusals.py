@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from lightly_adv import lightning
 from lightly_adv.attacks import Attack, AttackSchedule
@@ -63,6 +65,22 @@ def check_attacked_once(module: nn.Module) -> None:
                 f"{name or 'the module'} ({type(part).__name__}) has an attack of its "
                 "own, so AdversarialTraining would attack views that are attacked "
                 "already. Leave out one of the two: the callback, or that attack."
+            )
+
+
+def check_initialized(module: nn.Module) -> None:
+    """Refuse lazy parameters, which take their shape in a first forward pass.
+
+    Raises:
+        ValueError: If some have no shape yet, with the name of the first.
+    """
+    state = itertools.chain(module.named_parameters(), module.named_buffers())
+    for name, each in state:
+        if is_lazy(each):
+            raise ValueError(
+                f"{name!r} has no shape yet (a lazy layer), so that it cannot be set "
+                "aside while attacking; run one forward pass before training, for "
+                "instance in configure_model or at the end of __init__."
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from lightly_adv.lightning import pl
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.arguments import check_attack
 from lightly_adv.training.optimizers import OneCycleSGD, OptimizerFactory
+from lightly_adv.training.progress import share_done
 
 
 class AdversarialModule(pl.LightningModule):
@@ -132,13 +132,7 @@ class AdversarialModule(pl.LightningModule):
         trainer = self._trainer
         if trainer is None or not trainer.training:
             return 1.0
-        total = trainer.estimated_stepping_batches
-        if not (math.isfinite(total) and total > 0):
-            raise ValueError(
-                f"{type(self).__name__} follows the progress of training, whose "
-                f"length is not known ({total} steps); give the Trainer max_steps."
-            )
-        return float(trainer.global_step / total)
+        return share_done(trainer)
 
     @property
     def generator(self) -> Generator:

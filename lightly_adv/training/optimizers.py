@@ -299,7 +299,8 @@ def _check_end(total_steps: float) -> None:
     if not (math.isfinite(total_steps) and total_steps > 0):
         raise ValueError(
             f"total_steps={total_steps}: the learning rate falls towards the end of "
-            "training, which is not known; give the Trainer max_epochs or max_steps."
+            "training, which is not known, as with an IterableDataset or "
+            "max_epochs=-1; give the Trainer max_steps."
         )
 
 

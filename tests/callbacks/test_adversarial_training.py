@@ -229,10 +229,87 @@ def test_a_schedule_follows_the_training(monkeypatch: Any) -> None:
     assert seen == pytest.approx(expected)
 
 
-def test_a_schedule_without_an_end_is_refused() -> None:
-    callback = AdversarialTraining(AttackSchedule(ATTACK))
-    with pytest.raises(ValueError, match=r"needs to know how long training lasts"):
-        zoo.fit(zoo.Base, [callback], max_epochs=-1)
+class Stream(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(zoo.batches().dataset)
+
+
+STREAM: Any = torch.utils.data.DataLoader(Stream(), batch_size=None)
+
+
+@pytest.mark.parametrize(
+    ("data", "epochs", "said"), [(None, -1, "inf steps"), (STREAM, 2, "-1 steps")]
+)
+@pytest.mark.parametrize("ramp", [0.0, 0.5])
+def test_a_schedule_without_an_end_is_refused_before_the_first_step(
+    data: Any, epochs: int, said: str, ramp: float
+) -> None:
+    steps: list[int] = []
+
+    class Counting(zoo.Base):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            steps.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+    callback = AdversarialTraining(AttackSchedule(ATTACK, ramp=ramp))
+    with pytest.raises(ValueError, match=rf"{said}.*max_steps"):
+        zoo.fit(Counting, [callback], data=data, max_epochs=epochs)
+    assert steps == []
+    zoo.fit(Counting, [callback], data=data, max_epochs=epochs, max_steps=2)
+    assert steps
+
+
+def test_an_attack_that_does_not_grow_needs_no_end() -> None:
+    zoo.fit(zoo.Base, [AdversarialTraining(ATTACK)], data=STREAM)
+
+
+class WithoutDropout(zoo.Base):
+    """Remembers its losses, of attacks, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone[3] = nn.Identity()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = super().training_step(batch, batch_idx)
+        LOSSES.append(float(loss))
+        return loss
+
+
+LOSSES: list[float] = []
+
+
+def test_by_default_the_loss_that_is_trained_is_attacked() -> None:
+    LOSSES.clear()
+    zoo.fit(WithoutDropout, [AdversarialTraining(IDENTITY)], max_steps=1)
+    assert len(LOSSES) > 2
+    assert pytest.approx(len(LOSSES) * [LOSSES[-1]], rel=1e-6) == LOSSES
+    LOSSES.clear()
+    zoo.fit(
+        WithoutDropout, [AdversarialTraining(IDENTITY, bn_mode="eval")], max_steps=1
+    )
+    assert LOSSES[0] != pytest.approx(LOSSES[-1], rel=1e-3)
+
+
+class Masked(zoo.Base):
+    """Masks in training only, as methods with a decoder do; reads its own keys."""
+
+    def masked(self, images: Tensor) -> dict[str, Tensor]:
+        if not self.training:
+            return {"features": self(images)}
+        kept = torch.rand(len(images), 1, 8, 8) < 0.5
+        return {"features": self(images), "masked": self(images * kept)}
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        first, second = (self.masked(view) for view in batch[0])
+        return self.criterion(first["masked"], second["features"])
+
+
+@pytest.mark.parametrize("bn_mode", ["eval", "batch", "train"])
+def test_the_branch_that_is_trained_is_attacked(bn_mode: Any) -> None:
+    plain = state(*zoo.fit(Masked, []))
+    attacked = state(*zoo.fit(Masked, [AdversarialTraining(IDENTITY, bn_mode=bn_mode)]))
+    assert plain.changes(attacked) == []
 
 
 def test_precision_reaches_the_attack() -> None:

@@ -51,6 +51,22 @@ def test_a_step_that_pulls_its_batches_is_refused() -> None:
     refuse(Pulling(), r"takes a dataloader_iter")
 
 
+class Lazy(zoo.Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone[0] = nn.LazyConv2d(8, 3, stride=2)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.head.parameters(), lr=0.1)
+
+
+def test_lazy_layers_are_refused_before_the_first_step() -> None:
+    refuse(Lazy(), r"'backbone\.0\.weight' has no shape yet.*forward pass")
+    module = Lazy()
+    module(torch.rand(4, 3, 8, 8))
+    zoo.fit(lambda: module, [AdversarialTraining(ATTACK)])
+
+
 def test_the_other_namespace_is_refused() -> None:
     class Trainer:
         pass

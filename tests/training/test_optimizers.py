@@ -77,7 +77,7 @@ def test_bad_numbers_are_refused(options: Any, message: str) -> None:
 
 
 def test_endless_training_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"total_steps=inf.*max_epochs"):
+    with pytest.raises(ValueError, match=r"total_steps=inf.*max_steps"):
         OneCycleSGD().configure(layer(), total_steps=math.inf)
 
 
