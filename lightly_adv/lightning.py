@@ -115,7 +115,7 @@ def namespace_of(value: Any) -> ModuleType | None:
 
 
 def check_same_namespace(trainer: Any, module: Any) -> None:
-    """Refuse a Trainer of one namespace and a module of the other.
+    """Refuse a Trainer of one namespace with a module, or data module, of the other.
 
     Raises:
         TypeError: If they are.
@@ -125,8 +125,7 @@ def check_same_namespace(trainer: Any, module: Any) -> None:
         return
     names = [None if each is None else each.__name__ for each in (first, second)]
     raise TypeError(
-        f"the Trainer is one of {names[0]}, and the module, a "
-        f"{type(module).__qualname__}, one of {names[1]}: these two packages do not "
-        f"work together. Take the Trainer of {names[1]} for it (`import {names[1]} as "
-        "pl`)."
+        f"the Trainer is one of {names[0]}, and {type(module).__qualname__} is of "
+        f"{names[1]}: these two packages do not work together. Take the Trainer of "
+        f"{names[1]} for it (`import {names[1]} as pl`), or the other way round."
     )

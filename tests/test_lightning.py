@@ -69,7 +69,7 @@ def _trainer(namespace: ModuleType) -> object:
 def test_a_module_of_ours_says_which_trainer_it_takes() -> None:
     module = PretextModule("rotation", backbone="resnet8_tiny")
     trainer = _trainer(lightning.NAMESPACES[1])
-    with pytest.raises(TypeError, match=r"PretextModule, one of pytorch_lightning"):
+    with pytest.raises(TypeError, match=r"PretextModule is of pytorch_lightning"):
         lightning.check_same_namespace(trainer, module)
     lightning.check_same_namespace(_trainer(lightning.NAMESPACES[0]), module)
 

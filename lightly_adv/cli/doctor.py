@@ -20,7 +20,7 @@ from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.cli import console, scripts
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
-from lightly_adv.cli.scripts import ScriptError
+from lightly_adv.cli.scripts import FitCall, ScriptError
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.doctor import START, Diagnosis, diagnose
 from lightly_adv.doctor.failures import failure
@@ -146,6 +146,7 @@ def _in_script(path: Path, others: Sequence[str]) -> Diagnosis:
     with scripts.run_to_fit(path, others) as script:
         if script.call is not None:
             call = script.call
+            _check_namespaces(call)
             return _diagnosis(call.model, call.data, None, call.options)
         if script.loop is not None:
             raise ValueError(
@@ -154,6 +155,16 @@ def _in_script(path: Path, others: Sequence[str]) -> Diagnosis:
                 "training_step to examine; give a LightningModule: FILE.py:CLASS."
             )
         return _by_name(f"__main__.{_only_class(script.module)}", others)
+
+
+def _check_namespaces(call: FitCall) -> None:
+    """Refuse what Lightning would refuse, but say what to do."""
+    if lightning.namespace_of(call.model) is None:
+        return  # the examination says what it is
+    try:
+        lightning.check_same_namespace(call.trainer, call.model)
+    except TypeError as error:
+        raise ScriptError from error
 
 
 def _in_file(path: Path, class_name: str, others: Sequence[str]) -> Diagnosis:

@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
+from lightly_adv import lightning
 from lightly_adv.attacks import Attack
 from lightly_adv.cli import fractions, names
 from lightly_adv.lightning import cli
@@ -71,13 +72,24 @@ class Parser(cli.LightningArgumentParser):
         that Lightning's `int | float` may be read as `float | int`. One batch would
         then mean all of them, the share 1.0.
         """
-        added: list[str] = super().add_lightning_class_args(*args, **options)
+        added: list[str] = self._add_class(*args, **options)
         for action in self._actions:
             kinds = get_args(getattr(action, "_typehint", None))
             if int in kinds and float in kinds:
                 ordered = sorted(kinds, key=lambda kind: kind is not int)
                 vars(action)["_typehint"] = functools.reduce(operator.or_, ordered)
         return added
+
+    def _add_class(self, kind: Any, key: str, **options: Any) -> list[str]:
+        """Add the options of a class; where any subclass will do, of either Lightning.
+
+        The doctor takes both. Training checks which one it got.
+        """
+        if not options.get("subclass_mode") or len(lightning.NAMESPACES) == 1:
+            added: list[str] = super().add_lightning_class_args(kind, key, **options)
+            return added
+        kinds = lightning.kinds(kind.__name__)
+        return self.add_subclass_arguments(kinds, key, fail_untyped=False)  # type: ignore[no-any-return]
 
     def parse_with_names(self, arguments: Sequence[str]) -> Any:
         """Parse; where that fails, once more with names of attacks as their classes.

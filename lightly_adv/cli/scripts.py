@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 import traceback
@@ -16,6 +17,7 @@ from unittest import mock
 from torch.optim import optimizer
 
 from lightly_adv import lightning
+from lightly_adv.doctor import hardware
 
 
 class ScriptError(Exception):
@@ -30,11 +32,13 @@ class FitCall:
         model: The module.
         data: A loader, a data module, or None.
         options: Options that the Trainer was made with.
+        trainer: The Trainer.
     """
 
     model: Any
     data: Any
     options: dict[str, Any] = field(default_factory=dict)
+    trainer: Any = None
 
 
 @dataclass(frozen=True)
@@ -99,26 +103,24 @@ def _known(name: str, module: ModuleType) -> Iterator[None]:
 class _TrainingError(BaseException):
     """Passes the `except Exception` that a script may have around its training."""
 
-    def __init__(self, call: FitCall | None = None) -> None:
-        self.call = call
-
 
 def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> Run:
     loops = optimizer.register_optimizer_step_pre_hook(_stop_loop)
+    calls: list[FitCall] = []
+    line: int | None = None
     try:
-        with _stopped_trainers():
+        with hardware.without_gpu(), _stopped_trainers(calls):
             run(module)
     except _TrainingError as stopped:
-        line = None if stopped.call else _line(stopped, str(module.__file__))
-        return Run(module, stopped.call, line)
-    except Exception as error:
-        raise ScriptError from error
-    except SystemExit as error:
-        if error.code:
+        line = _line(stopped, str(module.__file__))
+    except (Exception, SystemExit) as error:
+        failed = not isinstance(error, SystemExit) or bool(error.code)
+        if failed and not calls:
             raise ScriptError from error
     finally:
         loops.remove()
-    return Run(module)
+    # A script may catch everything and go on; what it has trained first counts.
+    return Run(module, calls[0]) if calls else Run(module, loop=line)
 
 
 def _line(error: BaseException, file: str) -> int:
@@ -129,37 +131,49 @@ def _line(error: BaseException, file: str) -> int:
 
 
 @contextmanager
-def _stopped_trainers() -> Iterator[None]:
+def _stopped_trainers(calls: list[FitCall]) -> Iterator[None]:
     """Let every Trainer remember its options, and stop where it would train."""
     with ExitStack() as stack:
         for trainer in lightning.kinds("Trainer"):
             for name, method in (
                 ("__init__", _remembering(trainer.__init__)),
-                ("fit", _stop),
+                ("fit", _stopping(trainer.fit, calls)),
             ):
                 stack.enter_context(mock.patch.object(trainer, name, method))
         yield
 
 
 def _remembering(make: Callable[..., None]) -> Callable[..., None]:
+    # Its signature is what LightningCLI makes options of.
+    @functools.wraps(make)
     def remember(self: Any, *args: Any, **options: Any) -> None:
         self._given = options
-        make(self, *args, **options)
+        try:
+            make(self, *args, **options)
+        except Exception:
+            # What this machine has not got is no error of the script.
+            here = hardware.ONE_DEVICE | hardware.replaced(options)
+            make(self, *args, **options | here)
 
     return remember
 
 
-def _stop(
-    self: Any,
-    model: Any,
-    train_dataloaders: Any = None,
-    val_dataloaders: Any = None,
-    datamodule: Any = None,
-    *args: Any,
-    **options: Any,
-) -> None:
-    data = datamodule if datamodule is not None else train_dataloaders
-    raise _TrainingError(FitCall(model, data, vars(self).get("_given", {})))
+def _stopping(fit: Callable[..., None], calls: list[FitCall]) -> Callable[..., None]:
+    @functools.wraps(fit)
+    def stop(
+        self: Any,
+        model: Any,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: Any = None,
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        data = datamodule if datamodule is not None else train_dataloaders
+        calls.append(FitCall(model, data, vars(self).get("_given", {}), self))
+        raise _TrainingError
+
+    return stop
 
 
 def _stop_loop(*args: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightly_adv import lightning
 from lightly_adv.callbacks import Throughput
 from lightly_adv.callbacks.epoch_lines import EpochLines
 from lightly_adv.cli import checkpoints, console, fractions
@@ -110,6 +111,8 @@ class TrainingCLI(cli.LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Add our callbacks, and a logger if there is none."""
+        for each in (self.model, self.datamodule):
+            lightning.check_same_namespace(self.trainer_class, each)
         chosen = self.config_init.trainer
         if chosen.logger is None:
             kwargs["logger"] = loggers.CSVLogger(self.folder.path, name="logs")

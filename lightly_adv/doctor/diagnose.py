@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from lightly_adv import lightning
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining, refusals
-from lightly_adv.doctor import prescription, visit
+from lightly_adv.doctor import hardware, prescription, visit
 from lightly_adv.doctor.checks import CHECKS
 from lightly_adv.doctor.failures import failure
 from lightly_adv.doctor.findings import Diagnosis
@@ -39,10 +39,7 @@ _FORCED: dict[str, Any] = {
     "enable_checkpointing": False,
     "enable_progress_bar": False,
     "enable_model_summary": False,
-    "devices": 1,
-    "num_nodes": 1,
-    "strategy": "auto",
-    "sync_batchnorm": False,
+    **hardware.ONE_DEVICE,
     "num_sanity_val_steps": 0,
     "limit_val_batches": 0,
     "fast_dev_run": False,
@@ -106,7 +103,7 @@ def diagnose(
     prescription.prescribe(patient, attack)
     data = _data(patient, data)
     doctor = Doctor(patient, checks)
-    with _hushed(), _protected(module, data) as obstacle:
+    with hardware.without_gpu(), _hushed(), _protected(module, data) as obstacle:
         error = obstacle or _visit(doctor, data)
         if error is not None:
             patient.batch = _first_batch(module, data)
@@ -153,6 +150,7 @@ def _visit(doctor: Doctor, data: Any) -> BaseException | None:
     """Let the doctor see the first training step; return what kept it from that."""
     patient = doctor.patient
     options = {"max_epochs": 100, **patient.options, **_FORCED}
+    options |= hardware.replaced(patient.options)
     try:
         namespace = _namespace(patient.module)
         logger = lightning.attribute(namespace, "loggers.logger.DummyLogger")()

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightly_adv.doctor import targets
+from lightly_adv.doctor import hardware, targets
 from lightly_adv.doctor.findings import Finding
 
 OWN = str(Path(__file__).parents[1])
@@ -27,7 +27,7 @@ def failure(name: str, error: BaseException) -> Finding:
 
     Messages of this package say what to do and come as they are. Others come with
     their type and with the line of the user's code that they passed last. All calls of
-    torch pass `targets`, which is neither.
+    torch pass `targets` and `hardware`, which are neither.
     """
     text = " ".join(str(error).split())
     if len(text) > LONGEST:
@@ -35,7 +35,7 @@ def failure(name: str, error: BaseException) -> Finding:
     frames = [
         each
         for each in traceback.extract_tb(error.__traceback__)
-        if each.filename != targets.__file__
+        if each.filename not in (targets.__file__, hardware.__file__)
     ]
     if not (frames and frames[-1].filename.startswith(OWN)):
         text = f"{type(error).__name__}: {text}{_place(frames)}"

@@ -80,6 +80,7 @@ class Patient:
         options: Options of the Trainer.
         precision: What the Trainer computes with.
         random_data: Whether the pictures are made up.
+        fed: The structure of a batch that is made up.
         data_classes: How many classes the data have, if they tell.
         steps_per_epoch: How many batches an epoch has, if known.
         streams: How often a step of training passes the network in all: 2 on clean
@@ -99,6 +100,7 @@ class Patient:
     options: dict[str, Any] = field(default_factory=dict)
     precision: str = "32-true"
     random_data: bool = False
+    fed: str = ""
     data_classes: int | None = None
     steps_per_epoch: float | None = None
     streams: int = 1

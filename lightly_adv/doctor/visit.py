@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from lightly_adv.callbacks import AdversarialTraining
-from lightly_adv.doctor import prescription, trim
+from lightly_adv.doctor import feed, prescription, trim
 from lightly_adv.doctor.failures import SkipError, failure
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
@@ -60,6 +60,7 @@ class Doctor(AdversarialTraining):
     ) -> Any:
         patient = self.patient
         patient.module, patient.batch, patient.step = module, batch, original
+        feed.feed(patient)
         prescription.choose(patient)
         trim.hurry(patient)
         patient.precision = str(module.trainer.precision)

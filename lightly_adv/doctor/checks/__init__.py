@@ -11,6 +11,7 @@ from lightly_adv.doctor.checks import (
     batch_norm,
     cost,
     data,
+    device,
     gradient,
     isolation,
     labels,
@@ -24,6 +25,7 @@ from lightly_adv.doctor.checks import (
 from lightly_adv.doctor.visit import Check
 
 CHECKS: dict[str, Check] = {
+    "device": device.check,
     "data": data.check,
     "pictures": pictures.check,
     "backbone": backbone.check,

@@ -23,8 +23,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             NAME,
             "WARN",
-            f"no data were given; the pictures are random: {seen}. What is said of "
-            "pictures and labels holds for these.",
+            f"no data were given; the pictures are random: {seen}{_fed(patient)}. "
+            "What is said of pictures and labels holds for these.",
             "Give the data that you train on.",
         )
         return
@@ -32,6 +32,10 @@ def check(patient: Patient) -> Iterator[Finding]:
         numbers = places(selected)
         seen += f"; attacked: {', '.join(map(str, numbers))}"
     yield Finding(NAME, "PASS", f"the batch has {seen}.")
+
+
+def _fed(patient: Patient) -> str:
+    return f", in a batch {patient.fed}" if patient.fed else ""
 
 
 def places(selected: SelectedViews) -> list[int]:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lightly_adv.doctor import RandomPictures
+from tests.doctor.healthy import Healthy, examine, told
+
+
+class Fed(Healthy):
+    """Has a step that takes batches of one structure."""
+
+    def __init__(self, unpack: Callable[[Any], Any]) -> None:
+        super().__init__(classes=10)
+        self.unpack = unpack
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return super().training_step(self.unpack(batch), batch_idx)
+
+
+def three(batch: Any) -> Any:
+    views, labels, names = batch
+    assert len(names) == len(labels)
+    return views[0], labels
+
+
+def two(batch: Any) -> Any:
+    (first, _), labels = batch
+    return first, labels
+
+
+def classifier(batch: Any) -> Any:
+    images, labels = batch
+    return images + 0, labels
+
+
+def plain(batch: Any) -> Any:
+    return batch + 0, batch.flatten(1)[:, 0].long() % 4
+
+
+@pytest.mark.parametrize(
+    ("unpack", "views", "structure"),
+    [
+        (three, 2, "(views, labels, names)"),
+        (two, 2, "(views, labels)"),
+        (classifier, 2, "(pictures, labels)"),
+        (classifier, 0, "(pictures, labels)"),
+        (plain, 2, "pictures"),
+    ],
+)
+def test_random_pictures_come_as_the_step_takes_them(
+    unpack: Callable[[Any], Any], views: int, structure: str
+) -> None:
+    diagnosis = examine(Fed(unpack), RandomPictures(16, views=views, normalize=None))
+    assert diagnosis.statuses["training step"] == "PASS"
+    assert f"in a batch {structure}. What" in told(diagnosis, "data")
+
+
+def test_it_is_said_what_was_tried_in_vain() -> None:
+    def image(batch: Any) -> Any:
+        return batch["image"], batch["label"]
+
+    diagnosis = examine(Fed(image), RandomPictures(16, normalize=None))
+    assert diagnosis.statuses["training step"] == "FAIL"
+    assert (
+        "in a batch (views, labels, names) (the step fails on (views, labels), "
+        "(view, view), (pictures, labels), pictures, too)"
+    ) in told(diagnosis, "data")
+
+
+def test_labels_that_do_not_fit_are_no_matter_of_structure() -> None:
+    data = RandomPictures(16, num_classes=100, normalize=None, batch_size=16)
+    diagnosis = examine(Fed(three), data)
+    assert diagnosis.statuses["labels"] == "FAIL"
+    assert "(views, labels, names). What" in told(diagnosis, "data")
