@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv.functional import norms, pixels
+from lightly_adv.errors import NotFiniteError, OutOfRangeError
+from lightly_adv.functional import norms, pixels, validation, value_range
+from lightly_adv.functional.value_range import Excess
 from lightly_adv.types import Norm, Normalize
 
-RANGE_TOLERANCE = 1e-3
-"""How far outside of the bounds a view may lie before it is refused, in pixels."""
+RANGE_TOLERANCE = value_range.TOLERANCE
+"""How far outside of the bounds a pixel still moves, as a share of their width."""
 
 
 class Room(NamedTuple):
@@ -32,11 +35,14 @@ class ThreatModel:
         norm: "Linf", "L2" or "L1", taken per sample over all other dimensions.
         eps: Radius in pixel units, where pixels lie in [0, 1]: 8 / 255, not 8.
         normalize: Mean and std with which the views were normalised, in Lightly's
-            format (`lightly.transforms.utils.IMAGENET_NORMALIZE`). None where
-            views are plain pixels in [0, 1].
-        bounds: Smallest and largest valid pixel.
+            format (`lightly.transforms.utils.IMAGENET_NORMALIZE`), with one value per
+            channel, or as a pair (mean, std). A single number holds for all channels.
+            None where views are plain pixels in [0, 1].
+        bounds: Smallest and largest valid pixel. All other lengths are in its units:
+            with `bounds=(0, 255)`, mean and std in levels, `eps=8` and `step_size=2`.
 
     Raises:
+        TypeError: If an argument is of another type.
         ValueError: If an argument is not finite, negative or inconsistent.
 
     Examples:
@@ -55,14 +61,13 @@ class ThreatModel:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         _check_norm(self.norm)
-        _check_eps(self.norm, self.eps)
-        _check_normalize(self.normalize)
-        low, high = self.bounds
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ValueError(
-                f"bounds={self.bounds} is not a range; expected (low, high) with "
-                "low < high, such as (0.0, 1.0)."
-            )
+        bounds = validation.as_bounds(self.bounds)
+        eps = validation.as_number("eps", self.eps)
+        if self.norm == "Linf":
+            validation.check_length("eps", eps, bounds, what="is larger")
+        normalize = validation.as_normalize(self.normalize)
+        for name, value in (("bounds", bounds), ("eps", eps), ("normalize", normalize)):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def from_timm(
@@ -82,28 +87,74 @@ class ThreatModel:
         stats: Normalize = {"mean": config["mean"], "std": config["std"]}
         return cls(norm=norm, eps=eps, normalize=stats)
 
+    def overshoot(self, views: Sequence[Tensor]) -> Excess | None:
+        """Tell how pixels leave the bounds, over all views of a batch together.
+
+        Resizing with a bicubic filter, noise and jitter take some pixels a little
+        outside; there they stay, see `room`.
+
+        Args:
+            views: Tensors of shape (B, ..., C, H, W).
+
+        Returns:
+            None where all pixels are inside.
+
+        Raises:
+            TypeError: If a view does not have a floating dtype.
+            NotFiniteError: If a view is not finite.
+            OutOfRangeError: If so many pixels lie outside, or so far, that the views
+                must be normalised in another way than `normalize` says.
+        """
+        positions = [self._position(view) for view in views]
+        channels = 1 if self.normalize is None else len(self.normalize["mean"])
+        found = value_range.excess(positions, self.bounds, channels=channels)
+        if found is None:
+            return None
+        if not (math.isfinite(found.low) and math.isfinite(found.high)):
+            raise NotFiniteError(_range_message(self, found))
+        if found.mistaken:
+            raise OutOfRangeError(_range_message(self, found))
+        return found
+
     def room(self, view: Tensor) -> Room:
         """Return how far every pixel of a view can move inside the bounds.
+
+        A pixel outside of the bounds moves back at most, never further out; one that
+        lies outside by more than `RANGE_TOLERANCE` of their width does not move.
 
         Args:
             view: Pictures of shape (B, ..., C, H, W), floating dtype.
 
         Raises:
             TypeError: If the view does not have a floating dtype.
-            ValueError: If the view leaves the bounds by more than `RANGE_TOLERANCE`,
-                or if the ball is larger than any picture.
+            ValueError: If the view is none of pixels, see `overshoot`, or if the ball
+                is larger than any picture.
         """
-        _check_floating(view)
-        view = _working_precision(view)
-        _, std = pixels.channel_stats(view, self.normalize)
-        position = pixels.to_pixels(view, self.normalize)
-        self._check_range(position)
+        self.overshoot([view])
+        return self.box(view)
+
+    def box(self, view: Tensor) -> Room:
+        """Return the same as `room`, for a view whose pixels have been looked at.
+
+        Raises:
+            TypeError: If the view does not have a floating dtype.
+            ValueError: If the ball is larger than any picture.
+        """
+        position = self._position(view)
         self._check_radius(position)
+        _, std = pixels.channel_stats(position, self.normalize)
         low, high = self.bounds
+        lower, upper = low - position, high - position
+        slack = RANGE_TOLERANCE * (high - low)
+        still = (lower > slack) | (upper < -slack)
         # Views a rounding error outside of the bounds are left there, not moved.
-        lower = (low - position).clamp_(max=0)
-        upper = (high - position).clamp_(min=0)
+        lower = lower.clamp_(max=0).masked_fill_(still, 0)
+        upper = upper.clamp_(min=0).masked_fill_(still, 0)
         return Room(lower, upper, std)
+
+    def _position(self, view: Tensor) -> Tensor:
+        _check_floating(view)
+        return pixels.to_pixels(_working_precision(view), self.normalize)
 
     def random_start(
         self,
@@ -182,10 +233,10 @@ class ThreatModel:
                 f"the perturbed view has shape {tuple(perturbed.shape)} and dtype "
                 f"{perturbed.dtype}, expected {tuple(view.shape)} and {view.dtype}."
             )
-        room = self.room(view)
+        room = self.box(view)
         moved = _working_precision(perturbed) - _working_precision(view)
         delta = moved * room.std
-        slack = _rounding(view)
+        slack = _rounding(view) * max(map(abs, self.bounds))
         count = delta[0].numel() if len(delta) else 1
         spread = {"Linf": 1.0, "L2": count**0.5, "L1": float(count)}[self.norm]
         size = norms.norm(delta, norm=self.norm).max() if len(delta) else 0.0
@@ -201,14 +252,6 @@ class ThreatModel:
                 f"{float(outside):.3g}; the attack must clip its result."
             )
 
-    def _check_range(self, position: Tensor) -> None:
-        low, high = (float(value) for value in position.aminmax())
-        if not (
-            low >= self.bounds[0] - RANGE_TOLERANCE
-            and high <= self.bounds[1] + RANGE_TOLERANCE
-        ):
-            raise ValueError(_range_message(self, low, high))
-
     def _check_radius(self, position: Tensor) -> None:
         count = position[0].numel()
         width = self.bounds[1] - self.bounds[0]
@@ -216,8 +259,9 @@ class ThreatModel:
         if self.eps > largest:
             raise ValueError(
                 f"eps={self.eps:g} is larger than the {self.norm} distance between "
-                f"any two pictures of {count} pixels ({largest:g}); eps is in pixel "
-                "units of [0, 1], so divide by 255."
+                f"any two pictures of {count} pixels ({largest:g}); eps is in the "
+                f"units of bounds={self.bounds}, so did you mean "
+                f"eps={self.eps:g} / 255?"
             )
 
 
@@ -246,43 +290,6 @@ def _check_norm(norm: str) -> None:
         raise ValueError(f"norm={norm!r} is unknown; use one of {get_args(Norm)}.")
 
 
-def _check_eps(norm: str, eps: Any) -> None:
-    if isinstance(eps, bool) or not isinstance(eps, int | float):
-        raise TypeError(f"eps={eps!r} is a {type(eps).__name__}; expected a number.")
-    if not (math.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps={eps} must be finite and not negative.")
-    if norm == "Linf" and eps > 1:
-        raise ValueError(
-            f"eps={eps:g} is larger than the whole range of a pixel; eps is in pixel "
-            f"units of [0, 1], so did you mean eps={eps:g} / 255?"
-        )
-
-
-def _check_normalize(normalize: Normalize | None) -> None:
-    if normalize is None:
-        return
-    mean, std = (_floats(normalize, key) for key in ("mean", "std"))
-    if len(mean) != len(std):
-        raise ValueError(
-            f"normalize has {len(mean)} means and {len(std)} stds; expected one of "
-            "each per channel."
-        )
-    if not all(math.isfinite(value) for value in mean):
-        raise ValueError(f"normalize['mean']={mean} must be finite.")
-    if not all(math.isfinite(value) and value > 0 for value in std):
-        raise ValueError(f"normalize['std']={std} must be finite and positive.")
-
-
-def _floats(normalize: Normalize, key: str) -> list[float]:
-    values = normalize.get(key)
-    if values is None:
-        raise ValueError(
-            f"normalize={normalize} lacks {key!r}; expected a dict with 'mean' and "
-            "'std', such as lightly.transforms.utils.IMAGENET_NORMALIZE."
-        )
-    return [float(value) for value in values]
-
-
 def _check_floating(view: Tensor) -> None:
     if not view.is_floating_point():
         raise TypeError(
@@ -292,13 +299,18 @@ def _check_floating(view: Tensor) -> None:
         )
 
 
-def _range_message(threat_model: ThreatModel, low: float, high: float) -> str:
-    seen = f"a view spans [{low:.4g}, {high:.4g}] in pixels"
-    expected = f"expected values inside {list(threat_model.bounds)}"
-    if math.isnan(low) or math.isnan(high):
-        remedy = "the pictures hold NaN; look at the transform."
-    elif high > 16:
-        remedy = "the pictures look like 0..255; divide them by 255."
+def _range_message(threat_model: ThreatModel, found: Excess) -> str:
+    low, high = threat_model.bounds
+    width = high - low
+    seen = f"a view spans [{found.low:.4g}, {found.high:.4g}] in pixels"
+    expected = f"expected values inside {[low, high]}"
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        remedy = "the pictures hold NaN or inf; look at the transform."
+    elif found.high > low + 16 * width:
+        remedy = (
+            "the pictures look like 0..255; divide them by 255, or give bounds=(0, "
+            "255) with eps and step_size in the same units."
+        )
     elif threat_model.normalize is None:
         remedy = (
             "the views look normalised; pass normalize= with the mean and std of "
@@ -309,4 +321,7 @@ def _range_message(threat_model: ThreatModel, low: float, high: float) -> str:
             "normalize= does not undo what the transform did; were the views "
             "normalised twice, or with another mean and std?"
         )
-    return f"{seen}, {expected}: {remedy}"
+    return (
+        f"{seen}, {100 * found.share:.2g} % of them outside, {expected}: {remedy} If "
+        "they only overshoot, clamp them in the transform, or widen bounds=."
+    )

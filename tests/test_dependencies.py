@@ -13,7 +13,7 @@ ROOT = Path(lightly_adv.__file__).parent
 
 # Each part may import those in its set, and itself.
 FILES_OF_OTHERS = {"json_files", "markdown"}
-CORE = {"types", "registry", "functional", "isolation"}
+CORE = {"types", "errors", "registry", "functional", "isolation"}
 ATTACKS = CORE | {"threat_model", "attacks"}
 # Dual BatchNorm shares its routes with the streams of training, below both.
 MODELS = CORE | FILES_OF_OTHERS | {"loss", "transforms", "models"}
@@ -23,6 +23,7 @@ CALLBACKS = TRAINING | EVALUATION | {"callbacks"}
 MODULES = ATTACKS | MODELS | {"methods", "finetuning", "callbacks", "training"}
 ALLOWED = {
     "types": set[str](),
+    "errors": set[str](),
     "registry": set[str](),
     "json_files": set[str](),
     "markdown": set[str](),

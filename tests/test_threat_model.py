@@ -68,8 +68,8 @@ def test_views_out_of_range_are_refused(
 
 def test_the_range_check_names_the_values_seen() -> None:
     view = torch.zeros(1, 3, 2, 2)
-    view[0, 0, 0, 0] = 1.25
-    with pytest.raises(ValueError, match=r"spans \[0, 1.25\] in pixels"):
+    view[0, 0, 0, 0] = 2.5
+    with pytest.raises(ValueError, match=r"spans \[0, 2.5\] in pixels"):
         ThreatModel().room(view)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, get_args
@@ -11,7 +9,9 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Generator, Tensor
 
+from lightly_adv.attacks import notices
 from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
+from lightly_adv.functional import validation
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import Room, ThreatModel
 from lightly_adv.types import Norm, Objective, Views
@@ -96,8 +96,10 @@ class Attack:
             )
         for name in ("steps", "restarts"):
             _check_count(name, getattr(self, name))
-        _check_step_size(self.step_size, self.threat_model.norm)
-        _check_start(self.start_std, random_start=self.random_start)
+        step_size = _step_size(self.step_size, self.threat_model)
+        start_std = _start_std(self.start_std, random_start=self.random_start)
+        object.__setattr__(self, "step_size", step_size)
+        object.__setattr__(self, "start_std", start_std)
 
     @property
     def step_length(self) -> float:
@@ -168,14 +170,17 @@ class Attack:
         Raises:
             TypeError: If `views` is not a sequence of floating tensors, or if the
                 objective does not return a tensor.
-            ValueError: If a view leaves the range of pixels, or if the objective is
-                NaN, has another shape, or depends on none of the views.
+            ValueError: If the views do not lie in the range of pixels, or if the
+                objective has another shape. What another batch may do without is an
+                `UnfitBatchError`: views out of range or not finite, an objective that
+                is NaN or depends on none of the views.
         """
         _check_views(views)
         generator = generator or rng.private_generator(views)
         with torch.inference_mode(False), torch.enable_grad():
             clean = [view.clone() if view.is_inference() else view for view in views]
-            rooms = [self.threat_model.room(view.detach()) for view in clean]
+            _say_overshoot(self.threat_model, [view.detach() for view in clean])
+            rooms = [self.threat_model.box(view.detach()) for view in clean]
             tracks = [
                 Track(view.detach(), room, torch.zeros_like(room.lower))
                 for view, room in zip(clean, rooms, strict=True)
@@ -283,37 +288,48 @@ def _check_count(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value} is too small; expected at least 1.")
 
 
-def _check_step_size(value: Any, norm: str) -> None:
+def _step_size(value: Any, threat_model: ThreatModel) -> float | None:
     if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"step_size={value!r} is not a number.")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"step_size={value} must be finite and not negative.")
-    if norm == "Linf" and value > 1:
-        raise ValueError(
-            f"step_size={value:g} is longer than the whole range of a pixel; it is in "
-            f"pixel units of [0, 1], so did you mean step_size={value:g} / 255?"
+        return None
+    length = validation.as_number("step_size", value)
+    if threat_model.norm == "Linf":
+        validation.check_length(
+            "step_size", length, threat_model.bounds, what="is longer"
         )
+    return length
 
 
-def _check_start(std: Any, *, random_start: bool) -> None:
-    if std is None:
-        return
-    if isinstance(std, bool) or not isinstance(std, int | float):
-        raise TypeError(f"start_std={std!r} is not a number.")
-    if not (math.isfinite(std) and std > 0):
-        raise ValueError(f"start_std={std} must be finite and positive.")
+def _start_std(value: Any, *, random_start: bool) -> float | None:
+    if value is None:
+        return None
+    std = validation.as_number("start_std", value, positive=True)
     if not random_start:
         raise ValueError(
             f"start_std={std:g} came with random_start=False; pass random_start=True "
             "to start from that noise, or leave start_std out."
         )
+    return std
+
+
+def _say_overshoot(threat_model: ThreatModel, views: list[Tensor]) -> None:
+    found = threat_model.overshoot(views)
+    if found is None:
+        return
+    notices.say(
+        "overshoot",
+        f"{100 * found.share:.2g} % of the pixels overshoot the bounds "
+        f"{threat_model.bounds}: the views span [{found.low:.4g}, {found.high:.4g}], "
+        "as after bicubic resizing of float images, noise or jitter. These pixels stay "
+        "where they are. To have them attacked, clamp the images in the transform, or "
+        "give the ThreatModel wider bounds=.",
+        stacklevel=4,
+    )
 
 
 def _warn_unused(unused: list[int]) -> None:
-    warnings.warn(
+    notices.say(
+        f"unused {unused}",
         f"the objective does not depend on the views {unused}; they are left clean. "
         "Select the others to be rid of this message.",
-        stacklevel=6,
+        stacklevel=7,
     )

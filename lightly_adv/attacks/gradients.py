@@ -8,14 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from lightly_adv.errors import NotFiniteError, UnreachedError
 from lightly_adv.types import Objective, ScopedObjective
 
 FP16_SCALE = 2.0**12
 """Loss scale under fp16 autocast, where small input gradients underflow to zero."""
-
-
-class UnreachedError(ValueError):
-    """The objective depends on none of the views."""
 
 
 def gradients(
@@ -41,12 +38,12 @@ def loss_and_gradients(
 
     Raises:
         UnreachedError: If no view matters to the objective.
-        ValueError: If a gradient is NaN.
+        NotFiniteError: If a gradient is NaN.
     """
     leaves = [
         view.requires_grad_() for view, use in zip(views, used, strict=True) if use
     ]
-    scale = FP16_SCALE if _fp16(views[0]) else 1.0
+    scale = FP16_SCALE if is_fp16(views[0]) else 1.0
     with scope(objective) as function:
         loss = evaluate(function, views)
         if not loss.requires_grad:
@@ -60,8 +57,8 @@ def loss_and_gradients(
     return loss.detach(), grads
 
 
-def reached(objective: Objective, views: Sequence[Tensor]) -> list[bool]:
-    """Tell which views the objective depends on, whatever the gradients are.
+def differentiate(objective: Objective, views: Sequence[Tensor]) -> list[Tensor | None]:
+    """Differentiate the objective at `views`, whatever the gradients are.
 
     Raises:
         UnreachedError: If it depends on none of them.
@@ -74,7 +71,7 @@ def reached(objective: Objective, views: Sequence[Tensor]) -> list[bool]:
         found = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
     if all(grad is None for grad in found):
         raise UnreachedError(_INDEPENDENT)
-    return [grad is not None for grad in found]
+    return list(found)
 
 
 def scope(objective: Objective) -> AbstractContextManager[Objective]:
@@ -93,7 +90,8 @@ def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
 
     Raises:
         TypeError: If it is not a tensor.
-        ValueError: If it is NaN, or neither a scalar nor of shape (B,).
+        NotFiniteError: If it is NaN.
+        ValueError: If it is neither a scalar nor of shape (B,).
     """
     loss = objective(views)
     if not isinstance(loss, Tensor):
@@ -108,14 +106,12 @@ def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
             f"one value per sample, ({batch},). Reduce it, for instance with .mean()."
         )
     if loss.isnan().any():
-        raise ValueError(
-            "the objective is NaN. Look at the loss and its inputs, for instance "
-            "with torch.autograd.set_detect_anomaly(True)."
-        )
+        raise NotFiniteError(NAN_OBJECTIVE)
     return loss
 
 
-def _fp16(view: Tensor) -> bool:
+def is_fp16(view: Tensor) -> bool:
+    """Whether gradients are taken in fp16, where some overflow or underflow."""
     kind = view.device.type
     if not torch.is_autocast_enabled(kind):
         return view.dtype == torch.float16
@@ -128,20 +124,26 @@ def _checked(grad: Tensor | None, scale: float) -> Tensor | None:
     if scale == 1.0:
         # The sign of NaN is 0, so that an attack would silently stand still.
         if grad.isnan().any():
-            raise ValueError(_NAN_GRADIENT)
+            raise NotFiniteError(NAN_GRADIENT)
         return grad
     # Entries that overflowed keep their sign; those that are undefined are skipped.
     return grad.float().nan_to_num(nan=0.0).div_(scale)
 
 
-_NAN_GRADIENT = (
+NAN_OBJECTIVE = (
+    "the objective is NaN. Look at the loss and its inputs, for instance with "
+    "torch.autograd.set_detect_anomaly(True)."
+)
+NAN_GRADIENT = (
     "the gradient of the objective is NaN, although the objective is not: look for "
     "a square root, norm or division at zero, for instance with "
     "torch.autograd.set_detect_anomaly(True), and add a small constant there."
 )
 _INDEPENDENT = (
     "the objective does not depend on any of the views: no gradient reaches them. Is "
-    "the backbone run under torch.no_grad() or detached, as in Lightly's "
-    "LinearClassifier, or are the wrong views selected? Use a head that lets the "
-    "gradient through, or other views."
+    "there an augmentation, or a backbone as in Lightly's LinearClassifier, that runs "
+    "under torch.no_grad() or detaches what it returns, or are the wrong views "
+    "selected? Augment before the training step, name the submodule that augments "
+    "with AdversarialTraining(views=...), use a head that lets the gradient through, "
+    "or select other views."
 )

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import Attack, AttackSchedule, gradients
+from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks.first_batch import verify
 from lightly_adv.callbacks.refusals import (
     check_attacked_once,
@@ -19,17 +19,23 @@ from lightly_adv.callbacks.refusals import (
     check_trainable,
 )
 from lightly_adv.callbacks.wrapped_step import WrappedStep
+from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import Callback, pl, rank_zero_info, rank_zero_warn
-from lightly_adv.training import noise, streams, views
+from lightly_adv.training import noise, outputs, processes, streams
 from lightly_adv.training.arguments import check_attack, check_choice, check_weight
+from lightly_adv.training.batch_attack import BatchAttack
+from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.cost import StepCost
-from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.progress import share_done
-from lightly_adv.training.step_objective import Step, StepObjective, StepSkippedError
-from lightly_adv.training.views import SelectedViews, ViewPolicy, check_policy
+from lightly_adv.training.step_objective import (
+    Selection,
+    StepObjective,
+    StepSkippedError,
+)
+from lightly_adv.training.views import Step, ViewPolicy, check_policy
 
 Mode: TypeAlias = Literal["replace", "dual"]
 
@@ -54,7 +60,10 @@ class AdversarialTraining(Callback):
         weight: Weight of the adversarial loss in "dual" mode, in [0, 1].
         views: Which picture views to perturb: all of them (None), indices such as
             [0], "global" for the largest ones of a multi-crop batch, or a function
-            from the batch to tensors in it. Views that receive no gradient stay clean.
+            from the batch to tensors in it. For augmentations inside of the training
+            step it is the name of the submodule that makes the views, or a list of
+            names; what each of its calls puts out is a view. Views that receive no
+            gradient stay clean.
         independent: Give each view an attack of its own, in which the others are
             clean, instead of one attack that moves all of them at once. It evaluates
             the loss as often for each view as one attack does for all.
@@ -103,7 +112,8 @@ class AdversarialTraining(Callback):
         check_choice("rng", rng, ("same", "resample"))
         check_choice("verify", verify, ("first_batch", "off"))
         check_weight(weight)
-        check_policy(views)
+        if outputs.names_of(views) is None:
+            check_policy(views)
         self.attack = attack
         self.mode = mode
         self.weight = weight
@@ -116,6 +126,8 @@ class AdversarialTraining(Callback):
         self._unannounced = False
         self._wrapped: WrappedStep | None = None
         self._isolation: Isolation | None = None
+        self._batches = BatchAttack(views, attack.threat_model.normalize)
+        self._clean = CleanBatches()
         self._batch_idx = 0
 
     def setup(
@@ -131,6 +143,9 @@ class AdversarialTraining(Callback):
         if self.mode == "replace" and routes.routed_layers(pl_module):
             rank_zero_warn(_UNTRAINED_ROUTE)
         self._unwrap()
+        outputs.check_names(pl_module, outputs.names_of(self.views) or ())
+        self._batches = BatchAttack(self.views, self.attack.threat_model.normalize)
+        self._clean = CleanBatches()
         self._unverified = self.verify == "first_batch"
         self._unannounced = True
         self._isolation = Isolation(pl_module)
@@ -153,6 +168,11 @@ class AdversarialTraining(Callback):
     ) -> None:
         """Remember the index of the batch, which seeds the noise."""
         self._batch_idx = batch_idx
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell how many batches could not be attacked."""
+        if self._clean.count:
+            rank_zero_info(str(self._clean))
 
     def teardown(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
@@ -179,13 +199,25 @@ class AdversarialTraining(Callback):
     ) -> Any:
         if not module.trainer.training:
             return original(batch)  # a validation step may call it
-        selected = views.select_views(
-            batch, policy=self.views, normalize=self.attack.threat_model.normalize
-        )
+        isolation = self._isolation or Isolation(module)
         try:
-            perturbed = self._perturb(module, original, selected)
+            selected = self._batches.select(
+                batch, step=original, module=module, isolation=isolation
+            )
+        except UnfitBatchError as error:
+            self._clean.left(error, batch_idx=self._batch_idx)
+            return original(batch)
+        try:
+            selected, perturbed = self._perturb(module, original, selected, isolation)
         except StepSkippedError:
             return original(batch)
+        except UnfitBatchError as error:
+            self._clean.left(error, batch_idx=self._batch_idx)
+            if processes.count() == 1 or self.mode == "replace":
+                return original(batch)
+            perturbed = selected.views  # other processes wait in the second stream
+        else:
+            self._clean.attacked()
         if self.mode == "replace":
             return streams.replaced(original, selected, perturbed)
         return streams.dual(
@@ -198,14 +230,17 @@ class AdversarialTraining(Callback):
         )
 
     def _perturb(
-        self, module: pl.LightningModule, step: Step, selected: SelectedViews
-    ) -> list[Tensor]:
+        self,
+        module: pl.LightningModule,
+        step: Step,
+        selected: Selection,
+        isolation: Isolation,
+    ) -> tuple[Selection, list[Tensor]]:
         generator = noise.training_generator(
             rank=module.global_rank,
             epoch=module.current_epoch,
             batch_idx=self._batch_idx,
         )
-        isolation = self._isolation or Isolation(module)
         objective = StepObjective(
             step=step,
             module=module,
@@ -216,36 +251,48 @@ class AdversarialTraining(Callback):
         )
         if self._unverified or self._unannounced:
             state = generator.get_state()
-            self._look_once(module, objective)
+            objective = self._look_once(module, objective, generator)
             # A resumed run looks at another batch, and must not see other noise in it.
             generator.set_state(state)
-        attack = self._attack_now(module.trainer)
-        if self.independent:
-            return attack_per_view(
-                attack, objective, selected.views, generator=generator
-            )
-        return attack(objective, selected.views, generator=generator)
+        perturbed = self._batches.perturb(
+            self._attack_now(module.trainer),
+            objective,
+            generator=generator,
+            independent=self.independent,
+        )
+        return objective.selected, perturbed
 
     def _attack_now(self, trainer: Any) -> Attack:
         # Only a schedule has to know how long training lasts.
         scheduled = isinstance(self.attack, AttackSchedule)
         return self.attack.at(share_done(trainer) if scheduled else 1.0)
 
-    def _look_once(self, module: pl.LightningModule, objective: StepObjective) -> None:
+    def _look_once(
+        self,
+        module: pl.LightningModule,
+        objective: StepObjective,
+        generator: Generator,
+    ) -> StepObjective:
         """Say what a step costs, and whether it is isolated, before the first one."""
         if self._unannounced:
             selected = objective.selected
             # Before anything is evaluated: a loss that gathers would wait forever.
             check_ranks_agree(module.trainer, self._cost(selected, selected.views))
-            flags = gradients.reached(objective, selected.views)
-            reached = list(itertools.compress(selected.views, flags))
-            rank_zero_info(str(self._cost(selected, reached)))
+            objective, flags = self._batches.reach(
+                self.attack.at(1.0), objective, generator=generator
+            )
+            if flags is None:
+                return objective
+            reached = list(itertools.compress(objective.selected.views, flags))
+            rank_zero_info(str(self._cost(objective.selected, reached)))
+            rank_zero_info(f"adversarial training: {objective.selected}.")
             self._unannounced = False
         if self._unverified:
             verify(module, objective, constant=self.rng == "same")
             self._unverified = False
+        return objective
 
-    def _cost(self, selected: SelectedViews, reached: list[Tensor]) -> StepCost:
+    def _cost(self, selected: Selection, reached: list[Tensor]) -> StepCost:
         return StepCost(
             selected.pictures,
             reached,

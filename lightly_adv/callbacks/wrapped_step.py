@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from lightly_adv.training.step_objective import Step
+from lightly_adv.training.views import Step
 
 Around: TypeAlias = Callable[[Step, Any], Any]
 """Takes a step that lacks its batch, and the batch; returns what the step returns."""

@@ -27,8 +27,8 @@ from lightly_adv.isolation.isolated import Isolation, isolated
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import views
 from lightly_adv.training.per_view import attack_per_view
-from lightly_adv.training.step_objective import Step, StepObjective, loss_of
-from lightly_adv.training.views import SelectedViews
+from lightly_adv.training.step_objective import StepObjective, loss_of
+from lightly_adv.training.views import SelectedViews, Step
 
 ATTACK_SECONDS = 15.0
 """How long the attack may take; one that would take longer is examined shortened."""

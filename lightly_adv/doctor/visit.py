@@ -11,7 +11,8 @@ from lightly_adv.doctor.failures import SkipError, failure
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.lightning import pl
-from lightly_adv.training.step_objective import Step, StepSkippedError
+from lightly_adv.training.step_objective import StepSkippedError
+from lightly_adv.training.views import Step
 
 Check: TypeAlias = Callable[[Patient], Iterable[Finding]]
 """A check; it raises `SkipError` where it cannot be made."""

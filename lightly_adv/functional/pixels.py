@@ -12,11 +12,14 @@ def channel_stats(like: Tensor, normalize: Normalize | None) -> tuple[Tensor, Te
     """Return mean and standard deviation, shaped to broadcast over channels (dim -3).
 
     Args:
-        like: Pictures of shape (..., C, H, W) that give dtype and device.
-        normalize: Mean and std per channel; None stands for 0 and 1.
+        like: Pictures of shape (..., C, H, W) that give dtype and device; or volumes
+            and videos of shape (B, C, D, H, W).
+        normalize: Mean and std per channel, or one of each for all channels; None
+            stands for 0 and 1.
 
     Returns:
-        Two tensors of shape (C, 1, 1), or (1, 1, 1) without normalisation.
+        Two tensors of shape (C, 1, 1), (C, 1, 1, 1) for volumes, or (1, 1, 1) without
+        normalisation.
 
     Raises:
         ValueError: If the number of channels differs from that of `normalize`.
@@ -31,9 +34,37 @@ def channel_stats(like: Tensor, normalize: Normalize | None) -> tuple[Tensor, Te
     else:
         both = [list(normalize["mean"]), list(normalize["std"])]
         stats = torch.tensor(both, dtype=like.dtype, device=like.device)
-        _check_channels(like, stats.shape[1])
+        if stats.shape[1] > 1 and channel_dim(like, stats.shape[1]) != -3:
+            stats = stats[..., None]
     mean, std = stats[..., None, None]
     return mean, std
+
+
+def channel_dim(like: Tensor, channels: int) -> int:
+    """Return the dimension that counts channels: -3, or 1 in volumes and videos.
+
+    Args:
+        like: Pictures of shape (..., C, H, W), or volumes of shape (B, C, D, H, W).
+        channels: How many channels there should be.
+
+    Raises:
+        ValueError: If no such dimension has that many entries.
+
+    Examples:
+        >>> channel_dim(torch.zeros(2, 3, 8, 8), 3)
+        -3
+        >>> channel_dim(torch.zeros(2, 3, 16, 8, 8), 3)
+        1
+    """
+    if like.dim() >= 3 and like.shape[-3] == channels:
+        return -3
+    if like.dim() == 5 and like.shape[1] == channels:
+        return 1
+    raise ValueError(
+        f"normalize has {channels} channels, but the views have shape "
+        f"{tuple(like.shape)}, with channels expected at dimension -3; give mean "
+        "and std with one value per channel of the views."
+    )
 
 
 def to_pixels(views: Tensor, normalize: Normalize | None) -> Tensor:
@@ -63,12 +94,3 @@ def to_normalized(pixels: Tensor, normalize: Normalize | None) -> Tensor:
     """
     mean, std = channel_stats(pixels, normalize)
     return (pixels - mean) / std
-
-
-def _check_channels(like: Tensor, channels: int) -> None:
-    if like.dim() < 3 or like.shape[-3] != channels:
-        raise ValueError(
-            f"normalize has {channels} channels, but the views have shape "
-            f"{tuple(like.shape)}, with channels expected at dimension -3; give mean "
-            "and std with one value per channel of the views."
-        )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import Attack, gradients
-from lightly_adv.attacks.gradients import UnreachedError
+from lightly_adv.attacks import Attack, gradients, notices
+from lightly_adv.errors import UnreachedError
 from lightly_adv.types import Objective
 
 
@@ -19,7 +18,7 @@ def attack_per_view(
     objective: Objective,
     views: Sequence[Tensor],
     *,
-    generator: Generator,
+    generator: Generator | None,
 ) -> list[Tensor]:
     """Perturb every view as if the others stayed clean.
 
@@ -64,7 +63,8 @@ def attack_per_view(
             unreached.append(at)
             found.append(view)
     if unreached:
-        warnings.warn(
+        notices.say(
+            f"unused {unreached}",
             f"the objective does not depend on the views {unreached}; they are left "
             "clean. Select the others to be rid of this message.",
             stacklevel=2,

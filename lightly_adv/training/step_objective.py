@@ -5,18 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from lightly_adv.isolation import modes, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.training.views import SelectedViews
+from lightly_adv.training.places import Path, Stack
+from lightly_adv.training.views import Step
 from lightly_adv.types import Objective
 
-Step: TypeAlias = Callable[[Any], Any]
-"""A training step with all of its arguments given, but for the batch."""
+
+class Selection(Protocol):
+    """The views of a training step, and how it is run on others."""
+
+    @property
+    def views(self) -> list[Tensor]:
+        """The selected views."""
+
+    @property
+    def pictures(self) -> list[Tensor]:
+        """All views, selected or not."""
+
+    def evaluated(self, step: Step, views: Sequence[Tensor]) -> Any:
+        """Run the step on other views, where it may write into what it is given."""
+
+    def trained(self, step: Step, views: Sequence[Tensor]) -> Any:
+        """Run the step on other views."""
+
+    def stacks(self) -> dict[int, Stack]:
+        """Return the views that are stacks of views, by their number."""
+
+    def without(self, parts: Mapping[Path, set[int]], /) -> Selection:
+        """Return the same without some of the views of stacks."""
 
 
 class StepSkippedError(Exception):
@@ -34,7 +56,7 @@ class StepObjective:
         step: From the batch to what the training step returns.
         module: The module that the step works on.
         isolation: Isolates that module.
-        selected: The views, and how to put them into the batch.
+        selected: The views, and how to run the step on others.
         bn_mode: Train/eval flags while evaluating, see `set_attack_mode`.
         seeds: One seed per evaluation to draw anew, or None to replay in each the
             random numbers that the real step will draw.
@@ -43,7 +65,7 @@ class StepObjective:
     step: Step
     module: nn.Module
     isolation: Isolation
-    selected: SelectedViews
+    selected: Selection
     bn_mode: BatchNormMode
     seeds: Callable[[], int] | None = None
 
@@ -63,7 +85,7 @@ class StepObjective:
         seed = self.seeds() if self.seeds is not None else None
         with self.isolation.evaluation(seed=seed), routes.bn_route(routes.ADV):
             modes.set_attack_mode(self.module, self.bn_mode)
-            yield lambda views: loss_of(self.step(self.selected.copied(views)))
+            yield lambda views: loss_of(self.selected.evaluated(self.step, views))
 
 
 def loss_of(output: Any) -> Tensor:

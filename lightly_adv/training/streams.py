@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import isolated
-from lightly_adv.training.step_objective import Step, loss_of, with_loss
-from lightly_adv.training.views import SelectedViews
+from lightly_adv.training.step_objective import Selection, loss_of, with_loss
+from lightly_adv.training.views import Step
 
 
-def replaced(step: Step, selected: SelectedViews, views: Sequence[Tensor]) -> Any:
+def replaced(step: Step, selected: Selection, views: Sequence[Tensor]) -> Any:
     """Run the training step on the perturbed views, on the adversarial route.
 
     Returns:
         What the step returns.
     """
     with routes.bn_route(routes.ADV):
-        return step(selected.replace(views))
+        return selected.trained(step, views)
 
 
 def dual(
@@ -28,7 +28,7 @@ def dual(
     module: nn.Module,
     *,
     batch: Any,
-    selected: SelectedViews,
+    selected: Selection,
     views: Sequence[Tensor],
     weight: float,
 ) -> Any:
@@ -51,7 +51,7 @@ def dual(
         isolated(module, differentiable=True, keep=statistics),
         routes.bn_route(routes.ADV),
     ):
-        perturbed = step(selected.copied(views))
+        perturbed = selected.evaluated(step, views)
     with routes.bn_route(routes.CLEAN):
         output = step(batch)
     if output is None or perturbed is None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from lightly_adv.errors import UnfitBatchError
+from lightly_adv.training import images, places
+from lightly_adv.training.places import Path, Place, Stack
 from lightly_adv.types import Normalize
 
 ViewPolicy: TypeAlias = (
-    Literal["global"] | Sequence[int] | Callable[[Any], Sequence[Tensor]] | None
+    Literal["global"] | str | Sequence[int] | Callable[[Any], Sequence[Tensor]] | None
 )
-"""Which picture views to perturb: all (None), the largest, some, or a function."""
+"""Which views to perturb: all (None), the largest, some, a function, or submodules."""
 
-
-SMALLEST = 4
-"""Height and width, in pixels, from which on a tensor can be a picture."""
+Step: TypeAlias = Callable[[Any], Any]
+"""A training step with all of its arguments given, but for the batch."""
 
 
 @dataclass(frozen=True)
@@ -29,57 +31,84 @@ class SelectedViews:
     Args:
         views: The selected views.
         pictures: All picture views of the batch, selected or not.
+        left: Which tensors of the shape of pictures are taken for none, and why.
     """
 
     views: list[Tensor]
     pictures: list[Tensor]
+    left: dict[Path, str]
+    _places: list[Place]
     _batch: Any
 
     def replace(self, views: Sequence[Tensor]) -> Any:
         """Return the batch with other views in the selected places."""
-        new = {id(old): view for old, view in zip(self.views, views, strict=True)}
-        return self._with(lambda tensor: new.get(id(tensor), tensor))
+        new = self._new(views)
+        return places.mapped(lambda leaf: new.get(id(leaf), leaf), self._batch)
 
     def copied(self, views: Sequence[Tensor]) -> Any:
         """Return the same with copies of all tensors, which a step may write into.
 
         Gradients reach the views through their copies.
         """
-        chosen = zip(self.views, views, strict=True)
-        copies = {id(old): view.clone() for old, view in chosen}
+        copies = {at: tensor.clone() for at, tensor in self._new(views).items()}
 
         def copy(tensor: Tensor) -> Tensor:
             if id(tensor) not in copies:
                 copies[id(tensor)] = tensor.clone()
             return copies[id(tensor)]
 
-        return self._with(copy)
+        return places.mapped(copy, self._batch)
 
-    def _with(self, change: Callable[[Tensor], Tensor]) -> Any:
-        return _mapped(change, self._batch)
+    def evaluated(self, step: Step, views: Sequence[Tensor]) -> Any:
+        """Run a step on other views, where it may write into what it is given."""
+        return step(self.copied(views))
 
+    def trained(self, step: Step, views: Sequence[Tensor]) -> Any:
+        """Run a step on other views."""
+        return step(self.replace(views))
 
-class _FrozenType(type):
-    def __instancecheck__(cls, value: Any) -> bool:
-        parameters = getattr(type(value), "__dataclass_params__", None)
-        return bool(getattr(parameters, "frozen", False))
+    def without(self, parts: Mapping[Path, set[int]]) -> SelectedViews:
+        """Return the same without some of the views that are stacked in one tensor.
 
+        Args:
+            parts: Which of the stack at each path.
+        """
+        kept = [place.without(parts.get(place.path, set())) for place in self._places]
+        views = [
+            old if new is place else new.view()
+            for old, new, place in zip(self.views, kept, self._places, strict=True)
+        ]
+        return dataclasses.replace(self, views=views, _places=kept)
 
-class _Frozen(metaclass=_FrozenType):
-    """Dataclasses that nothing can be put into, and that stay as they are."""
+    def stacks(self) -> dict[int, Stack]:
+        """Return the selected views that are stacks of views, by their number."""
+        return {
+            at: (place.path, place.parts)
+            for at, place in enumerate(self._places)
+            if place.parts is not None
+        }
 
+    def __str__(self) -> str:
+        """Say what is perturbed, and what is left alone although it looks alike."""
+        text = f"perturbed: {', '.join(map(str, self._places))}"
+        for path, why in self.left.items():
+            where = "".join(f"[{key!r}]" for key in path)
+            text += f"; not batch{where}, which {why}"
+        return text
 
-def _mapped(change: Callable[[Tensor], Tensor], batch: Any) -> Any:
-    """Return a batch with other tensors in it."""
-
-    def changed(leaf: Any) -> Any:
-        return change(leaf) if isinstance(leaf, Tensor) else leaf
-
-    return apply_to_collection(batch, (Tensor, _Frozen), changed)
+    def _new(self, views: Sequence[Tensor]) -> dict[int, Tensor]:
+        new: dict[int, Tensor] = {}
+        for place, view in zip(self._places, views, strict=True):
+            new |= place.replaced(view)
+        return new
 
 
 def select_views(
-    batch: Any, *, policy: ViewPolicy, normalize: Normalize | None
+    batch: Any,
+    *,
+    policy: ViewPolicy,
+    normalize: Normalize | None,
+    known: dict[Path, str] | None = None,
 ) -> SelectedViews:
     """Select views in a batch of any nesting that Lightning moves to a device.
 
@@ -88,15 +117,21 @@ def select_views(
 
     A picture view is a floating tensor of at least four dimensions whose dimension -3
     has as many entries as `normalize` has channels, and whose height and width are at
-    least 4. Without `normalize` it has 3 channels, or 1 if no tensor has 3. Labels,
-    masks, grids and index lists are not, and stay as they are. A tensor that the batch
-    holds twice is one view.
+    least 4. Without `normalize` it has 3 channels, or 1 if no tensor has 3. Volumes and
+    videos (B, C, D, H, W) are views, too. Single images (C, H, W) in lists become one
+    view for all samples. In a stack of views (B, V, C, H, W) each has a ball of its
+    own. A tensor that the batch holds twice is one view.
+
+    Labels, grids and index lists are none, and stay as they are. Nor are masks and
+    other targets, as far as their names or values show it, see `images.tell_apart`.
 
     Args:
         batch: What the data loader yields.
         policy: None for every picture view, "global" for the largest ones, indices
-            into the picture views, or a function from the batch to tensors in it.
+            into the picture views, or a function from the batch to tensors in it. What
+            the function returns is perturbed as it is.
         normalize: Mean and std with which the views were normalised, if they were.
+        known: What was found in earlier batches; it is added to.
 
     Raises:
         TypeError: If the pictures are integers, or `policy` is of another kind.
@@ -112,50 +147,92 @@ def select_views(
         (tensor(0.), tensor([0, 1]))
     """
     check_policy(policy)
-    leaves: list[Tensor] = []
-
-    def noted(leaf: Tensor) -> Tensor:
-        leaves.append(leaf)
-        return leaf
-
-    _mapped(noted, batch)
-    channels = (3, 1) if normalize is None else (len(normalize["mean"]),)
-    pictures = _pictures(leaves, channels)
+    found = _without_repeats(places.leaves(batch))
+    channels = images.channels_of(normalize)
+    pictures, left = _pictures(found, channels, {} if known is None else known)
     if callable(policy):
-        positions = _identified(policy(batch), leaves)
+        chosen = _identified(policy(batch), found, pictures, channels)
     elif pictures:
-        positions = _chosen(policy, leaves, pictures)
+        chosen = _chosen(policy, pictures)
     else:
-        raise _no_pictures(leaves, channels)
-    everything = [leaves[at] for at in dict.fromkeys([*pictures, *positions])]
-    chosen = {id(leaves[at]): leaves[at] for at in positions}
-    return SelectedViews(list(chosen.values()), everything, batch)
-
-
-def _pictures(leaves: list[Tensor], channels: tuple[int, ...]) -> list[int]:
-    """Places of the pictures; with the first number of channels that there is."""
-    for count in channels:
-        shaped = [at for at, leaf in enumerate(leaves) if _has_shape(leaf, count)]
-        floating = [at for at in shaped if leaves[at].is_floating_point()]
-        if floating:
-            return floating
-    return []
-
-
-def _has_shape(leaf: Tensor, channels: int) -> bool:
-    """Whether a leaf has the shape of pictures.
-
-    Lightly's VICRegL has grids of shape (B, 3, 3, 2) in its batches: they hold places.
-    """
-    return (
-        leaf.dim() >= 4
-        and leaf.shape[-3] == channels
-        and min(leaf.shape[-2:]) >= SMALLEST
+        raise _no_pictures([leaf for _, leaf in found], channels, normalize)
+    taken = {id(leaf) for place in chosen for leaf in place.leaves}
+    others = [
+        place
+        for place in pictures
+        if place in chosen or not taken & {id(leaf) for leaf in place.leaves}
+    ]
+    everything = list(dict.fromkeys([*others, *chosen]))
+    views = {place: place.view() for place in everything}
+    return SelectedViews(
+        [views[place] for place in chosen],
+        [views[place] for place in everything],
+        left,
+        chosen,
+        batch,
     )
 
 
-def _no_pictures(leaves: list[Tensor], channels: tuple[int, ...]) -> Exception:
-    shaped = [leaf for leaf in leaves for count in channels if _has_shape(leaf, count)]
+def _without_repeats(found: Any) -> list[tuple[Path, Tensor]]:
+    """A tensor that is there twice is one, at the first place."""
+    first: dict[int, tuple[Path, Tensor]] = {}
+    for path, leaf in found:
+        first.setdefault(id(leaf), (path, leaf))
+    return list(first.values())
+
+
+def _pictures(
+    found: list[tuple[Path, Tensor]],
+    channels: tuple[int, ...],
+    known: dict[Path, str],
+) -> tuple[list[Place], dict[Path, str]]:
+    """Return the pictures, and the reasons of what looks like one and is none."""
+    candidates = {count: _candidates(found, count) for count in channels}
+    everything = [place for each in candidates.values() for place in each]
+    left = images.tell_apart(everything, known)
+    kept = {
+        count: [place for place in each if place.path not in left]
+        for count, each in candidates.items()
+    }
+    by_name = [
+        count
+        for count, each in kept.items()
+        if any(images.called_image(place.path) for place in each)
+    ]
+    for count in by_name or channels:
+        if kept[count]:
+            return kept[count], left
+    return [], left
+
+
+def _candidates(found: list[tuple[Path, Tensor]], channels: int) -> list[Place]:
+    floating = [(path, leaf) for path, leaf in found if leaf.is_floating_point()]
+    stacked = [
+        _place(path, leaf)
+        for path, leaf in floating
+        if images.has_shape(leaf, channels)
+    ]
+    volumes = [
+        Place(path, (leaf,))
+        for path, leaf in floating
+        if images.is_volume(leaf, channels)
+    ]
+    if stacked or volumes:
+        return stacked or volumes
+    return places.samples(floating, lambda leaf: images.is_single(leaf, channels))
+
+
+def _place(path: Path, leaf: Tensor) -> Place:
+    parts = tuple(range(leaf.shape[1])) if leaf.dim() == 5 else None
+    return Place(path, (leaf,), parts)
+
+
+def _no_pictures(
+    leaves: list[Tensor], channels: tuple[int, ...], normalize: Normalize | None
+) -> Exception:
+    shaped = [
+        leaf for leaf in leaves for count in channels if images.has_shape(leaf, count)
+    ]
     if any(leaf.dtype == torch.uint8 for leaf in shaped):
         return TypeError(
             "the pictures in the batch have dtype torch.uint8; expected floating "
@@ -163,11 +240,29 @@ def _no_pictures(leaves: list[Tensor], channels: tuple[int, ...]) -> Exception:
             "v2.ToDtype(torch.float32, scale=True)."
         )
     seen = [f"{tuple(leaf.shape)} {leaf.dtype}" for leaf in leaves]
-    return ValueError(
+    return UnfitBatchError(
         f"no picture view found in the batch; expected a floating tensor of shape "
-        f"(B, ..., C, H, W) with C in {sorted(channels)} and at least {SMALLEST} x "
-        f"{SMALLEST} pixels, but its tensors are {seen or 'none'}. Pass views= a "
+        f"(B, ..., C, H, W) with C in {sorted(channels)} and at least "
+        f"{images.SMALLEST} x {images.SMALLEST} pixels, but its tensors are "
+        f"{seen or 'none'}. {_other_channels(leaves, normalize)}Pass views= a "
         "function from the batch to the tensors to perturb."
+    )
+
+
+def _other_channels(leaves: list[Tensor], normalize: Normalize | None) -> str:
+    counts = {
+        leaf.shape[-3]
+        for leaf in leaves
+        if leaf.is_floating_point() and images.has_shape(leaf, leaf.shape[-3:][0])
+    }
+    if not counts:
+        return ""
+    count = min(counts)
+    instead = "" if normalize is None else f" instead of {len(normalize['mean'])}"
+    return (
+        f"For images of {count} channels give ThreatModel(normalize=) {count} means "
+        f"and stds{instead}; for images that are not normalised "
+        f"normalize={{'mean': [0.0] * {count}, 'std': [1.0] * {count}}}. "
     )
 
 
@@ -198,45 +293,70 @@ def check_policy(policy: Any) -> None:
         )
 
 
-def _chosen(policy: Any, leaves: list[Tensor], pictures: list[int]) -> list[int]:
+def _chosen(policy: Any, pictures: list[Place]) -> list[Place]:
     if policy is None:
         return pictures
     if policy == "global":
-        areas = [leaves[at].shape[-1] * leaves[at].shape[-2] for at in pictures]
+        areas = [_area(place.leaves[0]) for place in pictures]
         return [
-            at for at, area in zip(pictures, areas, strict=True) if area == max(areas)
+            place
+            for place, area in zip(pictures, areas, strict=True)
+            if area == max(areas)
         ]
     if any(not 0 <= index < len(pictures) for index in policy):
-        raise ValueError(
+        raise UnfitBatchError(
             f"views={list(policy)} does not fit a batch with {len(pictures)} picture "
             f"views; expected indices from 0 to {len(pictures) - 1}."
         )
-    return [pictures[index] for index in policy]
+    return list(dict.fromkeys(pictures[index] for index in policy))
 
 
-def _identified(views: Any, leaves: list[Tensor]) -> list[int]:
+def _area(leaf: Tensor) -> int:
+    return leaf.shape[-1] * leaf.shape[-2]
+
+
+def _identified(
+    views: Any,
+    found: list[tuple[Path, Tensor]],
+    pictures: list[Place],
+    channels: tuple[int, ...],
+) -> list[Place]:
     if not isinstance(views, Sequence) or not views:
         raise ValueError(
             f"the function given as views= returned {_shown(views)}; {_EXPECTED_VIEWS}"
         )
-    places = {id(leaf): at for at, leaf in enumerate(leaves)}
+    paths = {id(leaf): path for path, leaf in found}
     for view in views:
-        if not _is_picture_like(view):
+        if not _is_picture_like(view, channels):
             raise ValueError(
                 f"the function given as views= returned {_shown(view)}, which is no "
                 f"picture view; {_EXPECTED_VIEWS}"
             )
-        if id(view) not in places:
+        if id(view) not in paths:
             raise ValueError(
                 f"the function given as views= returned {_shown(view)}, which is not "
                 f"in the batch; {_EXPECTED_VIEWS}"
             )
-    return [places[id(view)] for view in views]
+    asked = [
+        (paths[id(view)], view) for view in {id(view): view for view in views}.values()
+    ]
+    # What is asked for is one view, even where it is a stack of several.
+    known = {id(place.leaves[0]): place for place in pictures if place.parts is None}
+    return [
+        *(
+            known.get(id(view)) or Place(path, (view,))
+            for path, view in asked
+            if view.dim() > 3
+        ),
+        *places.samples(asked, lambda view: view.dim() == 3),
+    ]
 
 
-def _is_picture_like(view: Any) -> bool:
+def _is_picture_like(view: Any, channels: tuple[int, ...]) -> bool:
     """Whether it can be perturbed; with any number of channels, as it was asked for."""
-    return isinstance(view, Tensor) and view.dim() >= 4 and view.is_floating_point()
+    if not (isinstance(view, Tensor) and view.is_floating_point()):
+        return False
+    return view.dim() >= 4 or any(images.is_single(view, each) for each in channels)
 
 
 def _shown(value: Any) -> str:
@@ -247,5 +367,5 @@ def _shown(value: Any) -> str:
 
 _EXPECTED_VIEWS = (
     "expected a list of tensors that are in the batch itself, not copies or slices of "
-    "them, floating and of shape (B, ..., C, H, W)."
+    "them, floating and of shape (B, ..., C, H, W), or (C, H, W) in lists of images."
 )

@@ -256,7 +256,7 @@ def test_noise_without_generator_repeats_and_draws_nothing() -> None:
         ({"restarts": 0}, ValueError, r"restarts=0 is too small"),
         ({"step_size": -0.1}, ValueError, r"step_size=-0.1 must be finite"),
         ({"step_size": math.nan}, ValueError, r"step_size=nan must be finite"),
-        ({"step_size": "1"}, TypeError, r"step_size='1' is not a number"),
+        ({"step_size": "1"}, TypeError, r"step_size='1' is a str; expected a number"),
         ({"step_size": 2}, ValueError, r"did you mean step_size=2 / 255"),
         ({"threat_model": 0.03}, TypeError, r"threat_model is a float; expected"),
     ],

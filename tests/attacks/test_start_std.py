@@ -67,7 +67,7 @@ def test_a_spread_that_is_none_is_refused(std: float) -> None:
 
 
 def test_a_spread_of_the_wrong_type_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"start_std='small' is not a number"):
+    with pytest.raises(TypeError, match=r"start_std='small' is a str; expected"):
         PGD(ThreatModel(), start_std="small")  # type: ignore[arg-type]
 
 

@@ -33,10 +33,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def test_a_view_policy_is_refused_where_it_is_given(
     views: Any, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=message):
-        AdversarialTraining(ATTACK, views=views)
+    if not isinstance(views, str):  # it may name a submodule
+        with pytest.raises(error, match=message):
+            AdversarialTraining(ATTACK, views=views)
     with pytest.raises(error, match=message):
         AdversarialLoss(nn.MSELoss(), ATTACK, views=views)
+
+
+@pytest.mark.parametrize("views", ["local", ["backbone", "local"]])
+def test_names_of_submodules_that_there_are_not_are_refused(views: Any) -> None:
+    message = r"views='local' names no submodule of Base; expected .*backbone"
+    refuse(zoo.Base, AdversarialTraining(ATTACK, views=views), message)
 
 
 def refuse(

@@ -76,10 +76,16 @@ def test_a_tensor_that_is_there_twice_is_one_view() -> None:
     assert replaced[1][0] is new
 
 
-@pytest.mark.parametrize("view", [torch.rand(2, 1, 8, 8), TILES])
-def test_grey_pictures_and_tiles_are_views(view: torch.Tensor) -> None:
+def test_grey_pictures_are_views() -> None:
+    view = torch.rand(2, 1, 8, 8)
     selected = select_views([view, GRID], policy=None, normalize=None)
     assert [id(each) for each in selected.views] == [id(view)]
+
+
+def test_each_view_of_a_stack_is_a_sample() -> None:
+    selected = select_views([TILES, GRID], policy=None, normalize=None)
+    assert torch.equal(selected.views[0], TILES.flatten(0, 1))
+    assert torch.equal(selected.replace([selected.views[0] + 1])[0], TILES + 1)
 
 
 @pytest.mark.parametrize("normalize", [None, STATS])

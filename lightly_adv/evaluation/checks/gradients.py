@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from lightly_adv.attacks import PGD, ClassificationObjective
-from lightly_adv.attacks.gradients import UnreachedError, loss_and_gradients
+from lightly_adv.attacks.gradients import loss_and_gradients
+from lightly_adv.errors import UnreachedError
 from lightly_adv.evaluation.checks import odds
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.checks.subject import Subject

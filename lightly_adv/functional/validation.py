@@ -1,0 +1,187 @@
+"""Arguments of threat models and attacks: what is refused, and how it is put."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightly_adv.types import Normalize
+
+Bounds = tuple[float, float]
+
+
+def as_number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return a number, also one of NumPy or a tensor that holds just one.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite, negative, or 0 where it has to be positive.
+
+    Examples:
+        >>> as_number("eps", torch.tensor(0.5))
+        0.5
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, bool) or not _is_number(value):
+        raise TypeError(
+            f"{name}={value!r} is a {type(value).__name__}; expected a number."
+        )
+    number = value if isinstance(value, int) else float(value)
+    if not (math.isfinite(number) and number >= 0 and (number > 0 or not positive)):
+        kind = "positive" if positive else "not negative"
+        raise ValueError(f"{name}={value} must be finite and {kind}.")
+    return number
+
+
+def check_length(name: str, value: float, bounds: Bounds, *, what: str) -> None:
+    """Refuse an L-inf length that no pixel can be moved by.
+
+    Args:
+        name: Name of the argument.
+        value: The length, in the units of the bounds.
+        bounds: Smallest and largest valid pixel.
+        what: What is wrong with it, such as "is longer".
+
+    Raises:
+        ValueError: If it is more than the width of the bounds.
+
+    Examples:
+        >>> check_length("eps", 8, (0.0, 1.0), what="is larger")
+        Traceback (most recent call last):
+        ValueError: eps=8 is larger than the whole range of a pixel; ...
+    """
+    low, high = bounds
+    if value <= high - low:
+        return
+    if bounds == (0.0, 1.0):
+        remedy = (
+            f"it is in pixel units of [0, 1], so did you mean {name}={value:g} / 255? "
+            "For images in levels of 0..255 pass bounds=(0, 255) as well."
+        )
+    else:
+        remedy = f"it is in the units of bounds={bounds}, so expected at most {{:g}}."
+    raise ValueError(
+        f"{name}={value:g} {what} than the whole range of a pixel; "
+        + remedy.format(high - low)
+    )
+
+
+def as_bounds(bounds: Any) -> Bounds:
+    """Return bounds as a pair of numbers.
+
+    Raises:
+        ValueError: If they are no range.
+
+    Examples:
+        >>> as_bounds([0, 255])
+        (0.0, 255.0)
+    """
+    try:
+        low, high = (float(value) for value in bounds)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(
+            f"bounds={bounds} is not a range; expected (low, high) with "
+            "low < high, such as (0.0, 1.0)."
+        )
+    return low, high
+
+
+def as_normalize(normalize: Any) -> Normalize | None:
+    """Return mean and std with one number per channel, whatever form they came in.
+
+    Taken are a mapping with "mean" and "std", a pair of both, and an object that has
+    both as attributes, as the Normalize of torchvision; with numbers, sequences,
+    arrays or tensors in them, also of shape (C, 1, 1). A single number holds for all
+    channels.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If there are not as many of both, or values that cannot be meant.
+
+    Examples:
+        >>> as_normalize(([0.5, 0.5, 0.5], 0.25))
+        {'mean': [0.5, 0.5, 0.5], 'std': [0.25, 0.25, 0.25]}
+    """
+    if normalize is None:
+        return None
+    given = _mean_and_std(normalize)
+    mean, std = (_channels(given[key], key) for key in ("mean", "std"))
+    count = max(len(mean), len(std))
+    mean, std = (
+        values * count if _is_single(given[key]) else values
+        for key, values in (("mean", mean), ("std", std))
+    )
+    if len(mean) != len(std):
+        raise ValueError(
+            f"normalize has {len(mean)} means and {len(std)} stds; expected one of "
+            "each per channel."
+        )
+    if not all(math.isfinite(value) for value in mean):
+        raise ValueError(f"normalize['mean']={mean} must be finite.")
+    if not all(math.isfinite(value) and value > 0 for value in std):
+        raise ValueError(f"normalize['std']={std} must be finite and positive.")
+    plain = isinstance(normalize, Mapping) and all(
+        _is_plain(normalize[key]) for key in ("mean", "std")
+    )
+    return normalize if plain else {"mean": mean, "std": std}
+
+
+_FORMS = (
+    "expected a dict with 'mean' and 'std', one number per channel of the images, "
+    "such as lightly.transforms.utils.IMAGENET_NORMALIZE, a pair (mean, std), or None."
+)
+
+
+def _mean_and_std(normalize: Any) -> Mapping[str, Any]:
+    if isinstance(normalize, Mapping):
+        for key in ("mean", "std"):
+            if normalize.get(key) is None:
+                raise ValueError(f"normalize={normalize} lacks {key!r}; {_FORMS}")
+        return normalize
+    if isinstance(normalize, Sequence) and not isinstance(normalize, str):
+        if len(normalize) != 2:
+            raise ValueError(
+                f"normalize is a {type(normalize).__name__} of {len(normalize)}; "
+                f"{_FORMS}"
+            )
+        return {"mean": normalize[0], "std": normalize[1]}
+    if hasattr(normalize, "mean") and hasattr(normalize, "std"):
+        both = {"mean": normalize.mean, "std": normalize.std}
+        if not any(callable(value) for value in both.values()):
+            return both
+    raise TypeError(f"normalize={normalize!r} is not understood; {_FORMS}")
+
+
+def _channels(values: Any, key: str) -> list[float]:
+    try:
+        found = torch.as_tensor(values, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"normalize[{key!r}]={values!r} is not understood; {_FORMS}"
+        ) from error
+    if sum(size > 1 for size in found.shape) > 1 or not found.numel():
+        raise ValueError(
+            f"normalize[{key!r}] has shape {tuple(found.shape)}; expected one number "
+            "per channel. Of a mean image take the mean over its pixels."
+        )
+    return [float(value) for value in found.flatten()]
+
+
+def _is_plain(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(map(_is_number, values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real)
+
+
+def _is_single(values: Any) -> bool:
+    return not isinstance(values, list | tuple) and torch.as_tensor(values).dim() == 0

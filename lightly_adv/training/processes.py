@@ -1,0 +1,38 @@
+"""What several processes that train together have to agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import distributed
+
+
+def count() -> int:
+    """Return how many processes train together.
+
+    Examples:
+        >>> count()
+        1
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
+
+
+def all_of(flags: Sequence[bool], *, device: torch.device) -> list[bool]:
+    """Return which flags are set in every process; each has to call it.
+
+    Args:
+        flags: As many in each process.
+        device: Where the processes talk to each other.
+
+    Examples:
+        >>> all_of([True, False], device=torch.device("cpu"))
+        [True, False]
+    """
+    if count() == 1:
+        return list(flags)
+    both = torch.tensor(list(flags), dtype=torch.int32, device=device)
+    distributed.all_reduce(both, op=distributed.ReduceOp.MIN)
+    return [bool(flag) for flag in both.tolist()]
