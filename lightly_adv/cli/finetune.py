@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,18 @@ class FinetuneCLI(TrainingCLI):
                 max_samples=self.evaluation.max_val_samples,
             )
         ]
+
+    def fit(self) -> bool:
+        """Train, once it is known that there are test images to evaluate on."""
+        self.datamodule.trainer = self.trainer  # as when Lightning asks for them
+        self.datamodule.prepare_data()
+        loader, _ = pictures.test_pictures(self.datamodule)
+        if isinstance(loader, Sized) and not len(loader):
+            raise ValueError(
+                f"the test set of {type(self.datamodule).__name__} is empty; finetune "
+                "ends in an evaluation on test images, so give it some."
+            )
+        return super().fit()
 
     def test(self) -> list[dict[str, Any]]:
         """Evaluate the last and the best checkpoints on the test pictures."""

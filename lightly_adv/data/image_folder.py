@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
-from torchvision.transforms import functional as pil
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightly_adv.data import decode
 from lightly_adv.data.datamodule import PictureDataModule
 from lightly_adv.data.pictures import InMemory, Pictures, Source
 
@@ -28,6 +28,9 @@ class ImageFolderDataModule(PictureDataModule):
     into `cache_bytes` is decoded once and kept in memory; a larger one is decoded
     batch by batch, where `num_workers` helps.
 
+    Files of 16 bits and of floats in [0, 1] keep their precision. The orientation in
+    EXIF data is followed, transparency is left out; see `decode.square`.
+
     Training pictures are cropped out of a padding of an eighth of their size (4 for
     32 pixels) and flipped horizontally.
 
@@ -41,7 +44,8 @@ class ImageFolderDataModule(PictureDataModule):
     Raises:
         FileNotFoundError: If a folder is missing, or if it holds no pictures.
         ValueError: If there are fewer than two classes, if the test set has classes
-            that the training set lacks, or if a picture cannot be read.
+            that the training set lacks, or if a picture cannot be read or does not
+            tell the range of its numbers.
 
     Examples:
         >>> data = ImageFolderDataModule(root="pictures", image_size=64)
@@ -111,7 +115,9 @@ class ImageFolderDataModule(PictureDataModule):
         on_disk = OnDisk(tuple(map(str, paths)), self.image_size)
         if len(paths) * 3 * self.image_size**2 > self.cache_bytes:
             return on_disk
-        return InMemory(on_disk(torch.arange(len(paths))))
+        images = on_disk(torch.arange(len(paths)))
+        # Known only now, as it is four times as large where there are 16 bits.
+        return on_disk if images.nbytes > self.cache_bytes else InMemory(images)
 
 
 @dataclass(frozen=True)
@@ -122,25 +128,22 @@ class OnDisk:
     image_size: int
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """Return the pictures with these indices, (B, 3, image_size, image_size)."""
+        """Return the pictures with these indices, (B, 3, image_size, image_size).
+
+        They are uint8, or float32 in [0, 1] where one of them has more than 8 bits.
+        """
         size = self.image_size
         images = torch.empty(len(indices), 3, size, size, dtype=torch.uint8)
         for position, index in enumerate(indices.tolist()):
-            images[position] = _decode(self.paths[index], size)
+            image = decode.square(self.paths[index], size)
+            if image.dtype != images.dtype:  # 8 bits of some, more of others
+                images, image = _to_floats(images), _to_floats(image)
+            images[position] = image
         return images
 
 
-def _decode(path: str, size: int) -> Tensor:
-    try:
-        picture = default_loader(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a picture ({error}); remove or replace it."
-        ) from error
-    if picture.size != (size, size):
-        picture = pil.center_crop(pil.resize(picture, size), size)
-    tensor: Tensor = pil.pil_to_tensor(picture)
-    return tensor
+def _to_floats(images: Tensor) -> Tensor:
+    return images / 255 if images.dtype == torch.uint8 else images
 
 
 def _class_folders(folder: Path) -> list[str]:

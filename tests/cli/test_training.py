@@ -82,6 +82,21 @@ def test_the_saved_config_repeats_the_run(command: Command) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [("NoTestImages", "no folder data/test"), ("EmptyTestSet", "is empty")],
+)
+def test_missing_test_images_are_told_before_the_first_step(
+    data: str, words: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--trainer.max_epochs", "1", "--data", f"tests.cli.tiny.{data}")
+    assert command("finetune", *QUICK, *options) == 1
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "epoch" not in captured.out
+    assert not Path("runs/finetune").exists()
+
+
 def test_finetune_then_evaluate(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

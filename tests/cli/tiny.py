@@ -50,3 +50,17 @@ class ThreeClasses(TinyDataModule):
     @property
     def num_classes(self) -> int:
         return 3
+
+
+class NoTestImages(TinyDataModule):
+    """One whose test images are not there."""
+
+    def load_test(self) -> Pictures:
+        raise FileNotFoundError("there is no folder data/test; expected pictures.")
+
+
+class EmptyTestSet(TinyDataModule):
+    """One with a test set without images."""
+
+    def load_test(self) -> Pictures:
+        return Pictures(InMemory(torch.empty(0, 3, 8, 8)), torch.empty(0).long())

@@ -168,14 +168,14 @@ def test_classes_that_training_lacks(tmp_path: Path) -> None:
 def test_unreadable_picture(content: bytes, tmp_path: Path) -> None:
     root = _root(tmp_path)
     (root / "train" / "dog" / "3.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"dog.3\.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"dog.3\.png cannot be read as an image"):
         ImageFolderDataModule(root).setup("fit")
 
 
 def test_truncated_picture(tmp_path: Path) -> None:
     path = _root(tmp_path) / "train" / "dog" / "3.png"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"dog.3\.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match=r"dog.3\.png cannot be read as an image"):
         ImageFolderDataModule(tmp_path).setup("fit")
 
 
