@@ -20,6 +20,18 @@ GRID = 0.02
 SAMPLE = 1 << 16
 """Values of each channel of a view that are looked at for the grid."""
 
+LEVELS = 256
+"""How many values pixels of 8 bits can have."""
+
+FEWEST_LEVELS = 32
+"""So many of them are needed to tell their step: digits, say, have 17 of their own."""
+
+FEWEST_IMAGES = 4
+"""Fewer images might have one step by chance, as after jitter that scales each."""
+
+REPEATED = 8
+"""How often each of them occurs on average at least; values of no grid are unique."""
+
 FILLED = 0.03
 """How much of [0, 1] may be empty at each end if a double mistake is to be believed."""
 
@@ -71,11 +83,13 @@ class Values:
         high: Largest value of each channel.
         sample: Some values of each channel, (C, N); none of pictures in 16 bits, which
             are too coarse for the grid.
+        images: Number of images in the smallest view.
     """
 
     low: Tensor
     high: Tensor
     sample: Tensor
+    images: int
 
 
 @dataclass(frozen=True)
@@ -120,7 +134,41 @@ def values_of(views: Sequence[Tensor]) -> Values:
         torch.stack([each.min for each in ranges]).amin(dim=0).cpu(),
         torch.stack([each.max for each in ranges]).amax(dim=0).cpu(),
         sample[:, :0] if coarse else sample,
+        min(len(view) for view in views),
     )
+
+
+def steps(values: Values) -> list[float | None]:
+    """Return the step between neighbouring values of each channel, if they have one.
+
+    Images of 8 bits have at most 256 values, at multiples of one step, whatever they
+    are normalised with: its length is 1/255 by the std. Where images were resized or
+    jittered as tensors, or do not show enough values, there is none: None.
+
+    Examples:
+        >>> image = (torch.arange(48 * 48) % 256).view(1, 1, 48, 48) / 255
+        >>> view = (image.expand(4, 1, 48, 48) - 0.4) / 0.2
+        >>> [round(255 * 0.2 * step, 3) for step in steps(values_of([view]))]
+        [1.0]
+    """
+    if values.images < FEWEST_IMAGES or values.sample.numel() == 0:
+        return [None] * len(values.low)
+    return [_step(row) for row in values.sample.double()]
+
+
+def _step(row: Tensor) -> float | None:
+    found = row.unique()
+    # Equal bytes may have come to slightly different values, as by 1 - x.
+    apart = found.diff() > 1e-5 * (found[-1] - found[0])
+    found = torch.cat([found[:1], found[1:][apart]])
+    if not FEWEST_LEVELS <= len(found) <= min(LEVELS, len(row) / REPEATED):
+        return None
+    found = found - found[0]
+    # The smallest gap counts levels well enough to find a better one by least squares.
+    numbers = (found / found.diff().min()).round()
+    step = float((numbers @ found) / (numbers @ numbers))
+    off_grid = (found / step - numbers).abs().max()
+    return step if numbers[-1] < LEVELS and off_grid < GRID else None
 
 
 def fit(values: Values, normalize: Normalize | None) -> Fit:

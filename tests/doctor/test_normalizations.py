@@ -51,3 +51,11 @@ def test_views_of_several_sizes_and_stacks_are_summarised() -> None:
     values = normalizations.values_of([IMAGES, IMAGES[:, None, ..., :5] * 2])
     assert values.low.shape == values.high.shape == (3,)
     assert torch.equal(values.high, (2 * IMAGES[..., :5]).amax(dim=(0, 2, 3)))
+
+
+def test_the_step_of_8_bits_is_1_by_255_and_the_std() -> None:
+    images = healthy.images(4, size=32)
+    images[2:] = 1 - images[2:]  # rounds otherwise than the byte
+    view = pixels.to_normalized(images, {"mean": OWN["mean"], "std": OWN["std"]})
+    found = normalizations.steps(normalizations.values_of([view]))
+    assert [round(1 / (255 * (step or 1)), 5) for step in found] == OWN["std"]

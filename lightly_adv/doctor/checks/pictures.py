@@ -18,6 +18,12 @@ NAME = "pictures"
 CLOSE = 0.005
 """How much of [0, 1] pictures leave empty at each end, if they fill it."""
 
+STEP_OFF = 0.01
+"""How far the step between neighbouring values may be from 1/255, as a share of it."""
+
+NEAR = (0.55, 1.9)
+"""Steps in units of 1/255 that are taken for those of 8 bits and a wrong std."""
+
 
 def check(patient: Patient) -> Iterator[Finding]:
     """Undo the normalisation of every view; pixels must come out, and plausible ones.
@@ -65,7 +71,7 @@ def _examine(view: Tensor, declared: Normalize | None) -> Finding:
     if not seen.inside:
         return Finding(NAME, "FAIL", _outside(seen, likely, declared), _remedy(likely))
     plain = normalizations.fit(values, None)
-    if declared is not None and plain.inside:
+    if declared is not None and plain.inside and not _changes_nothing(declared):
         return Finding(
             NAME,
             "FAIL",
@@ -75,8 +81,10 @@ def _examine(view: Tensor, declared: Normalize | None) -> Finding:
             "ThreatModel(normalize=None).",
         )
     if likely is not None and likely.normalize != declared:
-        return _compared(values, seen, likely)
-    return Finding(NAME, "PASS", "")
+        found = _compared(values, seen, likely)
+        if found.status != "PASS":
+            return found
+    return _stepped(values, declared)
 
 
 def _compared(values: Values, seen: Fit, likely: Candidate) -> Finding:
@@ -94,6 +102,35 @@ def _compared(values: Values, seen: Fit, likely: Candidate) -> Finding:
     if other.gap < CLOSE and seen.gap > 3 * CLOSE and likely.kind != "double":
         return Finding(NAME, "WARN", f"{text}. Is it the right one?", _remedy(likely))
     return Finding(NAME, "PASS", "")
+
+
+def _changes_nothing(normalize: Normalize) -> bool:
+    """Whether it is that of plain pixels, which tells the number of channels."""
+    return not any(normalize["mean"]) and all(std == 1 for std in normalize["std"])
+
+
+def _stepped(values: Values, declared: Normalize | None) -> Finding:
+    """Judge the std by the step between values of 8 bits.
+
+    Only a step near 1/255 is judged: pixels of 4 or 6 bits have a longer one.
+    """
+    found = normalizations.steps(values)
+    stds = [1.0] * len(found) if declared is None else declared["std"]
+    pairs = list(zip(found, stds, strict=True))
+    lengths = [255 * each * std for each, std in pairs if each is not None]
+    furthest = max(lengths, key=lambda each: abs(each - 1), default=1.0)
+    off = abs(furthest - 1)
+    if off <= STEP_OFF or not NEAR[0] < furthest < NEAR[1]:
+        return Finding(NAME, "PASS", "")
+    right = [std if each is None else 1 / (255 * each) for each, std in pairs]
+    text = (
+        "they have the values of 8-bit images, but with the given normalisation these "
+        f"lie {furthest:.3g}/255 apart instead of 1/255: the std is another one, and "
+        f"eps is off by {100 * off:.0f} %."
+    )
+    shown = [round(each, 3) for each in right]
+    remedy = f"Pass the mean and std of the transform; its std is {shown}."
+    return Finding(NAME, "WARN" if declared is None else "FAIL", text, remedy)
 
 
 def _outside(seen: Fit, likely: Candidate | None, declared: Normalize | None) -> str:

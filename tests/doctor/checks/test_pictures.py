@@ -9,7 +9,7 @@ from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 
 from lightly_adv import AdversarialTraining
-from lightly_adv.doctor import Finding, Patient
+from lightly_adv.doctor import Finding, Patient, normalizations
 from lightly_adv.doctor.checks import pictures
 from lightly_adv.functional import pixels
 from lightly_adv.types import Normalize
@@ -134,3 +134,55 @@ def test_coarse_numbers_leave_no_traces_of_8_bits() -> None:
     (found,) = check(PICTURES.bfloat16(), None)
     assert found.status == "PASS"
     assert "multiples of 1/255" not in found.seen
+
+
+EIGHT_BITS = healthy.images(8, size=32)
+
+
+@pytest.mark.parametrize("off", [0.8, 0.9, 1.2])
+def test_a_wrong_std_is_proven_by_images_of_8_bits(off: float) -> None:
+    # Contrast is low enough for every pixel to stay inside of [0, 1].
+    pixel = (64 + (EIGHT_BITS * 255 / 2).round()) / 255
+    view = pixels.to_normalized(pixel, OWN)
+    wrong: Normalize = {"mean": OWN["mean"], "std": [off * s for s in OWN["std"]]}
+    found = pictures._examine(view, wrong)
+    assert found.status == "FAIL"
+    assert f"{off:.3g}/255 apart instead of 1/255" in found.seen
+    assert f"eps is off by {100 * abs(off - 1):.0f} %" in found.seen
+    assert str(OWN["std"]) in found.remedy
+    assert pictures._examine(view, OWN).status == "PASS"
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    """Jitter the brightness of every image as a tensor."""
+    return images * torch.linspace(0.5, 1, len(images)).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        F.interpolate(EIGHT_BITS, size=40, mode="bilinear"),
+        scaled(EIGHT_BITS),
+        # One image alone could have been scaled.
+        0.8 * EIGHT_BITS[:1],
+        (EIGHT_BITS * 15).round() / 15,
+        (EIGHT_BITS * 63).round() / 63,
+        (EIGHT_BITS * 1023).round() / 1023,
+        EIGHT_BITS.half(),
+        torch.zeros(4, 3, 8, 8),
+    ],
+    ids=["resized", "jittered", "single", "4 bits", "6 bits", "10 bits", "16", "flat"],
+)
+def test_what_proves_nothing_is_not_blamed(images: torch.Tensor) -> None:
+    for normalize in (None, OWN):
+        view = pixels.to_normalized(images.float(), normalize).to(images.dtype)
+        assert pictures._examine(view, normalize).status == "PASS"
+        assert (
+            pictures._stepped(normalizations.values_of([view]), HALF).status == "PASS"
+        )
+
+
+def test_stats_of_plain_pixels_only_tell_the_channels() -> None:
+    images = torch.rand(4, 8, 16, 16)
+    identity: Normalize = {"mean": [0.0] * 8, "std": [1.0] * 8}
+    assert pictures._examine(images, identity).status == "PASS"
