@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from lightly_adv.attacks import notices
 from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
 from lightly_adv.functional import validation
+from lightly_adv.functional.value_range import Excess
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import Room, ThreatModel
 from lightly_adv.types import Norm, Objective, Views
@@ -313,17 +314,26 @@ def _start_std(value: Any, *, random_start: bool) -> float | None:
 
 def _say_overshoot(threat_model: ThreatModel, views: list[Tensor]) -> None:
     found = threat_model.overshoot(views)
-    if found is None:
-        return
-    notices.say(
-        "overshoot",
+    if found is not None:
+        message = f"{overshoot(threat_model, found)} {CLAMP}"
+        notices.say("overshoot", message, stacklevel=4)
+
+
+def overshoot(threat_model: ThreatModel, found: Excess) -> str:
+    """Say which pixels lie a little outside of the bounds, and what becomes of them."""
+    return (
         f"{100 * found.share:.2g} % of the pixels overshoot the bounds "
         f"{threat_model.bounds}: the views span [{found.low:.4g}, {found.high:.4g}], "
         "as after bicubic resizing of float images, noise or jitter. These pixels stay "
-        "where they are. To have them attacked, clamp the images in the transform, or "
-        "give the ThreatModel wider bounds=.",
-        stacklevel=4,
+        "where they are."
     )
+
+
+CLAMP = (
+    "To have them attacked, clamp the images in the transform, or give the ThreatModel "
+    "wider bounds=."
+)
+"""What to do about pixels that overshoot."""
 
 
 def _warn_unused(unused: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -34,6 +35,12 @@ REPEATED = 8
 
 FILLED = 0.03
 """How much of [0, 1] may be empty at each end if a double mistake is to be believed."""
+
+OUTERMOST = 0.02
+"""Share of the pixels at each end that may overshoot."""
+
+EMPTY = 0.1
+"""How much of [0, 1] is seldom empty at each end if the normalisation is right."""
 
 PLAIN = "none (plain pixels)"
 
@@ -157,7 +164,7 @@ def steps(values: Values) -> list[float | None]:
 
 
 def _step(row: Tensor) -> float | None:
-    found = row.unique()
+    found = row.sort().values
     # Equal bytes may have come to slightly different values, as by 1 - x.
     apart = found.diff() > 1e-5 * (found[-1] - found[0])
     found = torch.cat([found[:1], found[1:][apart]])
@@ -255,6 +262,27 @@ def best(values: Values, declared: Normalize | None) -> Candidate | None:
                 (not seen.exact, round(seen.gap, 3) + 0.05 * (not simple), each)
             )
     return min(found, key=lambda each: each[:2])[2] if found else None
+
+
+def guess(values: Values) -> Candidate | None:
+    """Return the normalisation that explains pictures best, None if none does.
+
+    Where none does well, the outermost pixels are left out: they may overshoot, as
+    after resizing of float images.
+    """
+    found = best(values, None)
+    if found is not None and fit(values, found.normalize).gap < EMPTY:
+        return found
+    return _best_of_most(values) or found
+
+
+def _best_of_most(values: Values) -> Candidate | None:
+    if values.sample.numel() == 0:
+        return None
+    ends = torch.tensor([OUTERMOST, 1 - OUTERMOST])
+    low, high = values.sample.quantile(ends, dim=1)
+    inner = dataclasses.replace(values, low=low, high=high, sample=values.sample[:, :0])
+    return best(inner, None)
 
 
 def _both(outer: _Stats, inner: _Stats) -> _Stats:

@@ -63,7 +63,7 @@ def _usual_attack(batch: Any) -> Attack:
     try:
         found = views.select_views(batch, policy=None, normalize=None)
         values = normalizations.values_of(found.pictures)
-        candidate = normalizations.best(values, None)
+        candidate = normalizations.guess(values)
     except (TypeError, ValueError, RuntimeError):
         candidate = None
     if candidate is not None and candidate.kind == "once":

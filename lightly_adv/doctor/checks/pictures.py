@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from lightly_adv.attacks import attack
 from lightly_adv.doctor import normalizations
 from lightly_adv.doctor.checks.data import named
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.normalizations import Candidate, Fit, Values
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.errors import UnfitBatchError
+from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Normalize
 
 NAME = "pictures"
@@ -30,14 +33,17 @@ def check(patient: Patient) -> Iterator[Finding]:
 
     What is wrong is said once for all views that it is wrong with.
     """
-    views, declared = patient.selected.pictures, patient.threat_model.normalize
-    if patient.threat_model.bounds != (0.0, 1.0):
+    views, threat_model = patient.selected.pictures, patient.threat_model
+    if threat_model.bounds != (0.0, 1.0):
         for view in views:
-            patient.threat_model.room(view)
-        bounds = list(patient.threat_model.bounds)
-        yield Finding(NAME, "PASS", f"pixels lie in the bounds {bounds}.")
+            threat_model.room(view)
+        text = f"pixels lie in the bounds {list(threat_model.bounds)}."
+        yield _overshoot(threat_model, views) or Finding(NAME, "PASS", text)
         return
-    found = [_examine(view, declared) for view in views]
+    found = [
+        _overshoot(threat_model, [view]) or _examine(view, threat_model.normalize)
+        for view in views
+    ]
     wrong: dict[str, list[int]] = {}
     for at, each in enumerate(found):
         if each.status != "PASS":
@@ -48,6 +54,17 @@ def check(patient: Patient) -> Iterator[Finding]:
         first = found[numbers[0]]
         which = "all views" if len(numbers) == len(views) else named(numbers)
         yield Finding(NAME, first.status, f"{which}: {first.seen}", first.remedy)
+
+
+def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Finding | None:
+    """Tell of pixels a little outside; None if there are none, or too many."""
+    try:
+        found = threat_model.overshoot(views)
+    except UnfitBatchError:
+        return None
+    if found is None:
+        return None
+    return Finding(NAME, "WARN", attack.overshoot(threat_model, found), attack.CLAMP)
 
 
 def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:

@@ -139,6 +139,20 @@ def test_coarse_numbers_leave_no_traces_of_8_bits() -> None:
 EIGHT_BITS = healthy.images(8, size=32)
 
 
+@pytest.mark.parametrize("normalize", [None, IMAGENET])
+def test_overshoot_is_no_mistake(normalize: Normalize | None) -> None:
+    images = SMOOTH.clone()
+    images[:, :, 0, :6] += torch.linspace(0.02, 0.12, 6)
+    images[:, :, 1, :6] -= torch.linspace(0.02, 0.12, 6)
+    data = [pixels.to_normalized(images, normalize), healthy.batch()[1]]
+    for given in (healthy.attack(normalize), None):
+        diagnosis = examine(Healthy(), data, given)
+        assert diagnosis.statuses["pictures"] == "WARN"
+        text = told(diagnosis, "pictures")
+        assert "of the pixels overshoot the bounds (0.0, 1.0)" in text
+        assert "clamp the images in the transform" in text
+
+
 @pytest.mark.parametrize("off", [0.8, 0.9, 1.2])
 def test_a_wrong_std_is_proven_by_images_of_8_bits(off: float) -> None:
     # Contrast is low enough for every pixel to stay inside of [0, 1].
