@@ -219,7 +219,9 @@ class AdversarialTraining(Callback):
         else:
             self._clean.attacked()
         if self.mode == "replace":
-            return streams.replaced(original, selected, perturbed)
+            return streams.replaced(
+                original, module, selected=selected, views=perturbed
+            )
         return streams.dual(
             original,
             module,

@@ -15,6 +15,7 @@ ADV = "adv"
 """Route of perturbed pictures."""
 
 _ROUTE: ContextVar[str | None] = ContextVar("bn_route", default=None)
+_AGAIN: ContextVar[bool] = ContextVar("bn_route_again", default=False)
 
 
 @contextmanager
@@ -49,6 +50,21 @@ def bn_route(route: str) -> Iterator[None]:
         yield
     finally:
         _ROUTE.reset(token)
+
+
+@contextmanager
+def same_route(route: str) -> Iterator[None]:
+    """Take the route of the forward pass again, where gradients are computed.
+
+    Args:
+        route: The route of the forward pass.
+    """
+    token = _AGAIN.set(True)
+    try:
+        with bn_route(route):
+            yield
+    finally:
+        _AGAIN.reset(token)
 
 
 class RoutedLayer(nn.Module):
@@ -134,8 +150,10 @@ def _refuse_recomputation() -> None:
 
     By then the block is left, and another route would silently give wrong gradients.
     """
+    if torch.compiler.is_compiling() or _AGAIN.get():
+        return
     # PyTorch itself tells in this way whether a backward pass is running.
-    if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+    if torch._C._current_graph_task_id() != -1:
         raise RuntimeError(
             "a layer with several BatchNorm routes is called in the backward pass, as "
             "gradient checkpointing does, where it cannot know the route of the "

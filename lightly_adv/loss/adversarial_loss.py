@@ -150,7 +150,9 @@ class AdversarialLoss(nn.Module):
         )
         perturbed = self.attack(objective, selected.views, generator=generator)
         if self.mode == "replace":
-            loss: Tensor = streams.replaced(step, selected, perturbed)
+            loss: Tensor = streams.replaced(
+                step, module, selected=selected, views=perturbed
+            )
         else:
             loss = streams.dual(
                 step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from torch import Generator, Tensor, nn
@@ -9,6 +10,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack
 from lightly_adv.isolation import modes, routes
 from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.isolation.recomputation import recomputed_in
 from lightly_adv.types import Objective, Views
 
 
@@ -77,5 +79,6 @@ def perturb_views(
         modes.attack_mode(module, bn_mode),
         modes.frozen_parameters(module),
         routes.bn_route(route),
+        recomputed_in(functools.partial(routes.same_route, route)),
     ):
         return attack(objective, views, generator=generator)

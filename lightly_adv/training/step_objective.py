@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from lightly_adv.isolation import modes, routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.isolation.recomputation import recomputed_in
 from lightly_adv.training.places import Path, Stack
 from lightly_adv.training.views import Step
 from lightly_adv.types import Objective
@@ -83,7 +85,11 @@ class StepObjective:
     def scope(self) -> Iterator[Objective]:
         """Isolate one evaluation until its gradient is taken; see `ScopedObjective`."""
         seed = self.seeds() if self.seeds is not None else None
-        with self.isolation.evaluation(seed=seed), routes.bn_route(routes.ADV):
+        with (
+            self.isolation.evaluation(seed=seed),
+            routes.bn_route(routes.ADV),
+            recomputed_in(functools.partial(routes.same_route, routes.ADV)),
+        ):
             modes.set_attack_mode(self.module, self.bn_mode)
             yield lambda views: loss_of(self.selected.evaluated(self.step, views))
 

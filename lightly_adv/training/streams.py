@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import isolated
+from lightly_adv.isolation.recomputation import (
+    recomputed_as_it_stands,
+    recomputed_in,
+)
 from lightly_adv.training.step_objective import Selection, loss_of, with_loss
 from lightly_adv.training.views import Step
 
 
-def replaced(step: Step, selected: Selection, views: Sequence[Tensor]) -> Any:
+def replaced(
+    step: Step, module: nn.Module, *, selected: Selection, views: Sequence[Tensor]
+) -> Any:
     """Run the training step on the perturbed views, on the adversarial route.
 
     Returns:
         What the step returns.
     """
-    with routes.bn_route(routes.ADV):
+    with _on_route(module, routes.ADV):
         return selected.trained(step, views)
 
 
@@ -47,14 +55,26 @@ def dual(
         adversarial loss if the step returned None for it, to skip it.
     """
     statistics = routes.buffers_of(module, routes.ADV)
+    again = functools.partial(routes.same_route, routes.ADV)
     with (
         isolated(module, differentiable=True, keep=statistics),
         routes.bn_route(routes.ADV),
+        # Its backward pass runs when the isolation is over.
+        recomputed_as_it_stands(module, again),
     ):
         perturbed = selected.evaluated(step, views)
-    with routes.bn_route(routes.CLEAN):
+    with _on_route(module, routes.CLEAN):
         output = step(batch)
     if output is None or perturbed is None:
         return output
     clean, adversarial = loss_of(output), loss_of(perturbed)
     return with_loss(output, (1 - weight) * clean + weight * adversarial)
+
+
+@contextmanager
+def _on_route(module: nn.Module, route: str) -> Iterator[None]:
+    again = functools.partial(routes.same_route, route)
+    # Where there are no routes, checkpoints stay what they are without us.
+    routed = routes.routed_layers(module)
+    with routes.bn_route(route), recomputed_in(again) if routed else nullcontext():
+        yield

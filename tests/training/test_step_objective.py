@@ -103,4 +103,5 @@ def test_dual_is_the_weighted_sum_with_the_output_of_the_clean_step() -> None:
     assert output["mean"] == batch[0].mean()
     first, second = step(batch)["loss"], step(other)["loss"]
     assert torch.allclose(output["loss"], 0.75 * first + 0.25 * second)
-    assert streams.replaced(step, selected, other)["mean"] == other[0].mean()
+    output = streams.replaced(step, module, selected=selected, views=other)
+    assert output["mean"] == other[0].mean()
