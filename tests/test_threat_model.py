@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from lightly_adv import ThreatModel
+from lightly_adv import PGD, ThreatModel
 from lightly_adv.types import Norm, Normalize
 
 STATS: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
@@ -167,3 +167,28 @@ def test_other_bounds_are_respected() -> None:
     room = threat_model.room(view)
     delta = threat_model.project(torch.full_like(view, -5.0), room)
     assert torch.allclose(view + delta, torch.full_like(view, -1.0))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_pixels_that_overshoot_stay_where_they_are(norm: Norm) -> None:
+    view = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    view[:, :, 0, 0], view[:, :, 1, 1] = 1.1, -0.08
+    attack = PGD(ThreatModel(norm=norm, eps=0.3), steps=3)
+    with pytest.warns(UserWarning, match=r"3.1 % .* overshoot .*clamp .*bounds="):
+        (found,) = attack(lambda views: views[0].square().sum(), [view])
+    outside = (view < 0) | (view > 1)
+    assert torch.equal(found[outside], view[outside])
+    assert not torch.equal(found, view)
+    assert found[~outside].min() >= 0
+    assert found[~outside].max() <= 1
+    with pytest.warns(UserWarning, match="overshoot"):
+        (same,) = PGD(ThreatModel(norm=norm, eps=0.0))(lambda v: v[0].sum(), [view])
+    assert torch.equal(same, view)
+
+
+def test_volumes_have_their_channels_at_dimension_one() -> None:
+    threat_model = ThreatModel(eps=0.1, normalize=STATS)
+    pixels = torch.rand(2, 3, 6, 4, 4)
+    mean, std = (torch.tensor(STATS[key]).view(3, 1, 1, 1) for key in ("mean", "std"))
+    room = threat_model.room((pixels - mean) / std)
+    assert torch.allclose(room.upper, 1 - pixels, atol=1e-6)

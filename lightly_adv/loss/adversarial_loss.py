@@ -10,11 +10,14 @@ from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.training import streams, views
+from lightly_adv.training import processes, streams
 from lightly_adv.training.arguments import check_attack, check_choice, check_weight
+from lightly_adv.training.batch_attack import BatchAttack
+from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.step_objective import StepObjective
 from lightly_adv.training.views import ViewPolicy, check_policy
 
@@ -84,6 +87,9 @@ class AdversarialLoss(nn.Module):
         check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
         check_weight(weight)
         check_policy(views)
+        self._batches = BatchAttack(views, attack.threat_model.normalize)
+        self._clean = CleanBatches()
+        self._calls = 0
         self.criterion = criterion
         self.attack = attack
         self.mode = mode
@@ -137,18 +143,30 @@ class AdversarialLoss(nn.Module):
         module: nn.Module,
         generator: Generator | None,
     ) -> Tensor:
-        selected = views.select_views(
-            batch, policy=self.views, normalize=self.attack.threat_model.normalize
+        isolation = Isolation(module)
+        selected = self._batches.select(
+            batch, step=step, module=module, isolation=isolation
         )
         routes.check_routes(module, routes.CLEAN, routes.ADV)
         objective = StepObjective(
             step=step,
             module=module,
-            isolation=Isolation(module),
+            isolation=isolation,
             selected=selected,
             bn_mode=self.bn_mode,
         )
-        perturbed = self.attack(objective, selected.views, generator=generator)
+        number, self._calls = self._calls, self._calls + 1
+        try:
+            perturbed = self._batches.perturb(
+                self.attack.at(1.0), objective, generator=generator
+            )
+        except UnfitBatchError as error:
+            self._clean.left(error, batch_idx=number)
+            if processes.count() == 1 or self.mode == "replace":
+                return step(batch)
+            perturbed = selected.views  # other processes wait in the second stream
+        else:
+            self._clean.attacked()
         if self.mode == "replace":
             loss: Tensor = streams.replaced(
                 step, module, selected=selected, views=perturbed

@@ -9,11 +9,13 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.arguments import check_attack
+from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.optimizers import OneCycleSGD, OptimizerFactory
 from lightly_adv.training.progress import share_done
 
@@ -68,6 +70,7 @@ class AdversarialModule(pl.LightningModule):
         self.optimizer = optimizer or OneCycleSGD()
         self._frozen_networks: list[nn.Module] = []
         self._noise = noise.BatchNoise()
+        self._clean = CleanBatches()
 
     def perturb(
         self,
@@ -94,7 +97,9 @@ class AdversarialModule(pl.LightningModule):
             generator: Source of the noise. Defaults to that of the batch.
 
         Returns:
-            A tensor for one view, a list of tensors for several, detached.
+            A tensor for one view, a list of tensors for several, detached. They are the
+            views themselves where a batch of a training run cannot be attacked, as with
+            a loss that is not finite; see `CleanBatches`.
 
         Raises:
             TypeError: If there is no view.
@@ -111,15 +116,23 @@ class AdversarialModule(pl.LightningModule):
             raise TypeError("perturb has no view; expected perturb(loss, images).")
         # Only a schedule has to know how long training lasts.
         scheduled = isinstance(attack, AttackSchedule)
-        perturbed = perturb.perturb_views(
-            attack.at(self.progress if scheduled else 1.0),
-            lambda given: loss(*given),
-            views,
-            module=self,
-            generator=generator or self.generator,
-            route=route,
-            bn_mode=bn_mode,
-        )
+        try:
+            perturbed = perturb.perturb_views(
+                attack.at(self.progress if scheduled else 1.0),
+                lambda given: loss(*given),
+                views,
+                module=self,
+                generator=generator or self.generator,
+                route=route,
+                bn_mode=bn_mode,
+            )
+        except UnfitBatchError as error:
+            if self._trainer is None or not self._trainer.training:
+                raise
+            self._clean.left(error, batch_idx=self._trainer.fit_loop.batch_idx)
+            perturbed = [view.detach() for view in views]
+        else:
+            self._clean.attacked()
         return perturbed[0] if len(views) == 1 else perturbed
 
     @property
