@@ -22,7 +22,8 @@ def photos() -> Tensor:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(16, 3, 5, 5, generator=generator) * 1.6 - 0.3
     smooth = v2.Resize((32, 32), antialias=True)(coarse).clamp(0, 1)
-    return (smooth * 255).round() / 255
+    levels: Tensor = (smooth * 255).round() / 255
+    return levels
 
 
 def edges() -> Tensor:
