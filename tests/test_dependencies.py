@@ -13,7 +13,7 @@ ROOT = Path(lightly_adv.__file__).parent
 
 # Each part may import those in its set, and itself.
 FILES_OF_OTHERS = {"json_files", "markdown"}
-CORE = {"types", "errors", "registry", "functional", "isolation"}
+CORE = {"types", "errors", "files", "registry", "functional", "isolation"}
 ATTACKS = CORE | {"threat_model", "attacks"}
 # Dual BatchNorm shares its routes with the streams of training, below both.
 MODELS = CORE | FILES_OF_OTHERS | {"loss", "transforms", "models"}
@@ -24,6 +24,7 @@ MODULES = ATTACKS | MODELS | {"methods", "finetuning", "callbacks", "training"}
 ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
+    "files": set[str](),
     "registry": set[str](),
     "json_files": set[str](),
     "markdown": set[str](),
@@ -42,7 +43,7 @@ ALLOWED = {
     # A linear probe ends in an evaluation.
     "finetuning": MODULES | EVALUATION,
     "evaluation": EVALUATION,
-    "data": {"types", "transforms", "data"},
+    "data": {"types", "isolation", "transforms", "data"},
     "doctor": CALLBACKS | {"doctor"},
     "testing": ATTACKS,
 }

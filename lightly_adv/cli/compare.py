@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightly_adv import files
 from lightly_adv.cli import attacked, console
-from lightly_adv.evaluation import comparison, files
+from lightly_adv.evaluation import comparison
 from lightly_adv.evaluation.comparison import Comparison
 
 EXAMPLES = """\

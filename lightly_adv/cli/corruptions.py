@@ -14,6 +14,7 @@ from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions, figures
 from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CifarC, table
+from lightly_adv.files import replace as write_text
 
 EXAMPLES = f"""\
 The test pictures of the run that the checkpoint lies in are corrupted as they come;
@@ -89,7 +90,7 @@ def _pictures(cli: FinetuneCLI, *, as_they_come: bool) -> tuple[Iterable[Any], s
 def _beside(report: CorruptionReport, paths: Sequence[Path]) -> str:
     """Write table and figure beside the report; return what there is."""
     out, markdown, picture = paths
-    markdown.write_text(report.to_markdown() + "\n")
+    write_text(markdown, report.to_markdown() + "\n")
     found = f"{out}, the table in {markdown.name}"
     try:
         figures.save(report.figure(), picture)

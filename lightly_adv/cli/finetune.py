@@ -43,7 +43,7 @@ examples:
       --model.checkpoint runs/pretrain/backbone.safetensors
   pictures of your own, in PATH/train/<class>/ and PATH/test/<class>/
     lightly-adv finetune --data ImageFolderDataModule --data.root PATH
-  go on after Ctrl-C
+  go on after Ctrl-C or a kill, to the weights of a run that was not stopped
     lightly-adv finetune --config runs/finetune/config.yaml \\
       --ckpt_path runs/finetune/checkpoints/last.ckpt
 

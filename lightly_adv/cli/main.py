@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from lightly_adv import __version__, lightning
-from lightly_adv.cli import console, quiet
+from lightly_adv.cli import console, quiet, signals
 from lightly_adv.cli.parser import summary
 
 COMMANDS = {
@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             `sys.argv`.
 
     Returns:
-        The exit code: 0, 1 after an error, 2 for an unknown command, 130 after Ctrl-C.
+        The exit code: 0, 1 after an error, 2 for an unknown command, 130 after Ctrl-C,
+        143 after SIGTERM and 129 after SIGHUP.
 
     Examples:
         >>> main(["--version"])
@@ -87,17 +88,19 @@ def _run(command: str, arguments: list[str]) -> int:
     # Lightning uses names of jsonargparse that are on their way out.
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     quiet.hush()
-    try:
-        code: int = importlib.import_module(f"lightly_adv.cli.{command}").run(arguments)
-    except KeyboardInterrupt:
-        console.complain("stopped.")
-        return 130
-    except _MISTAKES as error:
-        if os.environ.get("LIGHTLY_ADV_TRACEBACK"):
-            raise
-        console.complain(summary(str(error)) or type(error).__name__)
-        return 1
-    return code
+    with signals.listening() as stop:
+        try:
+            module = importlib.import_module(f"lightly_adv.cli.{command}")
+            code: int = module.run(arguments)
+        except KeyboardInterrupt:
+            console.complain("stopped.")
+            return stop.exit_code
+        except _MISTAKES as error:
+            if os.environ.get("LIGHTLY_ADV_TRACEBACK"):
+                raise
+            console.complain(summary(str(error)) or type(error).__name__)
+            return 1
+        return stop.exit_code if stop.asked else code
 
 
 def _unknown(command: str) -> str:

@@ -38,7 +38,7 @@ examples:
     lightly-adv pretrain --data ImageFolderDataModule --data.root PATH
   from a YAML file, with one value changed
     lightly-adv pretrain --config config.yaml --model.lr 0.05
-  go on after Ctrl-C
+  go on after Ctrl-C or a kill, to the weights of a run that was not stopped
     lightly-adv pretrain --config runs/pretrain/config.yaml \\
       --ckpt_path runs/pretrain/checkpoints/last.ckpt
 
@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     cli = PretrainCLI(arguments)
     if not cli.fit():
         return 130
-    logged = {name: float(v) for name, v in cli.trainer.callback_metrics.items()}
+    logged = cli.logged
     row = {
         "name": f"{type(cli.model).__name__}, validation",
         "clean_accuracy": logged.get("val_top1"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightly_adv import json_files
+from lightly_adv import files, json_files
 from lightly_adv.json_files import Need
 
 PACKAGES = ("lightly-adv", "lightly", "pytorch-lightning", "timm", "torch")
@@ -98,7 +98,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file; choose another --out.")
         own = checkpoint and self.path.resolve() in checkpoint.resolve().parents
-        if not own and any(self.path.iterdir()):
+        if not own and self._holds_something():
             resume = (
                 f", or go on with that run: --ckpt_path {self.last_checkpoint}"
                 if self.last_checkpoint.exists()
@@ -108,6 +108,12 @@ class RunFolder:
                 f"{self.path} exists and is not empty; choose another folder with "
                 f"--out{resume}."
             )
+
+    def _holds_something(self) -> bool:
+        """Return whether there is more than a run leaves that has not begun."""
+        files = (path for path in self.path.rglob("*") if not path.is_dir())
+        found = {path.relative_to(self.path).parts[0] for path in files}
+        return not found <= {"config.yaml", "run.json", "logs"}
 
     def remove_empty(self) -> None:
         """Remove the folder and those in it, as far as they hold no file."""
@@ -150,7 +156,4 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON at once: a reader sees all of it or the file that was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
+    files.replace(path, json.dumps(content, indent=2) + "\n")

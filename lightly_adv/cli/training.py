@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightly_adv import lightning
+from lightly_adv import files, lightning
 from lightly_adv.callbacks import Throughput
 from lightly_adv.callbacks.epoch_lines import EpochLines
+from lightly_adv.callbacks.exact_resume import ExactResume
 from lightly_adv.cli import checkpoints, console, fractions
 from lightly_adv.cli.parser import Parser
 from lightly_adv.cli.run_folder import RunFolder
-from lightly_adv.lightning import callbacks, cli, loggers, pl, rank_zero_only
+from lightly_adv.lightning import callbacks, cli, loggers, pl, plugins, rank_zero_only
 
 TRAINER_DEFAULTS = {
     "max_epochs": 20,
@@ -119,6 +121,10 @@ class TrainingCLI(cli.LightningCLI):
         own = [Start(self._start), *self.progress(), *self.callbacks()]
         own += checkpoints.callbacks(self.folder.checkpoints)
         kwargs["callbacks"] = [*_as_list(chosen.callbacks), *own]
+        chosen_plugins = _as_list(chosen.plugins)
+        if not any(isinstance(each, plugins.CheckpointIO) for each in chosen_plugins):
+            chosen_plugins.append(checkpoints.WholeFiles(checkpoints.LAST))
+        kwargs["plugins"] = chosen_plugins
         kwargs["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in own)
         return super().instantiate_trainer(**kwargs)
 
@@ -135,23 +141,45 @@ class TrainingCLI(cli.LightningCLI):
         """Train, from `--ckpt_path` on if that is given.
 
         Returns:
-            Whether training ran to its end; False after Ctrl-C.
+            Whether training ran to its end; False after a signal.
+
+        Raises:
+            OSError: If a file cannot be written, with how to go on.
         """
         try:
             self.trainer.fit(
-                self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path
+                self.model,
+                datamodule=self.datamodule,
+                ckpt_path=self.config.ckpt_path,
+                **_ONLY_WEIGHTS,
             )
         except SystemExit:  # how newer Lightnings end after Ctrl-C
             if not self.trainer.interrupted:
                 raise
+        except OSError as error:
+            if error.errno not in files.NO_ROOM:
+                raise
+            raise OSError(
+                f"{error}. Make room, then {self._how_to_resume()}"
+            ) from error
         except Exception:
             self.folder.remove_empty()
             raise
         finished = not self.trainer.interrupted
         self._write("finished" if finished else "interrupted")
         if not finished:
-            console.say(self._how_to_resume())
+            console.say(f"stopped; {self._how_to_resume()}")
         return finished
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """The last value of everything logged, before a resume, too."""
+        found: dict[str, float] = {}
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ExactResume):
+                found |= callback.logged
+        metrics = self.trainer.callback_metrics
+        return found | {name: float(value) for name, value in metrics.items()}
 
     def _start(self) -> None:
         self._write("running")
@@ -163,7 +191,7 @@ class TrainingCLI(cli.LightningCLI):
         folder = self.folder
         folder.path.mkdir(parents=True, exist_ok=True)
         config = self.parser.dump(self.config, skip_link_targets=True)
-        (folder.path / "config.yaml").write_text(config)
+        files.replace(folder.path / "config.yaml", config)
         folder.write_run(
             ["lightly-adv", self.command, *self.arguments],
             status=status,
@@ -176,11 +204,19 @@ class TrainingCLI(cli.LightningCLI):
     def _how_to_resume(self) -> str:
         last = self.folder.last_checkpoint
         if not last.exists():
-            return "stopped before the first step; nothing was saved."
+            return "begin again: there was nothing to save before the first step."
         return (
-            f"stopped; go on with: lightly-adv {self.command} --config "
+            f"go on with: lightly-adv {self.command} --config "
             f"{self.folder.path / 'config.yaml'} --ckpt_path {last}"
         )
+
+
+_ONLY_WEIGHTS: dict[str, Any] = (
+    {"weights_only": True}
+    if "weights_only" in inspect.signature(pl.Trainer.fit).parameters
+    else {}
+)
+"""For the strategies of Lightning that read checkpoints in their own way."""
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from lightly_adv.data.pictures import (
     Pictures,
     identity,
 )
+from lightly_adv.data.training_loader import TrainingLoader, TrainingSampler
 from lightly_adv.lightning import pl
 
 
@@ -22,8 +24,10 @@ class PictureDataModule(pl.LightningDataModule, ABC):
     """Batches of pictures (B, 3, H, W), float32 in [0, 1], and labels (B,), int64.
 
     Training pictures are cropped at random, flipped where that makes sense, and
-    shuffled, all from torch's global generator, so that `seed_everything` repeats
-    them. Validation and test pictures come clean and always in the same order: those of
+    shuffled. What comes in a batch follows from the seed that `seed_everything` or
+    `torch.manual_seed` was given before `train_dataloader`, from the epoch and from the
+    place of the batch, whatever `num_workers` is, so that runs repeat and resumed ones
+    go on in the middle of an epoch as if they had not stopped. Validation and test pictures come clean and always in the same order: those of
     validation class by class in turn, so that the first few stand for all, those of the
     test as they were loaded. A subclass says where the pictures are: `load_train`,
     `load_test`, and `load_val` if it has such a part.
@@ -138,8 +142,16 @@ class PictureDataModule(pl.LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Shuffled batches of augmented training pictures."""
         dataset = self.train_dataset
-        drop_last = len(dataset) > self.batch_size
-        return self._loader(dataset, shuffle=True, drop_last=drop_last)
+        # The same few batches in every epoch are what overfit_batches is for.
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        return TrainingLoader(
+            dataset,
+            sampler=TrainingSampler(len(dataset), shuffle=not overfit),
+            drop_last=len(dataset) > self.batch_size,
+            # Or else the loader would draw from the global generator.
+            generator=torch.Generator(),
+            **self._options(),
+        )
 
     def val_dataloader(
         self,
@@ -180,18 +192,16 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         fraction = self.labelled_fraction
         return splits.pick_fraction(labels, fraction=fraction, seed=self.seed)
 
-    def _loader(
-        self, dataset: PictureDataset, *, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[tuple[Tensor, Tensor]]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=identity,
-        )
+    def _loader(self, dataset: PictureDataset) -> DataLoader[tuple[Tensor, Tensor]]:
+        return DataLoader(dataset, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "collate_fn": identity,
+        }
 
     def _check_options(self) -> None:
         if self.batch_size < 1 or self.num_workers < 0:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
+from lightly_adv.data.training_loader import Draw
 from lightly_adv.transforms import crop_flip
 
 Source: TypeAlias = Callable[[Tensor], Tensor]
@@ -44,10 +45,13 @@ class Augmentation:
     padding: int
     flip_probability: float
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Draw from torch's global generator, one crop and flip for each picture."""
+    def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
+        """Draw one crop and flip for each picture; None is the global generator."""
         drawn = crop_flip.draw_crop_flip(
-            len(images), padding=self.padding, flip_probability=self.flip_probability
+            len(images),
+            padding=self.padding,
+            flip_probability=self.flip_probability,
+            generator=generator,
         )
         return crop_flip.crop_flip(images, drawn, padding=self.padding)
 
@@ -92,17 +96,25 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
         """Return the number of pictures."""
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int | Draw) -> tuple[Tensor, Tensor]:
         """Return one picture (3, H, W) and its label."""
         images, labels = self.__getitems__([index])
         return images[0], labels[0]
 
-    def __getitems__(self, batch: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return pictures (B, 3, H, W), float32 in [0, 1], and labels (B,)."""
-        indices = self.indices[torch.as_tensor(batch)]
+    def __getitems__(self, batch: Sequence[int | Draw]) -> tuple[Tensor, Tensor]:
+        """Return pictures (B, 3, H, W), float32 in [0, 1], and labels (B,).
+
+        Args:
+            batch: Numbers of the pictures. Where they come as `Draw`, the augmentation
+                is drawn from the first one, else from torch's global generator.
+        """
+        first = batch[0]
+        generator = first.generator() if isinstance(first, Draw) else None
+        numbers = [each.index if isinstance(each, Draw) else each for each in batch]
+        indices = self.indices[torch.as_tensor(numbers)]
         images = self.pictures.source(indices)
         if self.augmentation is not None:
-            images = self.augmentation(images)
+            images = self.augmentation(images, generator)
         return _to_pixels(images), self.pictures.labels[indices]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lightly_adv import files
 from lightly_adv.evaluation import report
 
 if TYPE_CHECKING:
@@ -100,8 +101,7 @@ def write_report(path: str | Path, **content: Any) -> Path:
     """
     page = render_report(**content)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    files.replace(path, page)
     return path
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation import files, state_format
+from lightly_adv import files
+from lightly_adv.evaluation import state_format
 from lightly_adv.evaluation.checks import outputs
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.verdicts import Verdict

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lightly_adv import files
 from lightly_adv.models import checkpoint_files, key_layouts
 from lightly_adv.models.checkpoint_files import DAMAGED as DAMAGED
 from lightly_adv.models.checkpoint_files import State, outline, some
@@ -70,6 +71,7 @@ def save_backbone(
     Raises:
         ValueError: If the name ends in something else.
         FileExistsError: If the file is there and `overwrite` is False.
+        OSError: If it cannot be written; what was there is there still.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -83,10 +85,7 @@ def save_backbone(
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in backbone.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    save_file(state, unfinished, metadata={"format": "pt"})
-    unfinished.replace(path)
+    files.replace(path, safetensors.torch.save(state, metadata={"format": "pt"}))
 
 
 def load_backbone(

@@ -64,3 +64,10 @@ class EmptyTestSet(TinyDataModule):
 
     def load_test(self) -> Pictures:
         return Pictures(InMemory(torch.empty(0, 3, 8, 8)), torch.empty(0).long())
+
+
+class SixBatches(TinyDataModule):
+    """Six training batches in an epoch."""
+
+    def __init__(self, num_workers: int = 0, flip_share: float = 0.5) -> None:
+        super().__init__(batch_size=4, num_workers=num_workers, flip_share=flip_share)

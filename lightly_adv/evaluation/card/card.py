@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.evaluation import breakdown, files, suites
+from lightly_adv import files
+from lightly_adv.evaluation import breakdown, suites
 from lightly_adv.evaluation.card import curves as curve
 from lightly_adv.evaluation.card import examples as example
 from lightly_adv.evaluation.card import markdown, page

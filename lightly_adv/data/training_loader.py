@@ -1,0 +1,148 @@
+"""Training batches that follow from the seed, the epoch and their place in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, distributed
+from torch.utils.data import DataLoader, DistributedSampler
+
+from lightly_adv.isolation import rng
+
+
+class Draw(NamedTuple):
+    """A training image, and what its augmentation is drawn from.
+
+    It travels to the workers with the index, so that no worker has to know how far
+    training is.
+
+    Args:
+        index: Number of the image in the data set.
+        seed: Seed of the training.
+        epoch: Number of the epoch.
+    """
+
+    index: int
+    seed: int
+    epoch: int
+
+    def generator(self) -> Generator:
+        """Return the generator of the batch that begins with this image."""
+        return rng.batch_generator(self.seed, self.epoch, self.index)
+
+
+class TrainingSampler(DistributedSampler[Draw]):
+    """An order of the images that is drawn from seed and epoch alone.
+
+    Lightning sets the epoch, and leaves samplers of this base class in place when it
+    trains in several processes; each of them gets its share. In a plain loop the epoch
+    counts itself.
+
+    Args:
+        count: Number of images.
+        shuffle: Whether they come in an order of their own in every epoch.
+    """
+
+    def __init__(self, count: int, *, shuffle: bool = True) -> None:
+        together = distributed.is_available() and distributed.is_initialized()
+        super().__init__(
+            range(count),  # type: ignore[arg-type]  # only its length counts
+            num_replicas=distributed.get_world_size() if together else 1,
+            rank=distributed.get_rank() if together else 0,
+            shuffle=shuffle,
+            seed=_seed(together),
+        )
+        self.count = count
+        self.skipped = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch; the one that it is in already goes on."""
+        if epoch != self.epoch:
+            self.epoch, self.skipped = epoch, 0
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Go through the rest of the epoch, then count it."""
+        start, self.skipped = self.skipped, 0
+        own = self._order()[self.rank : self.total_size : self.num_replicas]
+        for index in own[start:].tolist():
+            yield Draw(index, self.seed, self.epoch)
+        self.epoch += 1
+
+    def _order(self) -> Tensor:
+        """Return the images of all processes, some twice so that each has as many."""
+        order = torch.arange(self.count)
+        if self.shuffle:
+            generator = rng.batch_generator(self.seed, self.epoch)
+            order = torch.randperm(self.count, generator=generator)
+        return order.repeat(-(-self.total_size // self.count))
+
+
+class TrainingLoader(DataLoader[Any]):
+    """A loader with a `TrainingSampler` that goes on within an epoch.
+
+    Its state is the epoch and the number of batches that it has given. Lightning keeps
+    that in every checkpoint and sets it on resume; what was given then is skipped
+    without being loaded.
+
+    Args:
+        dataset: Takes lists of `Draw` where it would take lists of indices.
+        **options: As for `DataLoader`; the sampler is a `TrainingSampler`.
+
+    Examples:
+        >>> numbers = list(range(6))
+        >>> def loader():
+        ...     return TrainingLoader(
+        ...         numbers, sampler=TrainingSampler(6), batch_size=2,
+        ...         collate_fn=lambda draws: draws,
+        ...     )
+        >>> class Numbers(list):
+        ...     def __getitem__(self, draw): return draw.index
+        >>> numbers = Numbers(numbers)
+        >>> straight, stopped, resumed = loader(), loader(), loader()
+        >>> whole = list(straight)
+        >>> first = next(iter(stopped))
+        >>> resumed.load_state_dict(stopped.state_dict())
+        >>> [first, *resumed] == whole
+        True
+    """
+
+    place = (0, 0)
+    """The epoch, and how many of its batches have been given."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Give the batches that are left of the epoch, from the first `next` on."""
+        # Workers are ahead of what is given, and so is the sampler.
+        epoch, given = self._own_sampler.epoch, self._own_sampler.skipped
+        self.place = (epoch, given // (self.batch_size or 1))
+        for batch in super().__iter__():
+            self.place = (epoch, self.place[1] + 1)
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the epoch is."""
+        epoch, batches = self.place
+        return {"epoch": epoch, "batches": batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration there."""
+        epoch, batches = state["epoch"], state["batches"]
+        if batches >= len(self):
+            epoch, batches = epoch + 1, 0
+        self.place = (epoch, batches)
+        self._own_sampler.epoch = epoch
+        self._own_sampler.skipped = batches * (self.batch_size or 1)
+
+    @property
+    def _own_sampler(self) -> TrainingSampler:
+        assert isinstance(self.sampler, TrainingSampler)
+        return self.sampler
+
+
+def _seed(together: bool) -> int:
+    """Return the seed of the training, the same one in all processes."""
+    if together:
+        return int(os.environ.get("PL_GLOBAL_SEED", 0))
+    return abs(torch.initial_seed())
