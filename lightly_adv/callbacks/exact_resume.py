@@ -188,10 +188,10 @@ def _load_places(trainer: pl.Trainer) -> None:
 
 def _begin_epoch(trainer: pl.Trainer, *, skip: int) -> None:
     """Begin the loader anew, as at the start of the epoch, and skip some batches."""
-    epoch = trainer.fit_loop.epoch_progress.current.processed
+    epoch = trainer.current_epoch
     for loader in _loaders(trainer):
         for owner in (loader, getattr(loader, "batch_sampler", None)):
-            sampler = getattr(owner, "sampler", None)
+            sampler: Any = getattr(owner, "sampler", None)
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
     fetcher = trainer.fit_loop._data_fetcher

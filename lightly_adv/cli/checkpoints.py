@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the last one and the best ones, how they are written and read."""
+"""Checkpoints of a run, the last and the best: written whole, read as data."""
 
 from __future__ import annotations
 
@@ -212,6 +212,15 @@ class SaveLast(pl.callbacks.Checkpoint):
     ) -> None:
         """Wait for the end of a step again."""
         self.stop.patient = trainer.state.fn == "fit" and not trainer.sanity_checking
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Save nothing: this may be the middle of a step."""
+        self.stop.patient = False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save what training has come to."""

@@ -156,15 +156,12 @@ class TrainingCLI(cli.LightningCLI):
         except SystemExit:  # how newer Lightnings end after Ctrl-C
             if not self.trainer.interrupted:
                 raise
-        except OSError as error:
-            if error.errno not in files.NO_ROOM:
-                raise
-            raise OSError(
-                f"{error}. Make room, then {self._how_to_resume()}"
-            ) from error
-        except Exception:
+        except Exception as error:
             self.folder.remove_empty()
-            raise
+            if not (isinstance(error, OSError) and error.errno in files.NO_ROOM):
+                raise
+            hint = self._how_to_resume()
+            raise OSError(f"{error}. Make room, then {hint}") from error
         finished = not self.trainer.interrupted
         self._write("finished" if finished else "interrupted")
         if not finished:

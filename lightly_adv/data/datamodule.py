@@ -27,10 +27,11 @@ class PictureDataModule(pl.LightningDataModule, ABC):
     shuffled. What comes in a batch follows from the seed that `seed_everything` or
     `torch.manual_seed` was given before `train_dataloader`, from the epoch and from the
     place of the batch, whatever `num_workers` is, so that runs repeat and resumed ones
-    go on in the middle of an epoch as if they had not stopped. Validation and test pictures come clean and always in the same order: those of
-    validation class by class in turn, so that the first few stand for all, those of the
-    test as they were loaded. A subclass says where the pictures are: `load_train`,
-    `load_test`, and `load_val` if it has such a part.
+    go on in the middle of an epoch as if they had not stopped. Validation and test
+    pictures come clean and always in the same order: those of validation class by class
+    in turn, so that the first few stand for all, those of the test as they were loaded.
+    A subclass says where the pictures are: `load_train`, `load_test`, and `load_val` if
+    it has such a part.
 
     Args:
         batch_size: Pictures in a batch. The last, smaller batch of an epoch is
@@ -143,7 +144,7 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         """Shuffled batches of augmented training pictures."""
         dataset = self.train_dataset
         # The same few batches in every epoch are what overfit_batches is for.
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         return TrainingLoader(
             dataset,
             sampler=TrainingSampler(len(dataset), shuffle=not overfit),

@@ -110,7 +110,7 @@ class PictureDataset(Dataset[tuple[Tensor, Tensor]]):
         """
         first = batch[0]
         generator = first.generator() if isinstance(first, Draw) else None
-        numbers = [each.index if isinstance(each, Draw) else each for each in batch]
+        numbers = [each.image if isinstance(each, Draw) else each for each in batch]
         indices = self.indices[torch.as_tensor(numbers)]
         images = self.pictures.source(indices)
         if self.augmentation is not None:

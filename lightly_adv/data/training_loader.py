@@ -20,18 +20,18 @@ class Draw(NamedTuple):
     training is.
 
     Args:
-        index: Number of the image in the data set.
+        image: Number of the image in the data set.
         seed: Seed of the training.
         epoch: Number of the epoch.
     """
 
-    index: int
+    image: int
     seed: int
     epoch: int
 
     def generator(self) -> Generator:
         """Return the generator of the batch that begins with this image."""
-        return rng.batch_generator(self.seed, self.epoch, self.index)
+        return rng.batch_generator(self.seed, self.epoch, self.image)
 
 
 class TrainingSampler(DistributedSampler[Draw]):
@@ -99,7 +99,7 @@ class TrainingLoader(DataLoader[Any]):
         ...         collate_fn=lambda draws: draws,
         ...     )
         >>> class Numbers(list):
-        ...     def __getitem__(self, draw): return draw.index
+        ...     def __getitem__(self, draw): return draw.image
         >>> numbers = Numbers(numbers)
         >>> straight, stopped, resumed = loader(), loader(), loader()
         >>> whole = list(straight)

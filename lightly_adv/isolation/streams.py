@@ -23,7 +23,8 @@ def capture(device: torch.device) -> Streams:
         >>> torch.equal(torch.rand(2), first)
         True
     """
-    name, keys, position, has_gauss, gauss = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, position, has_gauss, gauss = state
     found: Streams = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),

@@ -29,8 +29,18 @@ class Noisy(Dataset[Tensor]):
 
     def __getitem__(self, index: int | Draw) -> Tensor:
         if isinstance(index, Draw):
-            return index.index + torch.rand(5, generator=index.generator())
+            return index.image + torch.rand(5, generator=index.generator())
         return index + torch.rand(5) + random.random() + np.random.rand()
+
+
+class Zeros(Dataset[Tensor]):
+    """What is validated on."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.zeros(5)
 
 
 class Net(pl.LightningModule):
@@ -39,11 +49,12 @@ class Net(pl.LightningModule):
     def __init__(self, *, asks_for_steps: bool = False) -> None:
         super().__init__()
         self.asks_for_steps = asks_for_steps
-        self.net = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        self.first = nn.Linear(5, 4)
+        self.net = nn.Sequential(self.first, nn.Dropout(0.5), nn.Linear(4, 1))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss: Tensor = self.net(batch).square().mean() * (1 + random.random())
-        return loss + float(np.random.rand()) * self.net[0].weight.sum()
+        return loss + float(np.random.rand()) * self.first.weight.sum()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self.log("val", self.net(batch).mean())
@@ -108,7 +119,7 @@ def fit(
         enable_model_summary=False,
         **options,
     )
-    trainer.fit(net, loader, DataLoader(torch.zeros(1, 5)), ckpt_path=resumed)
+    trainer.fit(net, loader, DataLoader(Zeros()), ckpt_path=resumed)
     assert trainer.global_step == EPOCHS * BATCHES
     return net.state_dict()
 

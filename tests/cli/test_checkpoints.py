@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.demos.boring_classes import BoringModel
 
+from lightly_adv.callbacks.exact_resume import ExactResume
 from lightly_adv.cli import checkpoints
-from lightly_adv.cli.checkpoints import SaveBest, SaveOnInterrupt
+from lightly_adv.cli.checkpoints import SaveBest, SaveLast, WholeFiles
 from lightly_adv.cli.finetune import load_weights
+from lightly_adv.cli.signals import Stop, Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -18,14 +21,22 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 class Scores(BoringModel):
     """Logs a given value after every epoch, and may be stopped within one."""
 
-    def __init__(self, scores: list[float], stop_at: int | None = None) -> None:
+    def __init__(
+        self,
+        scores: list[float],
+        stop_at: int | None = None,
+        signal_at: tuple[int, Stop] | None = None,
+    ) -> None:
         super().__init__()
         self.scores = scores
         self.stop_at = stop_at
+        self.signal_at = signal_at
 
     def training_step(self, *args: Any) -> Any:
         if self.global_step == self.stop_at:
             raise KeyboardInterrupt
+        if self.signal_at and self.global_step == self.signal_at[0]:
+            self.signal_at[1].handle(signal.SIGINT)
         return super().training_step(*args)
 
     def validation_step(self, *args: Any) -> Any:
@@ -33,8 +44,14 @@ class Scores(BoringModel):
         return super().validation_step(*args)
 
 
-def fit(model: Scores, *callbacks: pl.Callback, path: Path | None = None) -> pl.Trainer:
+def fit(
+    model: Scores,
+    *callbacks: pl.Callback,
+    path: Path | None = None,
+    whole: bool = False,
+) -> pl.Trainer:
     trainer = pl.Trainer(
+        plugins=[WholeFiles("last.ckpt")] if whole else [],
         accelerator="cpu",
         max_epochs=len(model.scores),
         limit_train_batches=2,
@@ -49,6 +66,11 @@ def fit(model: Scores, *callbacks: pl.Callback, path: Path | None = None) -> pl.
     )
     trainer.fit(model, ckpt_path=path)
     return trainer
+
+
+def last(folder: Path, **options: Any) -> list[Any]:
+    exact = ExactResume()
+    return [exact, SaveLast(folder / "last.ckpt", exact=exact, **options)]
 
 
 def steps(path: Path) -> int:
@@ -67,7 +89,7 @@ def test_the_best_and_the_last_are_kept(tmp_path: Path) -> None:
 
 def test_the_last_one_is_there_after_every_epoch(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
-        fit(Scores([1.0, 2.0, 3.0], stop_at=5), *checkpoints.callbacks(tmp_path)[:-1])
+        fit(Scores([1.0, 2.0, 3.0], stop_at=5), *checkpoints.callbacks(tmp_path))
     assert steps(tmp_path / "last.ckpt") == 4
 
 
@@ -83,19 +105,88 @@ def test_a_value_that_is_not_logged_is_no_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_leaves_a_checkpoint(tmp_path: Path) -> None:
+def test_a_signal_in_a_step_waits_for_its_end(tmp_path: Path) -> None:
+    stop = Stop()
+    with pytest.raises(SystemExit):
+        fit(Scores([1.0, 2.0], signal_at=(2, stop)), *last(tmp_path, stop=stop))
+    assert steps(tmp_path / "last.ckpt") == 3
+    resumed = fit(Scores([1.0, 2.0]), *last(tmp_path), path=tmp_path / "last.ckpt")
+    assert (resumed.current_epoch, resumed.global_step) == (2, 4)
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    stop = Stop()
+    stop.patient = True
+    stop.handle(signal.SIGTERM)
+    assert stop.exit_code == 143
+    with pytest.raises(Stopped):
+        stop.handle(signal.SIGTERM)
+
+
+def test_there_is_a_checkpoint_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        fit(Scores([1.0], stop_at=0), *last(tmp_path))
+    assert steps(tmp_path / "last.ckpt") == 0
+    resumed = fit(Scores([1.0]), *last(tmp_path), path=tmp_path / "last.ckpt")
+    assert resumed.global_step == 2
+
+
+def test_time_passes_within_an_epoch(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        fit(Scores([1.0], stop_at=1), *last(tmp_path, seconds=1e-9))
+    # Writing takes its time, too, and must not take all.
+    assert steps(tmp_path / "last.ckpt") in (0, 1)
+    (saver,) = last(tmp_path, seconds=0.0)[1:]
+    assert saver.seconds == 0.0
+
+
+def test_a_checkpoint_is_kept_until_the_next_is_whole(tmp_path: Path) -> None:
+    whole = WholeFiles("last.ckpt")
     path = tmp_path / "last.ckpt"
-    with pytest.raises(SystemExit):
-        fit(Scores([1.0, 2.0], stop_at=3), SaveOnInterrupt(path))
-    assert steps(path) == 3
-    resumed = fit(Scores([1.0, 2.0]), path=path)
-    assert resumed.current_epoch == 2
+    for number in range(3):
+        whole.save_checkpoint({"number": number}, path)
+    assert torch.load(path, weights_only=True) == {"number": 2}
+    assert torch.load(checkpoints.before(path), weights_only=True) == {"number": 1}
+    whole.save_checkpoint({}, tmp_path / "best-clean.ckpt")
+    assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_there_is_nothing_to_save_before_the_first_step(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        fit(Scores([1.0], stop_at=0), SaveOnInterrupt(tmp_path / "last.ckpt"))
-    assert not list(tmp_path.iterdir())
+def test_a_broken_checkpoint_names_the_one_before(tmp_path: Path) -> None:
+    fit(Scores([1.0, 2.0]), *last(tmp_path), whole=True)
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"last\.ckpt is damaged.*before-last\.ckpt"):
+        WholeFiles().load_checkpoint(path)
+    checkpoints.before(path).write_bytes(b"")
+    with pytest.raises(ValueError, match="Take another checkpoint"):
+        WholeFiles().load_checkpoint(path)
+
+
+def test_weights_alone_are_nothing_to_go_on_from(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"no loops.*--model\.checkpoint"):
+        WholeFiles().load_checkpoint(tmp_path / "x.ckpt")
+
+
+class Hostile:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.trace,))
+
+
+@pytest.mark.parametrize("argument", [None, False, True])
+def test_a_foreign_checkpoint_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: bool | None
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    torch.save({"state_dict": {}, "x": Hostile(tmp_path / "ran")}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"x\.ckpt is damaged, or no checkpoint"):
+        WholeFiles().load_checkpoint(tmp_path / "x.ckpt", weights_only=argument)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("mmap", [False, True])

@@ -50,6 +50,7 @@ def test_pretrain_writes_everything_it_promises(command: Command) -> None:
         "best-clean.ckpt",
         "best-robust.ckpt",
         "last.ckpt",
+        "before-last.ckpt",
     }
     (row,) = read(out / "result.json")["rows"]
     assert 0 <= row["robust_accuracy"] <= 100
