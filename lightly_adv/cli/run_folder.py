@@ -111,8 +111,8 @@ class RunFolder:
 
     def _holds_something(self) -> bool:
         """Return whether there is more than a run leaves that has not begun."""
-        files = (path for path in self.path.rglob("*") if not path.is_dir())
-        found = {path.relative_to(self.path).parts[0] for path in files}
+        held = (path for path in self.path.rglob("*") if not path.is_dir())
+        found = {path.relative_to(self.path).parts[0] for path in held}
         return not found <= {"config.yaml", "run.json", "logs"}
 
     def remove_empty(self) -> None:
