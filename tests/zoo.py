@@ -251,6 +251,29 @@ def fit(
     return module, trainer
 
 
+class SameSteps(pl.Callback):
+    """Record the gradients, and train on the same random ones in every run.
+
+    Gradients that differ by rounding would otherwise make all later states differ.
+    """
+
+    def __init__(self) -> None:
+        self.gradients: dict[str, Tensor] = {}
+
+    def on_before_optimizer_step(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        step = trainer.global_step
+        generator = torch.Generator().manual_seed(step)
+        for name, parameter in pl_module.named_parameters():
+            if parameter.grad is not None:
+                self.gradients[f"{name} {step}"] = parameter.grad.clone()
+                parameter.grad.normal_(generator=generator)
+
+
 def state(module: pl.LightningModule, trainer: pl.Trainer) -> report.Snapshot:
     """Return everything that training leaves behind, to the last bit."""
     seen = report.snapshot(module)

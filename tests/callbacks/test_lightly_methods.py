@@ -55,32 +55,9 @@ def test_replace_at_eps_zero_is_the_same_run_bit_for_bit(method: Method) -> None
     assert plain(method).changes(attacked) == []
 
 
-class SameSteps(pl.Callback):
-    """Record the gradients, and train on the same random ones in every run.
-
-    Gradients that differ by rounding would otherwise make all later states differ.
-    """
-
-    def __init__(self) -> None:
-        self.gradients: dict[str, Tensor] = {}
-
-    def on_before_optimizer_step(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
-        step = trainer.global_step
-        generator = torch.Generator().manual_seed(step)
-        for name, parameter in pl_module.named_parameters():
-            if parameter.grad is not None:
-                self.gradients[f"{name} {step}"] = parameter.grad.clone()
-                parameter.grad.normal_(generator=generator)
-
-
 def test_dual_at_eps_zero_adds_gradients_and_nothing_else(method: Method) -> None:
     # Both streams have the same gradient then, whatever the weight.
-    one, two = SameSteps(), SameSteps()
+    one, two = zoo.SameSteps(), zoo.SameSteps()
     dual = AdversarialTraining(attack(0.0), mode="dual", weight=0.3)
     alone = fit(method, one, precision=64)
     both = fit(method, dual, two, precision=64)

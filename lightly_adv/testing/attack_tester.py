@@ -1,4 +1,4 @@
-"""Checks for authors of attacks and of modules under attack; they need no pytest."""
+"""Run an attack through the table of what every attack must do."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import random
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.functional import norms
-from lightly_adv.isolation import report
-from lightly_adv.isolation.isolated import isolated
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm, Normalize, Objective
 
@@ -194,34 +191,6 @@ class AttackTester:
         if self._classifies:
             return _first_class(network)
         return lambda views: network(views[0]).square().sum()
-
-
-def assert_no_side_effects(
-    module: nn.Module, run: Callable[[], Any], *, evaluations: int = 2
-) -> None:
-    """Assert that `isolated` hides everything that a call does to a module.
-
-    Args:
-        module: The module that `run` works on.
-        run: Evaluates the module, for instance its training step.
-        evaluations: How often to run it.
-
-    Raises:
-        AssertionError: If anything changed, with its name: such state lives where
-            `isolated` cannot reach it.
-
-    Examples:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> assert_no_side_effects(norm, lambda: norm(torch.rand(4, 2)))
-    """
-    before = report.snapshot(module)
-    for _ in range(evaluations):
-        with isolated(module):
-            run()
-    changes = before.changes(report.snapshot(module))
-    assert not changes, (
-        f"isolated evaluations of {type(module).__name__} changed: {', '.join(changes)}"
-    )
 
 
 def _pictures() -> Tensor:
