@@ -33,8 +33,11 @@ def check_trainable(trainer: Any, module: Any) -> None:
         raise ValueError(
             f"{name} uses manual optimisation (automatic_optimization=False): its "
             "training_step steps the optimiser, so it cannot be evaluated by an "
-            "attack. Return the loss and let Lightning optimise, or call the attack "
-            "yourself in training_step: adv_views = attack(objective, views)."
+            "attack. Attack in the step instead, without this callback: by a swapped "
+            "loss, AdversarialLoss(criterion, attack), or by attack(objective, views) "
+            "with `with isolated(self):` in the objective; see "
+            "docs/manual_optimization.md. Or return the loss and let Lightning "
+            "optimise."
         )
     if utilities.signature_utils.is_param_in_hook_signature(
         module.training_step, "dataloader_iter", explicit=True

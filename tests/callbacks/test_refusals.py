@@ -44,7 +44,7 @@ def refuse(module: Any, message: str, error: type[Exception] = ValueError) -> No
 
 
 def test_manual_optimisation_is_refused() -> None:
-    refuse(Manual(), r"Manual uses manual optimisation.*Return the loss")
+    refuse(Manual(), r"Manual uses manual optimisation.*AdversarialLoss.*isolated")
 
 
 def test_a_step_that_pulls_its_batches_is_refused() -> None:

@@ -7,7 +7,12 @@ import re
 from tests.examples import watching
 
 PAGE = (watching.EXAMPLES.parent / "docs" / "examples.md").read_text()
-FOLDERS = ("pytorch", "pytorch_lightning", "pytorch_lightning_distributed")
+FOLDERS = (
+    "manual_optimization",
+    "pytorch",
+    "pytorch_lightning",
+    "pytorch_lightning_distributed",
+)
 
 
 def test_the_table_lists_every_script_and_notebook() -> None:
