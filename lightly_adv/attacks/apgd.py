@@ -164,6 +164,8 @@ class APGDTargeted(APGD):
         with torch.no_grad():
             logits = known.logits([track.view for track in tracks])
         wrong = logits.scatter(1, known.labels[:, None], -torch.inf)
-        count = min(MAX_TARGETS, logits.shape[1] - 1)
+        # Nobody is led to a class that the model rules out, by a logit of -inf.
+        possible = (wrong > -torch.inf).sum(dim=1).tolist()
+        count = min(MAX_TARGETS, max(possible, default=0))
         for targets in wrong.topk(count, dim=1).indices.unbind(1):
             yield TargetedObjective(known.model, known.labels, targets)

@@ -126,10 +126,10 @@ class RobustValidation(Callback):
         undisturbed = verdicts.undisturbed(
             pl_module, device=images.device, seed=self.seed
         )
-        with undisturbed, routes.bn_route(routes.ADV):
+        with undisturbed as untouched, routes.bn_route(routes.ADV):
             key = (self.seed, trainer.global_rank, batch_idx)
             verdict = verdicts.attack_batch(
-                pl_module, images, labels, self._attacks, key=key
+                untouched, images, labels, self._attacks, key=key
             )
         self._right += int(verdict.worst.sum())
         self._total += len(images)

@@ -107,7 +107,6 @@ def count(loader: Iterable[Any], limit: int | None) -> int | None:
     return min((n for n in (known, limit) if n is not None), default=None)
 
 
-def answers(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return which pictures a model gets right, as bools of shape (B,)."""
-    logits = verdicts.checked_logits(model(images), labels)
-    return logits.argmax(dim=1) == labels
+def logits(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return what a classifier says to images, of shape (B, classes), checked."""
+    return verdicts.checked_logits(model(images), labels)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,29 +70,37 @@ class Plan:
         """Return the verdicts on all batches, and what the checks have found."""
         kept = self._state(state)
         with ExitStack() as stack:
-            for model in (self.model, self.surrogate):
-                if model is not None:
-                    undisturbed = verdicts.undisturbed(
-                        model, device=self.device, seed=self.seed
-                    )
-                    stack.enter_context(undisturbed)
+            model = self._undisturbed(self.model, stack)
+            surrogate = None
+            if self.surrogate is not None:
+                surrogate = self._undisturbed(self.surrogate, stack)
             run = Run(
-                self.model,
+                model,
                 self.attacks,
                 device=self.device,
                 seed=self.seed,
                 state=kept,
-                surrogate=self.surrogate,
+                surrogate=surrogate,
             )
             sample, limit = Sample(), self.suite.max_samples
             total = batches.count(loader, limit)
             bar = self._bar(total=total, unit="pictures", desc="attacked")
             found = run.over(sample.of(_pictures(loader, limit)), bar)
-            checks = self._checked(sample, found, kept, run.data_digest)
+            subject = partial(self._subject, sample, model, surrogate)
+            checks = self._checked(subject, found, kept, run.data_digest)
             return Outcome(found, run.data_digest, sample.batch_size, checks)
 
+    def _undisturbed(self, model: nn.Module, stack: ExitStack) -> nn.Module:
+        return stack.enter_context(
+            verdicts.undisturbed(model, device=self.device, seed=self.seed)
+        )
+
     def _checked(
-        self, sample: Sample, found: Sequence[Verdict], kept: State | None, data: str
+        self,
+        subject: Callable[[Mapping[str, Tensor]], Subject],
+        found: Sequence[Verdict],
+        kept: State | None,
+        data: str,
     ) -> list[Check]:
         """Return what the checks find on the sample, in this process or another."""
         names = [inspection.name_of(check) for check in self.checks]
@@ -101,25 +109,29 @@ class Plan:
             known = kept.find_checks(names, data) if kept is not None else None
             if known is not None:
                 return known
-            subject = self._subject(
-                sample, verdicts.joined([each.flags for each in found])
-            )
+            flags = verdicts.joined([each.flags for each in found])
             bar = self._bar(total=len(names), unit="checks", desc="checked")
-            done = inspection.inspect(subject, self.checks, bar)
+            done = inspection.inspect(subject(flags), self.checks, bar)
             if kept is not None:
                 kept.add_checks(done, data)
             return done
 
         return processes.by_the_first(look) if names else []
 
-    def _subject(self, sample: Sample, flags: Mapping[str, Tensor]) -> Subject:
+    def _subject(
+        self,
+        sample: Sample,
+        model: nn.Module,
+        surrogate: nn.Module | None,
+        flags: Mapping[str, Tensor],
+    ) -> Subject:
         images, labels = (each.to(self.device) for each in sample.pictures())
         worst = list(flags.values())[-1]
         right, standing = (
             flag[sample.places].to(self.device) for flag in (flags["clean"], worst)
         )
         return Subject(
-            model=self.model,
+            model=model,
             images=images,
             labels=labels,
             right=right,
@@ -128,7 +140,7 @@ class Plan:
             attacks=self.attacks,
             seed=self.seed,
             batch_size=sample.batch_size,
-            surrogate=self.surrogate,
+            surrogate=surrogate,
         )
 
     def _state(self, path: str | os.PathLike[str] | None) -> State | None:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from lightly_adv.attacks import Attack
 from lightly_adv.evaluation import batches, verdicts
 from lightly_adv.evaluation.transfer_report import TransferReport
+from lightly_adv.evaluation.untouched import Untouched
 from lightly_adv.isolation import rng, routes
 from lightly_adv.models.pretext import PretextTask
 
@@ -77,13 +78,18 @@ def measure_transfer(
     _check(members, attack, max_samples)
     where = batches.place(next(iter(members.values())), device)
     with ExitStack() as stack:
-        for member in members.values():
-            batches.place(member, where)
-            stack.enter_context(verdicts.undisturbed(member, device=where, seed=seed))
+        untouched = {
+            name: stack.enter_context(
+                verdicts.undisturbed(
+                    member, device=batches.place(member, where), seed=seed
+                )
+            )
+            for name, member in members.items()
+        }
         bar = stack.enter_context(
             tqdm(unit="pictures", desc="transfer", disable=not progress)
         )
-        asked = _asked(members, loader, where, limit=max_samples)
+        asked = _asked(untouched, loader, where, limit=max_samples)
         total, count = _sum(asked, attack, seed, bar)
     if not count:
         raise ValueError("the loader gave no pictures; expected at least one batch.")
@@ -100,7 +106,7 @@ def measure_transfer(
 
 
 def _asked(
-    members: Mapping[str, nn.Module],
+    members: Mapping[str, Untouched],
     loader: Iterable[Any],
     device: torch.device,
     *,
@@ -132,8 +138,27 @@ def _sum(
     return total, count
 
 
+class _Task:
+    """A pretext task, in the state of the beginning whenever it is asked."""
+
+    def __init__(self, untouched: Untouched, task: PretextTask) -> None:
+        self.name = type(task).__name__
+        self.draw, self.accuracy, self.restore = task.draw, task.accuracy, task.restore
+        self._untouched, self._task = untouched, task
+
+    def logits(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        self._untouched.renew()
+        return self._task.logits(inputs.clone(), targets)
+
+    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        self._untouched.renew()
+        return self._task.loss(inputs.clone(), targets)
+
+
 class _Classification:
     """A classifier and the labels of a batch, in the manner of a pretext task."""
+
+    name = "the classifier"
 
     def __init__(self, model: nn.Module, labels: Tensor) -> None:
         self.model = model
@@ -157,7 +182,7 @@ class _Classification:
         return inputs
 
 
-_Asked = PretextTask | _Classification
+_Asked = _Task | _Classification
 
 
 def _measure(
@@ -206,7 +231,7 @@ def _perturbation(
     delta = asked.restore(perturbed - inputs, targets)
     if delta.shape != images.shape:
         raise ValueError(
-            f"{type(asked).__name__} restores perturbations to {tuple(delta.shape)}, "
+            f"{asked.name} restores perturbations to {tuple(delta.shape)}, "
             f"but the pictures are {tuple(images.shape)}; other models cannot be shown "
             "what was perturbed for it."
         )
@@ -215,18 +240,22 @@ def _perturbation(
 
 def _route(asked: _Asked, route: str) -> AbstractContextManager[None]:
     """Classifiers are taken as they are, like by `evaluate_robustness`."""
-    return routes.bn_route(route) if isinstance(asked, PretextTask) else nullcontext()
+    return routes.bn_route(route) if isinstance(asked, _Task) else nullcontext()
 
 
 def _ask(
-    members: Mapping[str, nn.Module],
+    members: Mapping[str, Untouched],
     batch: Any,
     device: torch.device,
     *,
     limit: int | None,
 ) -> tuple[Tensor, list[_Asked]]:
     """Return the pictures of a batch, up to a limit, and who is asked about them."""
-    tasks = [each for each in members.values() if isinstance(each, PretextTask)]
+    tasks = [
+        _Task(each, each.model)
+        for each in members.values()
+        if isinstance(each.model, PretextTask)
+    ]
     if tasks:
         return _ordinary(_pictures(batch)[:limit], device), list(tasks)
     images, labels = (_ordinary(x[:limit], device) for x in verdicts.unpack(batch))

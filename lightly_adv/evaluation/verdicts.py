@@ -11,6 +11,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, ClassificationObjective
+from lightly_adv.evaluation import confirmation
+from lightly_adv.evaluation.confirmation import Shown
+from lightly_adv.evaluation.untouched import Untouched
 from lightly_adv.isolation import modes, rng
 
 
@@ -97,28 +100,38 @@ def unpack(batch: Any) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, *, device: torch.device, seed: int) -> Iterator[None]:
+def undisturbed(
+    model: nn.Module, *, device: torch.device, seed: int
+) -> Iterator[Untouched]:
     """Evaluate in float32 and eval mode, and leave no trace.
 
     Inside, nothing is recorded for autograd (attacks switch it on for themselves),
-    even if inference mode or autocast was on. At the end, the train/eval flags and
-    `requires_grad` of all parts are what they were, and so are the global random
-    states.
+    even if inference mode or autocast was on. At the end, the module is what it was,
+    with all that it holds, and so are the global random states.
 
     Args:
         model: The module to evaluate.
         device: Where it is evaluated.
         seed: Seed of the global random states inside, for models that draw.
+
+    Yields:
+        What is to be called in place of the module: it begins every call with the
+        same state.
+
+    Raises:
+        UnconfirmedError: If the module has moved, and that cannot be undone.
     """
+    untouched = Untouched(model)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(modes.evaluation_mode(model))
-        stack.enter_context(modes.frozen_parameters(model))
+        stack.enter_context(untouched.held())
         stack.enter_context(rng.forked(device))
         rng.reseed(seed)
-        yield
+        stack.enter_context(confirmation.steady(untouched, device=device, seed=seed))
+        yield untouched
 
 
 def attack_batch(
@@ -133,10 +146,11 @@ def attack_batch(
 
     To be called inside of `undisturbed`. An attack meets only the pictures that have
     withstood all attacks before it. One that it returns bit for bit keeps its verdict,
-    so that rounding, which differs with the size of a batch, breaks no picture.
+    so that rounding, which differs with the size of a batch, breaks no picture. In the
+    end the model is asked once more about all of them, each as the attacks left it.
 
     Args:
-        model: Maps pictures to logits of shape (B, C).
+        model: Maps pictures to logits of shape (B, C); what `undisturbed` gives.
         images: Pictures of shape (B, C, H, W), on the device of the model.
         labels: Class numbers of shape (B,), on the same device.
         attacks: The attacks by name.
@@ -149,6 +163,7 @@ def attack_batch(
         ValueError: If the logits have another shape, are NaN, of fewer than two
             classes, or have no place for a label; if the pictures leave the bounds of
             the threat model.
+        UnconfirmedError: If the model does not stand by what it said.
     """
     images, labels = _ordinary(images), _ordinary(labels).long()
     for attack in attacks.values():
@@ -157,33 +172,37 @@ def attack_batch(
     clean = logits.argmax(dim=1)
     attacked, standing = clean, clean == labels
     flags = {"clean": standing}
+    shown = Shown(images, logits)
     for index, (name, attack) in enumerate(attacks.items()):
         generator = rng.batch_generator(*key, index)
         rows = standing.nonzero().flatten()
         if len(rows):
-            found = _under(model, images[rows], labels[rows], attack, generator)
-            attacked = attacked.index_copy(0, rows, found)
+            objective = ClassificationObjective(model, labels[rows])
+            perturbed = _perturbed(attack, objective, images[rows], generator)
+            moved = (perturbed != images[rows]).flatten(1).any(dim=1)
+            said = checked_logits(model(perturbed), labels[rows])
+            shown.update(rows[moved], perturbed[moved], said[moved])
+            attacked = attacked.index_copy(0, rows[moved], said[moved].argmax(dim=1))
             standing = attacked == labels
         flags[name] = standing
+    shown.confirm(model)
     predictions = {"clean": clean, "attacked": attacked}
     return Verdict(
         flags, _are_probabilities(logits), logits.shape[1], labels, predictions
     )
 
 
-def _under(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+def _perturbed(
     attack: Attack,
+    objective: ClassificationObjective,
+    images: Tensor,
     generator: Generator,
 ) -> Tensor:
-    """Return what pictures, all right so far, are taken for under an attack."""
-    objective = ClassificationObjective(model, labels)
-    (perturbed,) = attack(objective, [images], generator=generator)
-    found = checked_logits(model(perturbed), labels).argmax(dim=1)
-    same = (perturbed == images).flatten(1).all(dim=1)
-    return torch.where(same, labels, found)
+    """Return what an attack makes of images, and hold it to the threat model."""
+    # A copy, which an attack may write into.
+    (perturbed,) = attack(objective, [images.clone()], generator=generator)
+    attack.threat_model.check(images, perturbed)
+    return perturbed
 
 
 _DTYPES = re.compile(r"dtype|same type|scalar type|should be the same")
@@ -228,6 +247,12 @@ def checked_logits(logits: Any, labels: Tensor) -> Tensor:
         raise ValueError(
             "the logits hold NaN; expected finite numbers. Look at the weights of the "
             "model: has its training diverged?"
+        )
+    if not logits.amax(dim=1).isfinite().all():
+        raise ValueError(
+            "the logits hold inf, or -inf for all classes of an image; expected finite "
+            "numbers, and -inf for classes that are ruled out. Does a mask rule out "
+            "all classes, or do the logits overflow?"
         )
     _check_labels(labels, classes=logits.shape[1])
     return logits

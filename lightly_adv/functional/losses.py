@@ -51,7 +51,9 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     The difference of logits ratio is measured in the spread of the logits, so that it
     does not depend on their scale: (z_t - z_y) / (z_1 - (z_3 + z_4) / 2), where z_1 is
     the largest logit, z_3 and z_4 the next but one and its successor. That takes 4
-    classes: with 3 it is divided by z_1 - z_3, with 2 by nothing.
+    classes: with 3 it is divided by z_1 - z_3, with 2 by nothing. Classes that are
+    ruled out, by a logit of -inf, do not count; one of them as target stands for the
+    least likely class that is left.
 
     - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse
       parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
@@ -71,16 +73,18 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
         tensor([-0.7500])
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    left = wide > -torch.inf
+    lowest = wide.where(left, torch.inf).amin(dim=1, keepdim=True)
+    wide = wide.where(left, lowest)
     right, target = (
         wide.gather(1, classes[:, None]).squeeze(1) for classes in (labels, targets)
     )
-    return (target - right) / _spread(wide)
+    return (target - right) / _spread(wide, left.sum(dim=1))
 
 
-def _spread(logits: Tensor) -> Tensor | float:
-    classes = logits.shape[1]
-    if classes < 3:
+def _spread(logits: Tensor, classes: Tensor) -> Tensor | float:
+    if logits.shape[1] < 3:
         return 1.0  # the two logits are all there is: their ratio would be constant
-    ordered = logits.topk(min(classes, 4), dim=1).values
+    ordered = logits.topk(min(logits.shape[1], 4), dim=1).values
     low = ordered[:, 2:].mean(dim=1)
-    return (ordered[:, 0] - low).clamp(min=1e-12)
+    return (ordered[:, 0] - low).clamp(min=1e-12).where(classes > 2, 1.0)

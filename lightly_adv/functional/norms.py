@@ -167,7 +167,9 @@ def _ascent_l2(grad: Tensor, step_size: float | Tensor) -> Tensor:
     # Dividing by the largest entry first keeps tiny gradients from underflowing.
     tiny = torch.finfo(grad.dtype).tiny
     scaled = grad / _per_sample(norm(grad, norm="Linf"), grad).clamp(min=tiny)
-    length = _per_sample(norm(scaled, norm="L2"), grad).clamp(min=tiny)
+    length = _per_sample(norm(scaled, norm="L2"), grad)
+    # Not clamped: a long step over a tiny number is infinite, and 0 times that is NaN.
+    length = length.masked_fill(length == 0, 1)
     return scaled * (_lengths(step_size, grad) / length)
 
 

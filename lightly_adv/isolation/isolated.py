@@ -85,13 +85,14 @@ class Isolation:
         """
         device = next((p.device for p in self._module.parameters()), None)
         quiet = mute.muted_loggers(self._module)
-        with rng.forked(device), quiet, self._swapped():
+        with rng.forked(device), quiet, self.swapped():
             if seed is not None:
                 rng.reseed(seed)
             yield
 
     @contextmanager
-    def _swapped(self) -> Iterator[None]:
+    def swapped(self) -> Iterator[None]:
+        """Put stand-ins in place of the state, and leave random streams alone."""
         swap = _Swap(self._pool, differentiable=self._differentiable, keep=self._keep)
         self._pool = swap.enter(self._module)
         try:

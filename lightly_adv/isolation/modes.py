@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
@@ -115,7 +116,9 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
         >>> [child.training for child in module]
         [True, False]
     """
-    before = [(part, part.training) for part in module.modules()]
+    # A frozen TorchScript module has no mode: it is in eval mode for good.
+    parts = [part for part in module.modules() if hasattr(part, "training")]
+    before = [(part, part.training) for part in parts]
     try:
         # Not module.eval(): a module may override train() to do more than this.
         for part, _ in before:
@@ -146,14 +149,16 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
         >>> [parameter.requires_grad for parameter in module.parameters()]
         [True, False]
     """
-    before = [(each, each.requires_grad) for each in module.parameters()]
+    trained = [each for each in module.parameters() if each.requires_grad]
     try:
-        for parameter, _ in before:
+        for parameter in trained:
             parameter.requires_grad = False
         yield
     finally:
-        for parameter, required in before:
-            parameter.requires_grad = required
+        for parameter in trained:
+            # One that was made in inference mode is switched on in that mode only.
+            with torch.inference_mode(parameter.is_inference()):
+                parameter.requires_grad = True
 
 
 def _keeps_statistics(part: nn.Module) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 
 def private_generator(views: Sequence[Tensor]) -> Generator:
@@ -57,6 +59,41 @@ def forked(device: torch.device | None = None) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+@contextmanager
+def own_sources(module: nn.Module) -> Iterator[list[Any]]:
+    """Restore the generators that a module and its parts hold at the end.
+
+    Examples:
+        >>> module = nn.Identity()
+        >>> module.generator = Generator().manual_seed(0)
+        >>> with own_sources(module):
+        ...     first = torch.rand(1, generator=module.generator)
+        >>> bool(first == torch.rand(1, generator=module.generator))
+        True
+    """
+    held = [value for part in module.modules() for value in vars(part).values()]
+    found = [(each, back) for each in held if (back := _restorer(each)) is not None]
+    try:
+        yield [each for each, _ in found]
+    finally:
+        for _, restore in found:
+            restore()
+
+
+def _restorer(value: Any) -> Callable[[], object] | None:
+    """Return what brings a source of random numbers to its state of now."""
+    if isinstance(value, torch.Generator):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.RandomState):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, random.Random):
+        return partial(value.setstate, value.getstate())
+    if isinstance(value, np.random.Generator):
+        bits = value.bit_generator
+        return partial(setattr, bits, "state", bits.state)
+    return None
 
 
 def reseed(seed: int) -> None:

@@ -15,11 +15,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightly_adv.evaluation import RobustnessReport, Suite, evaluate_robustness
 from lightly_adv.evaluation.strong_suites import apgd
 from lightly_adv.threat_model import ThreatModel
+from tests.evaluation.counting import Counting
 
 BATCHES = 6
 
 
-class Wavering(nn.Module):
+class Wavering(Counting):
     """Draws noise in every evaluation, and counts how many pictures it has seen."""
 
     def __init__(self, *, pause: float = 0.0) -> None:
@@ -27,7 +28,6 @@ class Wavering(nn.Module):
         torch.manual_seed(0)
         self.layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
         self.pause = pause
-        self.sizes: list[int] = []
 
     def forward(self, images: Tensor) -> Tensor:
         time.sleep(self.pause)

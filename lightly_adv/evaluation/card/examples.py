@@ -105,16 +105,17 @@ def attack_again(
     for row, number in enumerate(chosen):
         groups.setdefault(_attack_of(report, number), []).append(row)
     found: list[Example] = []
-    with verdicts.undisturbed(model, device=where, seed=report.seed):
+    undisturbed = verdicts.undisturbed(model, device=where, seed=report.seed)
+    with undisturbed as untouched:
         # In here, so that a loader that shuffles does so as it did in the evaluation.
         images, labels = _pictures(loader, chosen)
         _check(labels, chosen, report)
         for name, rows in groups.items():
             own, classes = images[rows].to(where), labels[rows].to(where)
             generator = rng.batch_generator(report.seed, chosen[rows[0]])
-            objective = ClassificationObjective(model, classes)
+            objective = ClassificationObjective(untouched, classes)
             (attacked,) = attacks[name](objective, [own], generator=generator)
-            predictions = [model(each).argmax(dim=1) for each in (own, attacked)]
+            predictions = [untouched(each).argmax(dim=1) for each in (own, attacked)]
             numbers = [chosen[row] for row in rows]
             facts = (each.tolist() for each in (classes, *predictions))
             shown = (_to_pixels(each, report.threat_model) for each in (own, attacked))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.evaluation import batches, digests, processes, verdicts
+from lightly_adv.evaluation.confirmation import Shown
 from lightly_adv.evaluation.corruptions import table
 from lightly_adv.evaluation.corruptions.cifar_c import CifarC
 from lightly_adv.evaluation.corruptions.corrupt import corrupt
@@ -94,9 +95,10 @@ def evaluate_corruptions(
     settings = {"corruptions": names, "severities": levels, "source": source}
     kept = _state(state, model, **settings, normalize=normalize, seed=seed)
     bar = _bar(progress, batches.count(loader, max_samples))
-    with verdicts.undisturbed(model, device=where, seed=seed):
+    undisturbed = verdicts.undisturbed(model, device=where, seed=seed)
+    with undisturbed as untouched:
         run = _Run(
-            batches.OnPixels(model, normalize),
+            batches.OnPixels(untouched, normalize),
             [(name, severity) for name in names for severity in levels],
             official,
             device=where,
@@ -160,11 +162,14 @@ class _Run(Run):
         """Look at one batch corrupted in all ways."""
         clean = super()._attack(index, images, labels)
         flags = {"clean": clean.flags["clean"]}
+        shown, kinds = Shown(images), len(self._kinds)
         with self._seeded(index):
-            for name, severity in self._kinds:
+            for kind, (name, severity) in enumerate(self._kinds):
                 corrupted = self._corrupted(images, name, severity)
-                right = batches.answers(self._model, corrupted, labels).cpu()
-                flags[_key(name, severity)] = right
+                said = batches.logits(self._model, corrupted, labels)
+                shown.take_turns(corrupted, said, kind=kind, kinds=kinds, shift=index)
+                flags[_key(name, severity)] = (said.argmax(dim=1) == labels).cpu()
+            shown.confirm(self._model)
         worst = torch.stack(list(flags.values())).all(dim=0)
         return clean._replace(flags={**flags, "all": worst})
 

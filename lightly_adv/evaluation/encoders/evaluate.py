@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.attacks import APGD, PGD, Attack
-from lightly_adv.evaluation import batches, digests, verdicts
+from lightly_adv.evaluation import batches, confirmation, digests, verdicts
+from lightly_adv.evaluation.confirmation import Shown
 from lightly_adv.evaluation.encoders import distances, measures, neighbors
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.embedder import Embedder
@@ -109,8 +110,9 @@ def evaluate_encoder(
     attack = _attack(threat_model, steps=steps, restarts=restarts)
     where = batches.place(encoder, device)
     bar = tqdm(unit="pictures", desc="encoder", disable=not progress)
-    with verdicts.undisturbed(encoder, device=where, seed=seed), bar:
-        embedder = Embedder(encoder, normalize)
+    undisturbed = verdicts.undisturbed(encoder, device=where, seed=seed)
+    with undisturbed as untouched, bar:
+        embedder = Embedder(untouched, normalize)
         load = functools.partial(batches.load, device=where, normalize=normalize)
         voters = None
         if bank is not None:
@@ -210,11 +212,15 @@ class _Run:
         self, images: Tensor, objectives: Mapping[str, Objective], *, key: int
     ) -> dict[str, Tensor]:
         """Return the embeddings of the pictures under each attack."""
-        found = {}
+        found, shown = {}, Shown(images)
         for number, (name, objective) in enumerate(objectives.items()):
             generator = rng.batch_generator(self.seed, 1, key, number)
             (perturbed,) = self.attack(objective, [images], generator=generator)
             found[name] = self.embedder(perturbed)
+            shown.take_turns(
+                perturbed, found[name], kind=number, kinds=len(objectives), shift=key
+            )
+        shown.confirm(self.embedder, confirmation.far_apart)
         return found
 
 

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.evaluation import batches, digests, processes, verdicts
+from lightly_adv.evaluation.confirmation import Shown
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.unforeseen import doubts, scene
@@ -90,14 +91,15 @@ def evaluate_unforeseen(
     where = batches.place(model, device)
     kept = _state(state, model, chosen, steps=steps, normalize=normalize, seed=seed)
     bar = _bar(progress, batches.count(loader, max_samples))
-    with verdicts.undisturbed(model, device=where, seed=seed):
+    undisturbed = verdicts.undisturbed(model, device=where, seed=seed)
+    with undisturbed as untouched:
         loaded = batches.load(
             loader, device=where, limit=max_samples, normalize=normalize
         )
         first = next(loaded)
         size = _suitable_size(first[0], chosen)
         run = _Run(
-            batches.OnPixels(model, normalize),
+            batches.OnPixels(untouched, normalize),
             chosen,
             steps=steps,
             bar=bar,
@@ -174,24 +176,41 @@ class _Run(Run):
         clean = super()._attack(index, images, labels)
         key = self._key(index)
         targets = _targets(labels, clean.classes, rng.batch_generator(*key))
+        targets = _possible(targets, labels, self._model(images))
         flags = {"clean": clean.flags["clean"]}
+        shown, runs = Shown(images), _runs(self._unforeseen)
         with self._seeded(index):
-            for number, attack in enumerate(self._unforeseen, start=1):
-                for strength, eps in enumerate(attack.eps):
-                    name = _flag(attack, strength)
-                    self._bar.set_description(f"unforeseen: {name}")
-                    perturbed = attack_pictures(
-                        self._model,
-                        images,
-                        targets,
-                        attack,
-                        eps=eps,
-                        steps=self._steps,
-                        generator=rng.batch_generator(*key, number, strength),
-                    )
-                    flags[name] = batches.answers(self._model, perturbed, labels).cpu()
+            for kind, (number, attack, strength) in enumerate(runs):
+                name = _flag(attack, strength)
+                self._bar.set_description(f"unforeseen: {name}")
+                perturbed = attack_pictures(
+                    self._model,
+                    images,
+                    targets,
+                    attack,
+                    eps=attack.eps[strength],
+                    steps=self._steps,
+                    generator=rng.batch_generator(*key, number, strength),
+                )
+                said = batches.logits(self._model, perturbed, labels)
+                shown.take_turns(
+                    perturbed, said, kind=kind, kinds=len(runs), shift=index
+                )
+                flags[name] = (said.argmax(dim=1) == labels).cpu()
+            shown.confirm(self._model)
         worst = torch.stack(list(flags.values())).all(dim=0)
         return clean._replace(flags={**flags, "all": worst})
+
+
+def _runs(
+    attacks: Sequence[UnforeseenAttack],
+) -> list[tuple[int, UnforeseenAttack, int]]:
+    """Return the number of each attack, from 1, the attack, and each strength of it."""
+    return [
+        (number, attack, strength)
+        for number, attack in enumerate(attacks, start=1)
+        for strength in range(len(attack.eps))
+    ]
 
 
 def _flag(attack: UnforeseenAttack, strength: int) -> str:
@@ -232,6 +251,15 @@ def _targets(labels: Tensor, classes: int, generator: Generator) -> Tensor:
     """Draw a wrong class for each picture."""
     shift = torch.randint(1, classes, labels.shape, generator=generator)
     return (labels + shift.to(labels)).remainder(classes)
+
+
+def _possible(targets: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+    """Return the next class that the model does not rule out, by a logit of -inf."""
+    count = logits.shape[1]
+    possible = (logits > -torch.inf).scatter(1, labels[:, None], value=False)
+    ahead = (torch.arange(count, device=labels.device) - targets[:, None]) % count
+    steps = ahead.where(possible, count).amin(dim=1) % count
+    return (targets + steps) % count
 
 
 def _suitable_size(
