@@ -99,9 +99,39 @@ def _add(digest: Any, value: Any) -> None:
     if not isinstance(value, Tensor):  # what `get_extra_state` of a module returned
         digest.update(repr(value).encode())
         return
-    digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-    digest.update(_bytes(value))
+    value = value.detach()
+    parts = _parts(value)
+    if not parts:
+        digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        digest.update(_bytes(value))
+        return
+    shape = "" if value.is_nested else tuple(value.shape)
+    digest.update(f"{value.dtype} {shape} {value.layout}".encode())
+    for part in parts:
+        _add(digest, part)
+
+
+def _parts(value: Tensor) -> list[Any]:
+    """Return what a tensor consists of that is no plain block of numbers."""
+    if value.is_nested:
+        return list(value.unbind())
+    if value.layout == torch.sparse_coo:
+        value = value.coalesce()
+        return [value.indices(), value.values()]
+    if value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [value.crow_indices(), value.col_indices(), value.values()]
+    if value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [value.ccol_indices(), value.row_indices(), value.values()]
+    if value.is_quantized:
+        if value.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+            return [value.int_repr(), value.q_scale(), value.q_zero_point()]
+        scales, zeros = value.q_per_channel_scales(), value.q_per_channel_zero_points()
+        return [value.int_repr(), scales, zeros, value.q_per_channel_axis()]
+    return []
 
 
 def _bytes(value: Tensor) -> Any:
-    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    if value.is_meta:
+        return b""  # there are no numbers
+    value = value.detach().cpu().resolve_conj().resolve_neg()
+    return value.contiguous().flatten().view(torch.uint8).numpy()

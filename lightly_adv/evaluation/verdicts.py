@@ -84,7 +84,7 @@ def unpack(batch: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(images, Tensor):
         raise TypeError(
             f"the images of a batch are {_describe(images)}; expected one tensor of "
-            "shape (B, C, H, W). Evaluate with a transform that makes one view."
+            f"shape (B, C, H, W). {_remedy(images)}"
         )
     if not isinstance(labels, Tensor) or labels.dim() != 1 or _is_real(labels):
         raise TypeError(
@@ -296,6 +296,21 @@ def _describe(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
+
+
+def _remedy(images: Any) -> str:
+    views = isinstance(images, list | tuple) and images
+    if not (views and all(isinstance(each, Tensor) for each in images)):
+        return "Give the loader a transform and a collate_fn that make one."
+    shapes = sorted({tuple(each.shape) for each in images})
+    if len(shapes[0]) == 4:
+        return "Evaluate with a transform that makes one view."
+    if len(shapes) == 1:
+        return f"They are of one shape, {shapes[0]}: let the collate_fn stack them."
+    return (
+        f"They are of the shapes {', '.join(map(str, shapes[:3]))}: let the transform "
+        "resize and crop all of them to one size."
+    )
 
 
 _EXPECTED_BATCH = (

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightly_adv.attacks import PGD
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.lightning import pl
+from lightly_adv.models import backbones
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import noise, perturb
 
@@ -100,7 +101,8 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, classes) of pictures (B, C, H, W)."""
-        features = self.model(images).flatten(start_dim=1)
+        found = backbones.one_tensor(self.model(images), self.model)
+        features = found.flatten(start_dim=1)
         if features.shape[1] != self.feature_dim:
             raise ValueError(
                 f"the encoder returned {features.shape[1]} features, but "

@@ -25,6 +25,7 @@ from lightly_adv.finetuning.linear_classifier import (
 )
 from lightly_adv.isolation import modes, rng
 from lightly_adv.lightning import pl
+from lightly_adv.models import backbones
 from lightly_adv.threat_model import ThreatModel
 
 EPOCHS = 25
@@ -220,7 +221,8 @@ def _feature_dim(encoder: nn.Module, loader: DataLoader[Any]) -> int:
     """Return the number of features of a picture."""
     like = next(encoder.parameters(), torch.empty(0))
     with modes.evaluation_mode(encoder), torch.no_grad():
-        features = encoder(_first(loader, "train")[:1].to(like.device))
+        found = encoder(_first(loader, "train")[:1].to(like.device))
+        features = backbones.one_tensor(found, encoder)
     return int(features.flatten(start_dim=1).shape[1])
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightly_adv.models import stems as stems  # registers the *_small names
 
@@ -50,14 +50,16 @@ def feature_dim(backbone: nn.Module, *, image_size: int = 32) -> int:
 
     Read from the attributes that timm sets (`head_hidden_size`, `num_features`).
     Without them one black picture is passed through the network in eval mode, which
-    leaves modes and running statistics as they were.
+    leaves modes and running statistics as they were; it has as many channels as the
+    first convolution takes.
 
     Args:
-        backbone: Network from (B, 3, H, W) to (B, D).
+        backbone: Network from (B, C, H, W) to (B, D).
         image_size: H and W of that picture.
 
     Raises:
-        ValueError: If what comes out does not have the shape (B, D).
+        TypeError: If what comes out is not one tensor.
+        ValueError: If it does not have the shape (B, D).
 
     Examples:
         >>> feature_dim(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5)),
@@ -73,9 +75,9 @@ def feature_dim(backbone: nn.Module, *, image_size: int = 32) -> int:
 
 def _probe(backbone: nn.Module, image_size: int) -> int:
     like = next(backbone.parameters(), torch.empty(0))
-    picture = like.new_zeros(1, 3, image_size, image_size)
+    picture = like.new_zeros(1, _channels(backbone), image_size, image_size)
     with torch.no_grad(), _evaluating(backbone):
-        features = backbone(picture)
+        features = one_tensor(backbone(picture), backbone)
     if features.dim() != 2:
         raise ValueError(
             f"{type(backbone).__name__} maps {tuple(picture.shape)} to "
@@ -83,6 +85,33 @@ def _probe(backbone: nn.Module, image_size: int) -> int:
             "torch.nn.Flatten()."
         )
     return int(features.shape[1])
+
+
+def one_tensor(found: Any, backbone: nn.Module) -> Tensor:
+    """Return what a backbone returned, if it is one tensor.
+
+    Raises:
+        TypeError: If it is a list of feature maps, a dict or anything else.
+
+    Examples:
+        >>> one_tensor(torch.rand(2, 5), nn.Identity()).shape
+        torch.Size([2, 5])
+    """
+    if isinstance(found, Tensor):
+        return found
+    kind = type(found).__name__
+    inside = f" of {len(found)}" if isinstance(found, Sized) else ""
+    raise TypeError(
+        f"{type(backbone).__name__} returned a {kind}{inside}; expected one tensor of "
+        "features (B, D). Wrap it in a module that returns one entry alone, pooled "
+        "where it is a map: features[-1].mean(dim=(2, 3))."
+    )
+
+
+def _channels(backbone: nn.Module) -> int:
+    """Return how many channels the first convolution takes; 3 without one."""
+    parts = backbone.modules()
+    return next((x.in_channels for x in parts if isinstance(x, nn.Conv2d)), 3)
 
 
 @contextmanager

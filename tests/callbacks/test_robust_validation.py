@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -19,13 +19,16 @@ SUITE = suites.pgd(steps=3)
 
 
 class Classifier(pl.LightningModule):
+    # In the class, as validation leaves the attributes of a module as they were.
+    dtypes: ClassVar[set[torch.dtype]] = set()
+
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.model = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(48, 2))
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator)
-        self.dtypes: set[torch.dtype] = set()
+        Classifier.dtypes = set()
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images)

@@ -91,7 +91,8 @@ def data(count: int = 24) -> tuple[Tensor, Tensor]:
 
 def loader() -> list[tuple[Tensor, Tensor]]:
     images, labels = data()
-    return list(zip(images.split(12), labels.split(12), strict=True))
+    parts = (torch.split(each, 12) for each in (images, labels))
+    return list(zip(*parts, strict=True))
 
 
 def robustness(model: nn.Module) -> Any:

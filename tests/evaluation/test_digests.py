@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightly_adv.evaluation import digests
 
@@ -54,3 +56,41 @@ def test_data_tell_order_pictures_and_labels() -> None:
     }
     assert len(others) == 5
     assert whole not in others
+
+
+EYE = torch.eye(4)
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "COO": lambda x: x.to_sparse(),
+    "CSR": lambda x: x.to_sparse_csr(),
+    "CSC": lambda x: x.to_sparse_csc(),
+    "BSR": lambda x: x.to_sparse_bsr((2, 2)),
+    "BSC": lambda x: x.to_sparse_bsc((2, 2)),
+    "float8": lambda x: x.to(torch.float8_e4m3fn),
+    "quantised": lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+    "quantised per channel": lambda x: torch.quantize_per_channel(
+        x, torch.full((4,), 0.1), torch.zeros(4).long(), 0, torch.qint8
+    ),
+    "nested": lambda x: torch.nested.nested_tensor([x, x[:2]]),
+    "jagged": lambda x: torch.nested.nested_tensor([x, x[:2]], layout=torch.jagged),
+    "conjugate": lambda x: (1j * x).conj(),
+    "negated": lambda x: (1j * x).conj().imag,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tensors_of_other_layouts_tell_their_values(layout: str) -> None:
+    def digest(values: Tensor) -> str:
+        model = nn.Module()
+        model.register_buffer("extra", LAYOUTS[layout](values))
+        return digests.of_model(model)
+
+    other = EYE.clone()
+    other[0, 0] = 2
+    assert digest(EYE) == digest(EYE.clone()) != digest(other)
+
+
+def test_the_scale_of_quantised_tensors_is_told() -> None:
+    one, other = nn.Module(), nn.Module()
+    one.register_buffer("x", torch.quantize_per_tensor(EYE, 0.1, 0, torch.quint8))
+    other.register_buffer("x", torch.quantize_per_tensor(2 * EYE, 0.2, 0, torch.quint8))
+    assert digests.of_model(one) != digests.of_model(other)

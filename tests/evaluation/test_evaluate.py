@@ -459,6 +459,12 @@ class Returns(nn.Module):
         (IMAGES, TypeError, "a batch is a tensor of shape"),
         ((IMAGES,), TypeError, "a batch is a tuple of 1; expected"),
         (([IMAGES, IMAGES], LABELS), TypeError, "a list of 2; expected one tensor"),
+        (
+            ([IMAGES[0], IMAGES[0, :, :3]], LABELS[:2]),
+            TypeError,
+            r"shapes \(3, 3, 4\), \(3, 4, 4\): .* resize",
+        ),
+        ((list(IMAGES), LABELS), TypeError, r"of one shape, \(3, 4, 4\): .* stack"),
         ((IMAGES, ["cat"]), TypeError, "labels of a batch are a list of 1"),
         ((IMAGES, LABELS.float()), TypeError, "dtype torch.float32; expected a tensor"),
         ((IMAGES, LABELS[:, None]), TypeError, r"labels .* shape \(64, 1\)"),

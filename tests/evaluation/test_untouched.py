@@ -87,8 +87,8 @@ def observed() -> nn.Module:
 
     network = nn.Sequential(quantization.QuantStub(), Linear().head)
     model = nn.Sequential(nn.Flatten(), network, quantization.DeQuantStub())
-    model.qconfig = quantization.get_default_qat_qconfig("fbgemm")  # type: ignore[assignment]
-    prepared: nn.Module = quantization.prepare_qat(model.train())
+    model.qconfig = quantization.get_default_qat_qconfig("fbgemm")  # type: ignore[no-untyped-call]
+    prepared: nn.Module = quantization.prepare_qat(model.train())  # type: ignore[no-untyped-call]
     prepared(torch.rand(16, 3, SIDE, SIDE))
     return prepared.eval()
 
@@ -212,7 +212,7 @@ def test_verdicts_do_not_hang_on_the_order_of_the_batches(name: str) -> None:
         ]
         for each in (batches, batches[::-1])
     )
-    assert torch.equal(one, torch.cat(other.split(4)[::-1]))
+    assert torch.equal(one, torch.cat(torch.split(other, 4)[::-1]))
 
 
 def still() -> Any:

@@ -117,3 +117,31 @@ def test_targeted_dlr_of_equal_logits_is_finite() -> None:
     (grad,) = torch.autograd.grad(value.sum(), logits)
     assert value.item() == 0
     assert not grad.isnan().any()
+
+
+@pytest.mark.parametrize("left", [2, 3, 4, 5])
+def test_targeted_dlr_of_classes_that_are_left_is_that_without_the_others(
+    left: int,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, left, generator=generator).requires_grad_()
+    ruled_out = logits.new_full((6, 4), -torch.inf)
+    labels, targets = torch.arange(6) % left, (torch.arange(6) + 1) % left
+    expected = losses.targeted_dlr(logits, labels, targets)
+    found = losses.targeted_dlr(torch.cat([logits, ruled_out], 1), labels, targets)
+    assert torch.allclose(found, expected)
+    (grad,) = torch.autograd.grad(found.sum(), logits)
+    (plain,) = torch.autograd.grad(expected.sum(), logits)
+    assert torch.allclose(grad, plain)
+    assert grad.count_nonzero()
+
+
+def test_targeted_dlr_of_a_class_that_is_ruled_out_is_that_of_the_last_one_left() -> (
+    None
+):
+    logits = torch.tensor([[5.0, 3.0, 2.0, 0.0, -torch.inf]])
+    labels, targets = torch.tensor([0]), torch.tensor([4])
+    found = losses.targeted_dlr(logits, labels, targets)
+    assert torch.equal(found, losses.targeted_dlr(logits, labels, targets - 1))
+    single = torch.tensor([[5.0, -torch.inf, -torch.inf]])
+    assert losses.targeted_dlr(single, labels, labels + 1).isfinite().all()

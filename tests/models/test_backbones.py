@@ -90,3 +90,23 @@ def test_probing_takes_dtype_and_size() -> None:
 def test_maps_instead_of_features() -> None:
     with pytest.raises(ValueError, match=r"to \(1, 5, 30, 30\); expected \(B, D\)"):
         feature_dim(nn.Conv2d(3, 5, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 13])
+def test_probing_gives_as_many_channels_as_are_taken(channels: int) -> None:
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert feature_dim(nn.Sequential(nn.Conv2d(channels, 5, 3), *pooled)) == 5
+
+
+@pytest.mark.parametrize(
+    ("found", "words"), [([torch.ones(1, 3)] * 4, "list of 4"), ({"x": 1}, "dict of 1")]
+)
+def test_lists_of_maps_are_refused_with_what_was_expected(
+    found: Any, words: str
+) -> None:
+    class Several(nn.Module):
+        def forward(self, images: Tensor) -> Any:
+            return found
+
+    with pytest.raises(TypeError, match=rf"Several returned a {words}; .* \(B, D\)"):
+        feature_dim(Several())
