@@ -102,5 +102,5 @@ def _state_of(model: nn.Module, keep: list[Any]) -> _State:
     try:
         with isolation.swapped():
             return isolation
-    except TypeError:  # it is scripted, or compiled by an old version of PyTorch
+    except (RuntimeError, TypeError):  # scripted, of odd layouts, or compiled long ago
         return _Values(model)
