@@ -66,6 +66,8 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         raise
     except DAMAGED as error:
         reason = (str(error).strip().splitlines() or ["it is empty"])[0]
+        if "weights_only" in reason:  # torch would advise to run it
+            reason = "it holds objects that could run code"
         raise ValueError(
             f"{path} is damaged, or no checkpoint of weights alone ({reason}). "
             f"{_what_else(path)}"
