@@ -24,8 +24,8 @@ def check_trainable(trainer: Any, module: Any) -> None:
     Raises:
         TypeError: If trainer or module are not of Lightning, or of two namespaces.
         ValueError: If the module optimises manually or pulls its own batches, if its
-            parameters are sharded over processes, or if `sync_batchnorm` would drop
-            the activations in its BatchNorm layers.
+            parameters are sharded over processes, if a part is scripted, or if
+            `sync_batchnorm` would drop the activations in its BatchNorm layers.
     """
     _check_namespaces(trainer, module)
     name = type(module).__name__
@@ -47,6 +47,7 @@ def check_trainable(trainer: Any, module: Any) -> None:
             "so there is no batch to perturb; take a batch instead."
         )
     _check_parameters(trainer, module)
+    _check_scripted(module)
     _check_activations(trainer, module)
 
 
@@ -135,6 +136,16 @@ def _check_parameters(trainer: Any, module: Any) -> None:
             f"the strategy {strategy} shards parameters over processes, so that they "
             "cannot be set aside while attacking; use strategy='ddp'."
         )
+
+
+def _check_scripted(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{name!r} is a {type(part).__name__}, a scripted or traced module, "
+                "whose state cannot be set aside while attacking; use the Python "
+                "module that it was made from, or torch.compile instead."
+            )
 
 
 def _check_activations(trainer: Any, module: nn.Module) -> None:

@@ -47,6 +47,18 @@ def test_manual_optimisation_is_refused() -> None:
     refuse(Manual(), r"Manual uses manual optimisation.*AdversarialLoss.*isolated")
 
 
+def test_scripted_parts_are_refused() -> None:
+    def convert(convert: Any) -> zoo.Base:
+        module = zoo.Base()
+        module.backbone[0] = convert(nn.Conv2d(3, 8, 3, stride=2))
+        return module
+
+    refuse(convert(torch.jit.script), r"'backbone\.0' is a .*Python module")
+    example = torch.rand(2, 3, 8, 8)
+    traced = convert(lambda layer: torch.jit.trace(layer, example))
+    refuse(traced, r"'backbone\.0' is a .*Python module")
+
+
 def test_a_step_that_pulls_its_batches_is_refused() -> None:
     refuse(Pulling(), r"takes a dataloader_iter")
 
