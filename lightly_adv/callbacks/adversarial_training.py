@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
-import torch
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
@@ -249,7 +247,7 @@ class AdversarialTraining(Callback):
             isolation=isolation,
             selected=selected,
             bn_mode=self.bn_mode,
-            seeds=None if self.rng == "same" else _seeds(generator),
+            seeds=None if self.rng == "same" else noise.seeds(generator),
         )
         if self._unverified or self._unannounced:
             state = generator.get_state()
@@ -322,10 +320,3 @@ def _check_single(trainer: pl.Trainer) -> None:
             f"the Trainer has {count} AdversarialTraining callbacks, each of which "
             "would attack what the others have attacked; expected one."
         )
-
-
-def _seeds(generator: Generator) -> Callable[[], int]:
-    def draw() -> int:
-        return int(torch.randint(2**31, (), generator=generator))
-
-    return draw

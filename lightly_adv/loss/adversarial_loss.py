@@ -14,13 +14,15 @@ from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.training import processes, streams
+from lightly_adv.isolation.rng import private_generator
+from lightly_adv.training import noise, processes, streams
 from lightly_adv.training.arguments import check_attack, check_choice, check_weight
 from lightly_adv.training.batch_attack import BatchAttack
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.step_objective import StepObjective
 from lightly_adv.training.views import ViewPolicy, check_policy
 
+Mode: TypeAlias = Literal["replace", "dual"]
 Encoder: TypeAlias = Callable[[Tensor], Any]
 
 
@@ -42,11 +44,14 @@ class AdversarialLoss(nn.Module):
         criterion: From embeddings to a scalar loss, such as those in `lightly.loss`; a
             module or a function.
         attack: The attack; an `AttackSchedule` runs the attack that it ends with.
-        mode: "dual" is `(1 - weight) * clean + weight * adversarial`, "replace" the
-            adversarial loss alone.
+        mode: "replace" is the adversarial loss alone, "dual" is
+            `(1 - weight) * clean + weight * adversarial`.
         weight: Weight of the adversarial loss in "dual" mode, in [0, 1].
         views: Which views to perturb, see `AdversarialTraining`.
+        independent: Whether each view has an attack of its own, see
+            `AdversarialTraining`.
         bn_mode: How the attack sees the modules, see `AdversarialTraining`.
+        rng: Whether evaluations replay or draw anew, see `AdversarialTraining`.
         modules: The modules that encoders use, where these are neither modules nor
             methods of modules, but for instance lambdas.
 
@@ -70,10 +75,12 @@ class AdversarialLoss(nn.Module):
         criterion: Callable[..., Tensor],
         attack: Attack | AttackSchedule,
         *,
-        mode: Literal["dual", "replace"] = "dual",
+        mode: Mode = "replace",
         weight: float = 0.5,
         views: ViewPolicy = None,
+        independent: bool = False,
         bn_mode: BatchNormMode = "batch",
+        rng: Literal["same", "resample"] = "same",
         modules: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
@@ -83,8 +90,9 @@ class AdversarialLoss(nn.Module):
                 "function from embeddings to a loss, such as NTXentLoss()."
             )
         check_attack(attack)
-        check_choice("mode", mode, ("dual", "replace"))
+        check_choice("mode", mode, get_args(Mode))
         check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
+        check_choice("rng", rng, ("same", "resample"))
         check_weight(weight)
         check_policy(views)
         self._batches = BatchAttack(views, attack.threat_model.normalize)
@@ -95,7 +103,9 @@ class AdversarialLoss(nn.Module):
         self.mode = mode
         self.weight = weight
         self.views = views
+        self.independent = independent
         self.bn_mode: BatchNormMode = bn_mode
+        self.rng = rng
         # A tuple, so that they do not become submodules.
         self._others = tuple(modules)
 
@@ -148,17 +158,22 @@ class AdversarialLoss(nn.Module):
             batch, step=step, module=module, isolation=isolation
         )
         routes.check_routes(module, routes.CLEAN, routes.ADV)
+        generator = generator or private_generator(selected.views)
         objective = StepObjective(
             step=step,
             module=module,
             isolation=isolation,
             selected=selected,
             bn_mode=self.bn_mode,
+            seeds=None if self.rng == "same" else noise.seeds(generator),
         )
         number, self._calls = self._calls, self._calls + 1
         try:
             perturbed = self._batches.perturb(
-                self.attack.at(1.0), objective, generator=generator
+                self.attack.at(1.0),
+                objective,
+                generator=generator,
+                independent=self.independent,
             )
         except UnfitBatchError as error:
             self._clean.left(error, batch_idx=number)

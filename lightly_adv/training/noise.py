@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,6 +36,15 @@ def training_generator(*, rank: int, epoch: int, batch_idx: int) -> Generator:
     """
     seed = int(os.environ.get("PL_GLOBAL_SEED") or torch.initial_seed())
     return rng.batch_generator(abs(seed), rank, epoch, batch_idx)
+
+
+def seeds(generator: Generator) -> Callable[[], int]:
+    """Return a function that draws one seed after the other."""
+
+    def draw() -> int:
+        return int(torch.randint(2**31, (), generator=generator))
+
+    return draw
 
 
 class BatchNoise:

@@ -55,7 +55,8 @@ def test_scripted_parts_are_refused() -> None:
 
     refuse(convert(torch.jit.script), r"'backbone\.0' is a .*Python module")
     example = torch.rand(2, 3, 8, 8)
-    traced = convert(lambda layer: torch.jit.trace(layer, example))
+    trace: Any = torch.jit.trace
+    traced = convert(lambda layer: trace(layer, example))
     refuse(traced, r"'backbone\.0' is a .*Python module")
 
 

@@ -164,11 +164,45 @@ def test_it_equals_the_callback(name: str, mode: Any) -> None:
         assert torch.equal(value, wanted[key]), key
 
 
+@pytest.mark.parametrize("options", [{"independent": True}, {"rng": "resample"}])
+def test_options_of_the_callback_mean_the_same(options: dict[str, Any]) -> None:
+    class Plain(zoo.Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone[3] = nn.Identity()  # draws between the views
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            first, second = (view + 0.1 * torch.rand(8) for view in batch[0])
+            return self.criterion(self(first), self(second))
+
+    class Swapped(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.criterion = AdversarialLoss(self.criterion, ATTACK, **options)
+
+        def noisy(self, view: Tensor) -> Tensor:
+            found: Tensor = self(view + 0.1 * torch.rand(8))
+            return found
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            generator = noise.training_generator(rank=0, epoch=0, batch_idx=batch_idx)
+            return self.criterion(self.noisy, batch[0], generator=generator)
+
+    expected, _ = zoo.fit(Plain, [AdversarialTraining(ATTACK, **options)], max_steps=2)
+    same, _ = zoo.fit(Plain, [AdversarialTraining(ATTACK)], max_steps=2)
+    found, _ = zoo.fit(Swapped, [], max_steps=2)
+    wanted, other = (dict(each.named_parameters()) for each in (expected, same))
+    for name, value in found.named_parameters():
+        assert torch.allclose(value, wanted[name], atol=1e-6), name
+    weight = "backbone.0.weight"
+    assert not torch.allclose(wanted[weight], other[weight], atol=1e-6)
+
+
 def test_state_advances_once() -> None:
     module = encoder()
     own = lightly_loss.NTXentLoss(memory_bank_size=(16, 8))
     plain_module, plain = copy.deepcopy(module), copy.deepcopy(own)
-    AdversarialLoss(own, ATTACK)(module, VIEWS)
+    AdversarialLoss(own, ATTACK, mode="dual")(module, VIEWS)
     plain(plain_module(VIEWS[0]), plain_module(VIEWS[1]))
     for first, second in ((module, plain_module), (own, plain)):
         assert report.snapshot(first).changes(report.snapshot(second)) == []
