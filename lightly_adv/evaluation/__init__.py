@@ -5,6 +5,7 @@ from lightly_adv.evaluation.card import ResultCard as ResultCard
 from lightly_adv.evaluation.card import make_card as make_card
 from lightly_adv.evaluation.comparison import Comparison as Comparison
 from lightly_adv.evaluation.comparison import compare as compare
+from lightly_adv.evaluation.confirmation import UnconfirmedError as UnconfirmedError
 from lightly_adv.evaluation.corruptions import CorruptionReport as CorruptionReport
 from lightly_adv.evaluation.corruptions import (
     evaluate_corruptions as evaluate_corruptions,

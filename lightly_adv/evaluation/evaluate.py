@@ -77,6 +77,8 @@ def evaluate_robustness(
             fewer than two classes or too few for a label, if the pictures leave the
             range of pixels, if the state is that of another evaluation or model, or if
             there is a surrogate and no check.
+        UnconfirmedError: If the model, asked again, does not stand by its answers; if
+            it was moved in a way that cannot be undone.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
