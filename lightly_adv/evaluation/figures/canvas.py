@@ -6,13 +6,17 @@ reference to them.
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 COLORS = (
     "#0072b2",
@@ -50,6 +54,21 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def names_as_they_are(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Let no name in a figure be taken for a formula, as `a$b$c` would be."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        try:
+            import matplotlib as mpl
+        except ImportError:  # is told by `new_figure`
+            return draw(*args, **kwargs)
+        with mpl.rc_context({"text.parse_math": False}):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def look(index: int) -> tuple[str, str]:

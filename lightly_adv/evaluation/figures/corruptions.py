@@ -24,6 +24,7 @@ GAP = 0.25
 MEAN = "mean"
 
 
+@canvas.names_as_they_are
 def corruption_map(
     accuracies: Mapping[str, Sequence[float]],
     *,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@canvas.names_as_they_are
 def robustness_curves(results: Sequence[Row], *, title: str | None = None) -> Figure:
     """Draw robust accuracy over eps, one line per name.
 

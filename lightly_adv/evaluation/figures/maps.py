@@ -41,6 +41,7 @@ ACCURACY = Colors("Blues", 0, 130, "{:.1f}")
 _COSINE = Colors("PuOr_r", -1.6, 1.6, "{:.2f}")
 
 
+@canvas.names_as_they_are
 def transfer_maps(
     names: Sequence[str],
     *,

@@ -21,6 +21,7 @@ CELL = 1.15
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
+@canvas.names_as_they_are
 def picture_grid(
     clean: Tensor,
     adversarial: Tensor,

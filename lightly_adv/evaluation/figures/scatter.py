@@ -19,6 +19,7 @@ AREA = 64.0
 """Area of a marker, in square points; the largest is four times as large."""
 
 
+@canvas.names_as_they_are
 def accuracy_scatter(
     results: Sequence[Row], *, size: str | None = None, title: str | None = None
 ) -> Figure:

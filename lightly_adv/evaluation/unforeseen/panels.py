@@ -36,6 +36,7 @@ class Panel(NamedTuple):
     """What a network reaches that is trained against it; None where not known."""
 
 
+@canvas.names_as_they_are
 def strength_panels(
     panels: Sequence[Panel], *, clean_accuracy: float, title: str
 ) -> Figure:
