@@ -59,7 +59,12 @@ class Parser(cli.LightningArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         # Dataclasses are closed by default, but PGD stands where an Attack does.
-        set_parsing_settings(subclasses_enabled=[Attack])
+        set_parsing_settings(
+            subclasses_enabled=[Attack],
+            # A config of others builds what an option is for, and nothing where any
+            # value will do: `class_path: subprocess.Popen` stays a dictionary there.
+            instantiate_subclass_spec_in_any=False,
+        )
         set_loader(PARSER_MODE, fractions.load_yaml)
         set_loader(NAMES_MODE, names.load_yaml)
         options |= {"parser_mode": PARSER_MODE, "formatter_class": _Formatter}

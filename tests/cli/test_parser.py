@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import yaml
 
 from lightly_adv.cli.parser import Parser, summary
+from tests.cli.conftest import Command
 
 UNION = """
 Parser key "model":
@@ -64,3 +67,30 @@ def test_help_leaves_out_most_of_the_trainer_and_config_nothing() -> None:
     assert "Number of epochs." in shown
     assert "profiler" not in shown
     assert "profiler: none" in parser.dump(parser.get_defaults())
+
+
+HARM = (
+    {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "harm"]}},
+    {"class_path": "os.system", "init_args": {"command": "touch harm"}},
+)
+
+
+@pytest.mark.parametrize("harm", HARM, ids=lambda each: str(each["class_path"]))
+@pytest.mark.parametrize(
+    "place", ["model", "data", "trainer.logger", "trainer.callbacks", "task_options"]
+)
+def test_a_config_builds_only_what_an_option_is_for(
+    place: str, harm: dict[str, Any], command: Command
+) -> None:
+    content: dict[str, Any]
+    if place == "task_options":  # a dictionary of anything
+        options = {"task_options": {"x": harm, "y": [harm]}}
+        path = "lightly_adv.methods.PretextModule"
+        content = {"model": {"class_path": path, "init_args": options}}
+    else:
+        content = harm
+        for name in reversed(place.split(".")):
+            content = {name: [content] if name == "callbacks" else content}
+    Path("config.yaml").write_text(yaml.safe_dump(content))
+    assert command("pretrain", "--config", "config.yaml", "--trainer.max_epochs=0") == 1
+    assert not Path("harm").exists()

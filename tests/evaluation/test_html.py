@@ -122,3 +122,20 @@ def test_rows_that_cannot_be_reported() -> None:
         page(rows=[])
     with pytest.raises(ValueError, match=r"lacks \['robust_accuracy'\]"):
         page(rows=[{"name": "a", "clean_accuracy": 1.0}])
+
+
+def test_names_mean_themselves() -> None:
+    harm = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'`|"
+    page = html.render_report(
+        title=harm,
+        rows=[
+            {"name": harm, "clean_accuracy": 1.0, "robust_accuracy": 0.0, harm: harm}
+        ],
+        figures={harm: PNG},
+        settings={harm: [harm]},
+        warnings=[harm],
+        summary=harm,
+    )
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert page.count("&lt;script&gt;") >= 8
