@@ -165,6 +165,32 @@ JOINT: list[processes.Scenario] = [
 ]
 
 
+def bad_batches(rank: int, count: int, *, mode: Any) -> tuple[int, dict[str, Tensor]]:
+    """Train where one process has a batch of levels, and one whose loss is NaN."""
+    data = [[list(views), *rest] for views, *rest in zoo.batches(4)]
+    if rank == 1:
+        data[1][0] = [view * 255 for view in data[1][0]]
+
+    class Bad(Gathering):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            spoilt = self.muted and batch_idx == 2 and rank == 1
+            return loss * torch.nan if spoilt else loss
+
+        @property
+        def muted(self) -> bool:
+            return "log" in vars(self)  # as it is while an attack evaluates
+
+    callback = AdversarialTraining(ATTACK, mode=mode)
+    loader: Any = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type]
+    options = {"max_epochs": 1, "data": loader, "use_distributed_sampler": False}
+    module, _ = fit(Bad, [callback], count, **options)
+    return callback._clean.count, {
+        **dict(module.named_parameters()),
+        "seen": module.seen,
+    }
+
+
 def uneven(rank: int, count: int) -> None:
     """Attack with more steps on the second process than on the first."""
     attack = PGD(ThreatModel(eps=0.05), steps=2 + rank)
@@ -235,3 +261,14 @@ def test_an_error_on_one_process_ends_the_others(tmp_path: Path) -> None:
     assert "does not depend on any of the views" in failed
     # It does not wait for the time-out, and says that the other one is gone.
     assert "losed by peer" in waiting or "reset by peer" in waiting
+
+
+def test_a_bad_batch_of_one_process_does_not_stop_the_others(tmp_path: Path) -> None:
+    scenarios: list[processes.Scenario] = [
+        functools.partial(bad_batches, mode=mode) for mode in ("replace", "dual")
+    ]
+    for found in processes.run(scenarios, count=2, folder=tmp_path):
+        assert not any(isinstance(each, str) for each in found), found
+        (first, weights), (second, others) = found
+        assert (first, second) == (0, 2)
+        assert_same_weights([weights, others])
