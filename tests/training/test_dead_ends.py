@@ -16,7 +16,8 @@ class Augment(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        return self.flip(images).flip(-1)
+        flipped: Tensor = self.flip(images).flip(-1)
+        return flipped
 
 
 class Detached(nn.Module):
