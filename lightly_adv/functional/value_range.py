@@ -66,7 +66,7 @@ def excess(
         >>> image = torch.linspace(-0.05, 1, 48).view(1, 3, 4, 4)
         >>> found = excess([image], (0.0, 1.0))
         >>> round(found.share, 2), found.mistaken
-        (0.04, False)
+        (0.06, False)
         >>> excess([image * 255], (0.0, 1.0)).mistaken
         True
     """

@@ -22,6 +22,7 @@ class CleanBatches:
         >>> batches = CleanBatches()
         >>> batches.attacked()
         >>> with warnings.catch_warnings(record=True) as said:
+        ...     warnings.simplefilter("always")
         ...     batches.left(NotFiniteError("the objective is NaN."), batch_idx=7)
         >>> "batch 7" in str(said[0].message), batches.count
         (True, 1)

@@ -29,7 +29,7 @@ class FiniteObjective:
         tensor(0.)
         >>> objective.check()
         Traceback (most recent call last):
-        lightly_adv.errors.NotFiniteError: the objective is NaN or inf. Look at ...
+        lightly_adv.errors.NotFiniteError: the objective is NaN or inf. Look ...
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -59,7 +59,7 @@ class FiniteObjective:
         losses, found = self._losses, self._gradients
         self._losses = self._gradients = None
         if losses is not None and bool(losses):
-            raise NotFiniteError(gradients.NAN_OBJECTIVE)
+            raise NotFiniteError(gradients.NAN_OBJECTIVE.replace("NaN", "NaN or inf"))
         if found is not None and bool(found):
             raise NotFiniteError(gradients.NAN_GRADIENT)
 
