@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -36,6 +37,8 @@ _CUDA_CALLS: dict[str, Any] = {
     "synchronize": None,
     "reset_peak_memory_stats": None,
     "get_device_name": "cpu",
+    "get_device_capability": (0, 0),
+    "get_device_properties": SimpleNamespace(name="cpu", total_memory=0),
     "manual_seed": None,
 }
 """Functions of torch.cuda that need a GPU, and what they return without one."""
@@ -101,6 +104,12 @@ def without_gpu() -> Iterator[None]:
         for name, value in _CUDA_CALLS.items():
             stub = mock.Mock(return_value=value)
             stack.enter_context(mock.patch.object(torch.cuda, name, stub))
+        default = torch.set_default_device
+        stack.enter_context(
+            mock.patch.object(
+                torch, "set_default_device", lambda device: default(_moved(device))
+            )
+        )
         stack.enter_context(_OnCPU())
         yield
 

@@ -305,3 +305,23 @@ def test_precision_of_the_config_counts(
     assert "bf16-mixed, parameters in float32" in shown
     assert "the seed is 7" in shown
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_class_of_the_other_lightning_is_examined_in_its_trainer(
+    own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lightning.pytorch")
+    Path(own).write_text(OWN.replace("import pytorch_lightning", "import lightning"))
+    assert main(["doctor", f"{own}:Own", "--data.size", "16"]) == 0
+    assert seen(capsys.readouterr().out)["gradient"] == "PASS"
+
+
+def test_a_trainer_of_the_other_lightning_is_told(
+    own: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lightning.pytorch")
+    other = SCRIPT.replace("import pytorch_lightning", "import lightning")
+    Path("code/train.py").write_text(other)
+    assert main(["doctor", "code/train.py"]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the Trainer is one of lightning.pytorch, and Own is of" in shown

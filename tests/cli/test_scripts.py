@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
+from lightly_adv import lightning
 from lightly_adv.cli import scripts
 from lightly_adv.cli.scripts import ScriptError
 
@@ -80,19 +83,70 @@ def test_errors_are_handed_on_with_their_cause(tmp_path: Path) -> None:
         scripts.run_to_fit(tmp_path / "nix.py").__enter__()
 
 
-def test_the_other_lightning_is_stopped_as_well(
-    script: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("namespace", lightning.NAMESPACES, ids=str)
+def test_trainers_of_both_lightnings_are_stopped(
+    script: Path, namespace: ModuleType
 ) -> None:
-    class Trainer:
-        def fit(self, model: object) -> None:
-            raise AssertionError("it trains")
-
-    package, inner = ModuleType("lightning"), ModuleType("lightning.pytorch")
-    inner.Trainer = Trainer  # type: ignore[attr-defined]
-    package.pytorch = inner  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lightning", package)
-    monkeypatch.setitem(sys.modules, "lightning.pytorch", inner)
-    script.write_text("import lightning.pytorch as pl\npl.Trainer().fit('a model')\n")
+    name = f"import {namespace.__name__} as pl"
+    script.write_text(SCRIPT.replace("import pytorch_lightning as pl", name))
     with scripts.run_to_fit(script) as run:
         assert run.call is not None
-        assert run.call.model == "a model"
+        assert isinstance(run.call.trainer, namespace.Trainer)
+
+
+WRAPPED = """
+import pytorch_lightning as pl
+
+class Trainer(pl.Trainer):
+    def __init__(self, *args, note="", **options):
+        super().__init__(*args, logger=False, enable_checkpointing=False, **options)
+
+    def fit(self, model, *args, **options):
+        return super().fit(model, *args, **options)
+
+def main():
+    try:
+        Trainer(note="mine", accelerator="cpu").fit("a model", "a loader")
+    except:
+        pass
+    raise SystemExit(3)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_subclasses_are_stopped_and_nothing_makes_up_for_it(script: Path) -> None:
+    script.write_text(WRAPPED)
+    with scripts.run_to_fit(script) as run:
+        assert run.call is not None
+        assert (run.call.model, run.call.data) == ("a model", "a loader")
+        assert run.call.options["accelerator"] == "cpu"
+
+
+def test_signatures_stay_for_those_who_make_options_of_them(script: Path) -> None:
+    script.write_text(
+        "import inspect, pytorch_lightning as pl\n"
+        "made = set(inspect.signature(pl.Trainer).parameters)\n"
+        "fitted = set(inspect.signature(pl.Trainer.fit).parameters)\n"
+    )
+    with scripts.run_to_fit(script) as run:
+        assert run.module.made == set(inspect.signature(pl.Trainer).parameters)
+        assert run.module.fitted == set(inspect.signature(pl.Trainer.fit).parameters)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_trainer_is_made_as_this_machine_can(script: Path) -> None:
+    asked = 'accelerator="gpu", devices=[0, 1], strategy="deepspeed_stage_2"'
+    script.write_text(SCRIPT.replace('accelerator="cpu"', asked))
+    with scripts.run_to_fit(script) as run:
+        assert run.call is not None
+        assert run.call.options["devices"] == [0, 1]
+        assert run.call.trainer.num_devices == 1
+
+
+def test_options_that_no_trainer_has_are_errors_of_the_script(script: Path) -> None:
+    script.write_text(SCRIPT.replace("max_epochs=3", "max_epoch=3"))
+    with scripts.run_to_fit(script) as run:
+        assert run.call is None
+        assert run.module.reached[-2:] == ["caught", "end"]

@@ -82,6 +82,10 @@ def test_outside_of_the_block_a_gpu_is_missed_again() -> None:
         layer = nn.Linear(1, 1).cuda()
         assert layer.to("cuda:1").weight.device.type == "cpu"
         assert torch.cuda.current_device() == 0
+        assert torch.cuda.get_device_properties(0).name == "cpu"
+        torch.set_default_device("cuda")
+        assert torch.zeros(1).device.type == "cpu"
+        torch.set_default_device(None)
         with torch.random.fork_rng():
             assert torch.zeros(1, device="cuda").device.type == "cpu"
     with pytest.raises((AssertionError, RuntimeError)):
