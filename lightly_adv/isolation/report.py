@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from types import FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils.hooks import RemovableHandle
 
-_ATOMS = (str, bytes, int, float, complex, bool, type(None))
-_OPAQUE = (
-    FunctionType,
-    MethodType,
-    ModuleType,
-    RemovableHandle,
-    type,
-    torch.device,
-    torch.dtype,
-)
-_FOREIGN = ("pytorch_lightning", "lightning", "lightning_fabric", "torch.utils.data")
+from lightly_adv.isolation import kinds, states
+from lightly_adv.isolation.copying import copied_tensor
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,10 @@ class Snapshot:
 def snapshot(module: nn.Module) -> Snapshot:
     """Copy the state that a training step could change.
 
-    Plain objects that the module refers to are looked into as well, because
-    `isolated` cannot protect them: this is how it is found out.
+    Besides what `isolated` sets aside, this is what lies around it: optimizers and
+    schedulers of the trainer with their state, where generators and data loaders
+    stand, and globals that the classes of the module use. Here it is found out what
+    cannot be set aside.
 
     Examples:
         >>> norm = nn.BatchNorm1d(2)
@@ -57,7 +51,10 @@ def snapshot(module: nn.Module) -> Snapshot:
         >>> before.changes(snapshot(norm))
         ['running_mean', 'running_var', 'num_batches_tracked']
     """
-    values = dict(_Walk().value("", module))
+    walk = _Walk()
+    values = dict(walk.value("", module))
+    for name, item in [*_outside(module), *_globals(type(module))]:
+        values.update(walk.value(name, item))
     values["the random state of torch"] = torch.get_rng_state()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         values["the random state of the GPU"] = torch.cuda.get_rng_state()
@@ -75,26 +72,43 @@ class _Walk:
         self._kept: list[Any] = []
 
     def value(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, _ATOMS):
-            yield path, value
+        if type(value) in kinds.FIXED or isinstance(value, type):
+            if type(value) in kinds.ATOMS:
+                yield path, value
         elif isinstance(value, Tensor):
-            yield path, "no shape" if is_lazy(value) else value.detach().clone()
-        elif isinstance(value, np.ndarray):
+            yield path, "no shape" if is_lazy(value) else copied_tensor(value.detach())
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             yield path, value.copy()
-        elif isinstance(value, torch.Generator):
-            yield path, value.get_state()
-        elif isinstance(value, np.random.Generator):
-            yield path, str(value.bit_generator.state)
-        elif isinstance(value, np.random.RandomState):
-            yield path, tuple(value.get_state())
-        elif isinstance(value, random.Random):
-            yield path, value.getstate()
-        elif isinstance(value, Iterator):
+        elif isinstance(value, Iterator) and type(value).__module__ in _BUILT_IN:
             yield f"{path} (position)", _position(value)
-        elif not _opaque(value) and id(value) not in self._seen:
+        elif id(value) not in self._seen:
             self._seen.add(id(value))
             self._kept.append(value)
+            yield from self._once(path, value)
+
+    def _once(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
+        state = states.state_of(value)
+        if state is not None:
+            yield path, state.read()
+        elif isinstance(value, np.ndarray):
+            yield from self._inside(path, value.tolist())
+        elif isinstance(value, FunctionType | MethodType | functools.partial):
+            yield from self._function(path, value)
+        elif hasattr(value, "_num_yielded"):
+            yield f"{path} (position)", value._num_yielded
+        elif isinstance(value, nn.Module | torch.optim.Optimizer) or (
+            isinstance(value, Mapping | Set | Sequence) or kinds.is_plain_object(value)
+        ):
             yield from self._inside(path, value)
+
+    def _function(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
+        for index, cell in enumerate(kinds.cells_of(value)):
+            yield from self.value(f"{path} (closure {index})", _content(cell))
+        if isinstance(value, functools.partial):
+            for each in (value.func, value.args, value.keywords):
+                yield from self.value(f"{path} (partial)", each)
+        else:
+            yield from self.value(path, getattr(value, "__self__", None))
 
     def _inside(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(value, nn.Module):
@@ -106,18 +120,34 @@ class _Walk:
         elif isinstance(value, Set):
             yield f"{path} (length)", len(value)
             # Two sets with the same items may list them in different orders.
-            plain = [item for item in value if isinstance(item, _ATOMS)]
+            plain = [item for item in value if type(item) in kinds.ATOMS]
             yield f"{path} (items)", frozenset((type(item), item) for item in plain)
-            others = [item for item in value if not isinstance(item, _ATOMS)]
+            others = [item for item in value if type(item) not in kinds.ATOMS]
             for index, item in enumerate(others):
                 yield from self.value(f"{path}[{index}]", item)
         elif isinstance(value, Sequence):
             yield f"{path} (length)", len(value)
             for index, item in enumerate(value):
                 yield from self.value(f"{path}[{index}]", item)
-        else:
-            for name, item in getattr(value, "__dict__", {}).items():
-                yield from self.value(f"{path}.{name}", item)
+        if not isinstance(value, nn.Module):
+            yield from self._attributes(path, value)
+        yield from self._classes(path, type(value))
+
+    def _attributes(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
+        for name, item in getattr(value, "__dict__", {}).items():
+            yield from self.value(f"{path}.{name}", item)
+        for name in kinds.slots_of(type(value)):
+            if hasattr(value, name):
+                yield from self.value(f"{path}.{name}", getattr(value, name))
+
+    def _classes(self, path: str, kind: type) -> Iterator[tuple[str, Any]]:
+        for base, data in kinds.class_attributes(kind):
+            if id(base) not in self._seen:
+                self._seen.add(id(base))
+                for name, item in data.items():
+                    yield from self.value(
+                        f"{base.__name__}.{name} (of the class)", item
+                    )
 
     def _module(self, path: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
         prefix = f"{path}." if path else ""
@@ -132,26 +162,73 @@ class _Walk:
                 yield from self.value(f"{prefix}{name}", item)
 
 
+def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Optimizers and schedulers of the trainer that a module is attached to."""
+    optimizers = 0
+    for index, each in enumerate(kinds.trainer_state(module)):
+        is_optimizer = isinstance(each, torch.optim.Optimizer)
+        optimizers += is_optimizer
+        name = (
+            f"optimizer {index}" if is_optimizer else f"scheduler {index - optimizers}"
+        )
+        yield f"the {name} of the trainer", each
+
+
+def _globals(kind: type) -> Iterator[tuple[str, Any]]:
+    """Data outside of all functions that the methods of a class refer to."""
+    for base in kind.__mro__:
+        if not kinds.is_own_class(base):
+            continue
+        for function in vars(base).values():
+            if isinstance(function, FunctionType):
+                for name in _names(function.__code__):
+                    if name in function.__globals__:
+                        value = function.__globals__[name]
+                        if not callable(value):
+                            yield f"the global {name}", value
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names that a function refers to, and those that are defined in it."""
+    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not set yet
+        return None
+
+
 def _position(value: Iterator[Any]) -> str:
     """Where an iterator or generator stands, as far as can be told."""
     if isinstance(value, Generator):
         frame = getattr(value, "gi_frame", None)
         if frame is None:
             return "exhausted"
-        values = [each for each in frame.f_locals.values() if isinstance(each, _ATOMS)]
+        values = [each for each in frame.f_locals.values() if type(each) in kinds.ATOMS]
         return f"{frame.f_lasti} {values}"
     if isinstance(value, itertools.count):
         return repr(value)
     hint = getattr(value, "__length_hint__", None)
-    return f"{hint()} left" if hint is not None else "unknown"
+    return f"{hint()} left" if hint is not None else _parts_of(value)
 
 
-def _opaque(value: Any) -> bool:
-    """Code, and the trainer and loaders that a module may refer to."""
-    if isinstance(value, _OPAQUE):
-        return True
-    return not isinstance(value, nn.Module) and type(value).__module__.startswith(
-        _FOREIGN
+def _parts_of(value: Iterator[Any]) -> str:
+    """Where an iterator over others stands, as it would tell if it were copied."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            reduced: Any = value.__reduce__()
+            _, arguments, *states = reduced
+    except TypeError:
+        return "unknown"
+    parts = [*arguments, *(each for state in states for each in state)]
+    return ", ".join(
+        _position(each) if isinstance(each, Iterator) else repr(each)
+        for each in parts
+        if isinstance(each, Iterator) or type(each) in kinds.ATOMS
     )
 
 
@@ -159,14 +236,65 @@ def _same(first: Any, second: Any) -> bool:
     if type(first) is not type(second):
         return False
     if isinstance(first, Tensor):
-        return (
-            first.shape == second.shape
-            and first.dtype == second.dtype
-            and torch.equal(first.nan_to_num(), second.nan_to_num())
-        )
+        return _same_tensors(first, second)
     if isinstance(first, np.ndarray):
-        return bool(np.array_equal(first, second))
-    if isinstance(first, tuple):
+        return _same_arrays(first, second)
+    if isinstance(first, tuple | list):
         pairs = zip(first, second, strict=False)
         return len(first) == len(second) and all(_same(a, b) for a, b in pairs)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(
+            _same(first[key], second[key]) for key in first
+        )
     return bool(first == second or (first != first and second != second))
+
+
+def _same_arrays(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> bool:
+    return (
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and first.tobytes() == second.tobytes()
+    )
+
+
+def _same_tensors(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors of any kind are equal, where NaN equals NaN."""
+    if first.layout != second.layout or first.dtype != second.dtype:
+        return False
+    if first.is_nested:
+        pairs = zip(first.unbind(), second.unbind(), strict=False)
+        return first.size(0) == second.size(0) and all(_same(a, b) for a, b in pairs)
+    if first.shape != second.shape:
+        return False
+    if first.layout is not torch.strided:
+        parts = [_parts(each) for each in (first, second)]
+        return all(_same(a, b) for a, b in zip(*parts, strict=True))
+    if first.device.type == "meta" or type(first) is not Tensor:
+        return bool(first.device.type == "meta" or torch.equal(first, second))
+    if first.is_quantized:
+        return torch.equal(first, second)
+    # Bits, for not every kind of number can be compared.
+    bits = [each.contiguous().view(-1).view(torch.uint8) for each in (first, second)]
+    return torch.equal(*bits) or _equal_numbers(first, second)
+
+
+def _equal_numbers(first: Tensor, second: Tensor) -> bool:
+    """Whether numbers are equal that differ in bits, such as two kinds of NaN."""
+    if not (first.is_floating_point() or first.is_complex()) or first.itemsize == 1:
+        return False
+    return torch.equal(first.nan_to_num(), second.nan_to_num())
+
+
+def _parts(value: Tensor) -> list[Tensor]:
+    """The dense tensors that a sparse one consists of."""
+    if value.layout is torch.sparse_coo:
+        value = value.coalesce()
+        return [value.indices(), value.values()]
+    if value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [value.crow_indices(), value.col_indices(), value.values()]
+    if value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [value.ccol_indices(), value.row_indices(), value.values()]
+    return [value.to_dense()]
+
+
+_BUILT_IN = ("builtins", "itertools")

@@ -29,7 +29,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         NAME,
         "FAIL",
         f"every evaluation of the attack would change {', '.join(leaked[:SHOWN])}"
-        f"{more}: it lives in an object that is neither a module nor a built-in "
-        "container.",
-        "Make it a buffer or an attribute of the module.",
+        f"{more}: it lives where nothing can be set aside, such as in a generator, a "
+        "data loader, a global or a file.",
+        "Make it an attribute of the module: a number, a list, a buffer.",
     )

@@ -1,0 +1,244 @@
+"""What kinds of objects there are, for whoever walks through what a module holds."""
+
+from __future__ import annotations
+
+import ctypes
+import queue
+import threading
+from collections.abc import Iterator
+from enum import Enum
+from multiprocessing import shared_memory, sharedctypes
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+ATOMS = frozenset(
+    (str, bytes, int, float, complex, bool, type(None), type(Ellipsis), frozenset)
+)
+"""Types of which no object ever changes."""
+
+CODE = frozenset((BuiltinFunctionType, ModuleType, RemovableHandle, type))
+"""Types that are looked into by nobody."""
+
+FIXED = ATOMS | CODE | {torch.device, torch.dtype, torch.Size, torch.layout}
+
+RECORDERS = (
+    "aim",
+    "clearml",
+    "comet_ml",
+    "dvclive",
+    "lightning.pytorch.loggers",
+    "lightning_fabric.loggers",
+    "lightning.fabric.loggers",
+    "mlflow",
+    "neptune",
+    "pytorch_lightning.loggers",
+    "swanlab",
+    "tensorboardX",
+    "torch.utils.tensorboard",
+    "trackio",
+    "wandb",
+)
+"""Where the classes come from whose objects record what a training does."""
+
+_FOREIGN = frozenset(
+    [
+        "PIL",
+        "_io",
+        "_thread",
+        "_weakref",
+        "asyncio",
+        "concurrent",
+        "contextvars",
+        "ctypes",
+        "datasets",
+        "datetime",
+        "h5py",
+        "io",
+        "lightning",
+        "lightning_fabric",
+        "lightning_utilities",
+        "lmdb",
+        "logging",
+        "multiprocessing",
+        "numpy",
+        "omegaconf",
+        "pandas",
+        "pathlib",
+        "pyarrow",
+        "pytorch_lightning",
+        "re",
+        "scipy",
+        "selectors",
+        "socket",
+        "ssl",
+        "subprocess",
+        "threading",
+        "torch",
+        "warnings",
+        "weakref",
+    ]
+)
+_LIBRARIES = _FOREIGN | frozenset(
+    [
+        "abc",
+        "builtins",
+        "collections",
+        "functools",
+        "kornia",
+        "lightly",
+        "lightly_adv",
+        "queue",
+        "timm",
+        "torchmetrics",
+        "torchvision",
+        "transformers",
+        "typing",
+    ]
+)
+_OWN = "lightly_adv.isolation"
+_SCHEDULERS = "torch.optim.lr_scheduler"
+_LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
+_THREADS = (*_LOCKS, threading.Thread, threading.Event, threading.Semaphore)
+_SHARED = (ctypes._SimpleCData, ctypes.Array, ctypes.Structure, ctypes.Union)
+
+
+def _origins(kind: type) -> tuple[str, ...]:
+    """Modules that a class and its bases come from."""
+    return tuple(
+        base.__module__
+        for base in kind.__mro__
+        if isinstance(base.__module__, str) and base is not object
+    )
+
+
+def _is_from(origin: str, places: tuple[str, ...]) -> bool:
+    return any(origin == each or origin.startswith(f"{each}.") for each in places)
+
+
+def records(kind: type) -> bool:
+    """Whether objects of a class record a training: loggers, runs, writers."""
+    return any(_is_from(origin, RECORDERS) for origin in _origins(kind))
+
+
+def is_foreign(kind: type) -> bool:
+    """Whether objects of a class belong to a library that looks after them itself.
+
+    Learning rate schedulers do not: training steps call them.
+    """
+    origins = _origins(kind)
+    if any(_is_from(origin, (_SCHEDULERS,)) for origin in origins):
+        return False
+    return any(
+        origin.partition(".")[0] in _FOREIGN or _is_from(origin, (_OWN,))
+        for origin in origins
+    )
+
+
+def is_plain_object(value: Any) -> bool:
+    """Whether a value is an object with attributes that somebody wrote a class for.
+
+    Objects that hold a lock or thread are not counted: others may be using them.
+    """
+    kind = type(value)
+    if kind in FIXED or is_foreign(kind) or isinstance(value, type | Enum):
+        return False
+    attributes = getattr(value, "__dict__", None)
+    if attributes is None:
+        return bool(slots_of(kind))
+    return not any(isinstance(each, _THREADS) for each in attributes.values())
+
+
+def slots_of(kind: type) -> tuple[str, ...]:
+    """Names of the attributes of a class that are kept in slots."""
+    found = []
+    for base in kind.__mro__:
+        names = vars(base).get("__slots__", ())
+        found += [names] if isinstance(names, str) else list(names)
+    return tuple(
+        each for each in dict.fromkeys(found) if each not in ("__dict__", "__weakref__")
+    )
+
+
+def shared_of(value: Any) -> Any:
+    """Return the C object in a value, such as a `multiprocessing.Value`, or None."""
+    if isinstance(value, sharedctypes.SynchronizedBase):
+        value = value.get_obj()
+    if isinstance(value, ctypes.py_object) or not isinstance(value, _SHARED):
+        return None
+    return value
+
+
+def is_shared_memory(value: Any) -> TypeGuard[shared_memory.SharedMemory]:
+    """Whether a value is a block of memory that processes share."""
+    return isinstance(value, shared_memory.SharedMemory)
+
+
+def is_own_queue(value: Any) -> bool:
+    """Whether a value is a queue for which no other thread waits."""
+    if not isinstance(value, queue.Queue):
+        return False
+    waiting = (value.not_empty, value.not_full, value.all_tasks_done)
+    return not any(getattr(each, "_waiters", ()) for each in waiting)
+
+
+def cells_of(value: Any) -> tuple[CellType, ...]:
+    """Variables that a function has from the function around it."""
+    if isinstance(value, MethodType):
+        value = value.__func__
+    return getattr(value, "__closure__", None) or ()
+
+
+def class_attributes(kind: type) -> Iterator[tuple[type, dict[str, Any]]]:
+    """Data that the classes of an object hold themselves, without those of libraries.
+
+    Classes that hold none are left out.
+    """
+    for base in filter(is_own_class, kind.__mro__):
+        data = own_data(base)
+        if data:
+            yield base, data
+
+
+def is_own_class(kind: type) -> bool:
+    """Whether a class is none of Python itself or of a library known here."""
+    origin = str(kind.__module__).partition(".")[0]
+    return origin not in _LIBRARIES
+
+
+def own_data(kind: type) -> dict[str, Any]:
+    """Attributes of a class that are data: no functions, descriptors or internals."""
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if not name.startswith(("__", "_abc_")) and _is_data(value)
+    }
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, FunctionType | classmethod | staticmethod | type):
+        return False
+    return isinstance(value, Tensor) or not hasattr(type(value), "__get__")
+
+
+def optimizer_of(value: Any) -> torch.optim.Optimizer | None:
+    """Return an optimizer, taken out of what Lightning wraps around it, or None."""
+    value = getattr(value, "__dict__", {}).get("_optimizer", value)
+    return value if isinstance(value, torch.optim.Optimizer) else None
+
+
+def trainer_state(module: nn.Module) -> list[Any]:
+    """Optimizers and schedulers of the trainer that a module is attached to."""
+    strategy = getattr(module.__dict__.get("_trainer"), "strategy", None)
+    configs = getattr(strategy, "lr_scheduler_configs", None) or ()
+    optimizers = getattr(strategy, "optimizers", None) or ()
+    return [*optimizers, *(each.scheduler for each in configs)]

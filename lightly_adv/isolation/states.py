@@ -1,0 +1,107 @@
+"""State that is read and written in place: random sources and shared memory."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import queue
+import random
+from collections.abc import Callable
+from multiprocessing import managers
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from lightly_adv.isolation import kinds
+
+
+class State(NamedTuple):
+    """How the state of an object is read, as a plain value, and put back."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+def state_of(value: Any) -> State | None:
+    """Return how to set the state of an object aside, or None for other objects.
+
+    Examples:
+        >>> source = random.Random(1)
+        >>> state = state_of(source)
+        >>> before = state.read()
+        >>> first = source.random()
+        >>> state.write(before)
+        >>> source.random() == first
+        True
+    """
+    for kind, make in _STATES.items():
+        if isinstance(value, kind):
+            return make(value)
+    shared = kinds.shared_of(value)
+    if shared is not None:
+        return _shared(shared)
+    return _memory(value) if kinds.is_shared_memory(value) else None
+
+
+def _shared(value: Any) -> State:
+    address, size = ctypes.addressof(value), ctypes.sizeof(value)
+    return State(
+        lambda: ctypes.string_at(address, size),
+        lambda saved: ctypes.memmove(address, saved, size),
+    )
+
+
+def _memory(value: Any) -> State:
+    return State(lambda: bytes(value.buf), lambda saved: _fill(value.buf, saved))
+
+
+def _numpy(value: np.random.Generator) -> State:
+    source = value.bit_generator
+    return State(lambda: source.state, lambda saved: setattr(source, "state", saved))
+
+
+def _python(value: random.Random) -> State:
+    return State(value.getstate, value.setstate)
+
+
+def _items(value: Any) -> State:
+    return State(lambda: value[:], lambda saved: _fill(value, saved))
+
+
+def _mapping(value: Any) -> State:
+    def write(saved: Any) -> None:
+        value.clear()
+        value.update(saved)
+
+    return State(value.copy, write)
+
+
+def _queue(value: queue.Queue[Any]) -> State | None:
+    if not kinds.is_own_queue(value):
+        return None
+
+    def write(saved: Any) -> None:
+        items, value.unfinished_tasks = saved
+        value.queue.clear()
+        value.queue.extend(items)
+
+    return State(lambda: (list(value.queue), value.unfinished_tasks), write)
+
+
+def _fill(target: Any, saved: Any) -> None:
+    target[:] = saved
+
+
+_STATES: dict[type, Callable[[Any], State | None]] = {
+    random.Random: _python,
+    np.random.Generator: _numpy,
+    np.random.RandomState: lambda each: State(each.get_state, each.set_state),
+    torch.Generator: lambda each: State(each.get_state, each.set_state),
+    array.array: _items,
+    bytearray: _items,
+    queue.Queue: _queue,
+    managers.ListProxy: _items,
+    managers.DictProxy: _mapping,
+    managers.ValueProxy: lambda each: State(each.get, each.set),
+}
