@@ -34,8 +34,8 @@ class Find(Protocol):
     def __call__(self, value: Any, *, is_strict: bool) -> Node | None:
         """Return the node of an object; None if it never changes."""
 
-    def is_known(self, value: Any) -> bool:
-        """Whether an object has a node already."""
+    def is_known(self, value: Any, *, besides: Holder) -> bool:
+        """Whether an object has a node, or a place in a row of another holder."""
 
 
 class Holder(Node):
@@ -60,6 +60,7 @@ class Holder(Node):
         super().__init__(target)
         self.is_strict = is_strict
         self._more = list(more)
+        self.hollow: list[Any] = []
         self._skip = skip
         self._keys: Any = None
         self._values: list[Any] = []
@@ -88,12 +89,7 @@ class Holder(Node):
     @property
     def is_unseen(self) -> bool:
         """Whether nobody has looked yet into what is in it."""
-        return self._keys is None or (self.is_empty and not self.is_same())
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it was empty when it was looked into."""
-        return not self._values
+        return self._keys is None or any(self.hollow)
 
     @property
     def row(self) -> Row | None:
@@ -103,7 +99,7 @@ class Holder(Node):
     def examine(self, find: Find) -> bool:
         """Look at the contents; return whether others need care than before."""
         keys, values = self.read()
-        before, known = self._values, list(self.parts)
+        before, known = self._values, [*self.parts, *self.hollow]
         self._keys, self._values = keys, values
         if self._row is not None and _has_grown(before, values):
             added = values[len(before) :]
@@ -112,18 +108,20 @@ class Holder(Node):
                 self._with_row += [self._row.twins[id(each)] for each in added]
                 return False
         self._sort(find)
-        return len(known) != len(self.parts) or any(
-            map(operator.is_not, known, self.parts)
-        )
+        found = [*self.parts, *self.hollow]
+        return len(known) != len(found) or any(map(operator.is_not, known, found))
 
     def _sort(self, find: Find) -> None:
         """Tell what stands for which of the contents."""
         careful = [] if _is_constant(self._values) else self._careful()
+        self.hollow = [each for _, each in careful if _is_hollow(each)]
+        careful = [each for each in careful if not _is_hollow(each[1])]
         tensors = [value for _, value in careful if fits_row(value)]
         row = None
         if len(tensors) > ROW:
             # Those that are held elsewhere, too, keep the stand-in that they have.
-            row = Row([each for each in tensors if not find.is_known(each)], self._row)
+            own = [each for each in tensors if not find.is_known(each, besides=self)]
+            row = Row(own, self._row)
             careful = [each for each in careful if id(each[1]) not in row.twins]
         others = [each for each in careful if not isinstance(each[1], _NO_DATA)]
         if len(others) > MANY:
@@ -190,6 +188,12 @@ class ListHolder(Holder):
             for at, value in enumerate(self._values)
             if type(value) not in kinds.FIXED
         ]
+
+    def restore(self) -> None:
+        """Put the items back."""
+        if type(self.target) is list or not self.is_same():
+            # To compare a list takes longer.
+            self.write((), self._values)
 
     def write(self, keys: Any, values: list[Any]) -> None:
         """Replace the items."""
@@ -265,11 +269,14 @@ class ModuleHolder(Namespace):
     """The attributes of a module."""
 
     target: nn.Module
+    _logs: bool | None = None
 
     def exchange(self) -> None:
         """Put what stands for the attributes in their place, and have it silent."""
         super().exchange()
-        if mute.is_lightning_module(self.target):
+        if self._logs is None:
+            self._logs = mute.is_lightning_module(self.target)
+        if self._logs:
             self.mapping.update(dict.fromkeys(mute.LOG_METHODS, mute.silence))
 
 
@@ -352,6 +359,12 @@ class OptimizerHolder(Namespace):
 
 
 _NO_DATA = (Tensor, nn.Module)
+_CONTAINERS = frozenset((dict, OrderedDict, list, deque))
+
+
+def _is_hollow(value: Any) -> bool:
+    """Whether a value is an empty container, of which modules have many."""
+    return type(value) in _CONTAINERS and not value
 
 
 def _is_constant(values: Iterable[Any]) -> bool:

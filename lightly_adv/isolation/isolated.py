@@ -79,19 +79,30 @@ class Isolation:
         self._plan = Plan(module)
 
     @contextmanager
-    def evaluation(self, *, seed: int | None = None) -> Iterator[None]:
+    def evaluation(
+        self,
+        *,
+        seed: int | None = None,
+        differentiable: bool | None = None,
+        keep: Iterable[Tensor] | None = None,
+    ) -> Iterator[None]:
         """Isolate one evaluation; see `isolated`.
 
         Args:
             seed: Seed the random streams inside. By default they continue from where
                 they stand, which replays what comes after the block.
+            differentiable: See `isolated`; by default as in all evaluations.
+            keep: See `isolated`; by default as in all evaluations.
         """
+        if differentiable is None:
+            differentiable = self._differentiable
+        kept = self._keep if keep is None else keep
         # Inside of another one, what is found are the stand-ins of that one.
         plan = Plan(self._module) if self._plan.is_active else self._plan
         device = next((p.device for p in self._module.parameters()), None)
         with rng.forked(device):
             try:
-                plan.enter(differentiable=self._differentiable, keep=self._keep)
+                plan.enter(differentiable=differentiable, keep=kept)
                 with mute.muted(plan.trainers):
                     if seed is not None:
                         rng.reseed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -55,7 +55,8 @@ class Plan:
         self._outside: list[Any] = []
         self._attached: list[nn.Module] = []
         self._holders: list[Holder] = []
-        self._empty: list[Holder] = []
+        self._rowed: list[Holder] = []
+        self._hollow: list[Any] = []
         self._tensors: list[TensorNode] = []
         self._copies: list[CopyNode] = []
         self._states: list[StateNode] = []
@@ -104,9 +105,9 @@ class Plan:
             holder.restore()
         for state in self._states:
             state.put()
-        if any(each.target for each in self._empty):
-            for holder in self._empty:
-                holder.restore()
+        if any(self._hollow):
+            for each in self._hollow:
+                each.clear()
         for node in self._tensors:
             node.stand_in.now = node.stand_in.target
         self.is_active = False
@@ -131,9 +132,12 @@ class Plan:
                 self._nodes[id(value)] = found
         return found
 
-    def is_known(self, value: Any) -> bool:
-        """Whether an object has a node already."""
-        return id(value) in self._nodes
+    def is_known(self, value: Any, *, besides: Holder) -> bool:
+        """Whether an object has a node, or a place in a row of another holder."""
+        rows = [each.row for each in self._rowed if each is not besides]
+        return id(value) in self._nodes or any(
+            row is not None and id(value) in row.twins for row in rows
+        )
 
     def _update(self) -> None:
         """Look again at what differs from the last time."""
@@ -143,7 +147,7 @@ class Plan:
         if (
             not self._holders
             or any(moved)
-            or any(each.target for each in self._empty)
+            or any(self._hollow)
             or len(outside) != len(self._outside)
             or any(map(operator.is_not, outside, self._outside))
         ):
@@ -169,8 +173,8 @@ class Plan:
             each for each in modules if each.__dict__.get("_trainer") is not None
         ]
         holders = [each for each in order if isinstance(each, Holder)]
-        self._empty = [each for each in holders if _is_empty_container(each)]
-        self._holders = [each for each in holders if not _is_empty_container(each)]
+        self._holders = holders
+        self._hollow = [empty for each in holders for empty in each.hollow]
         self._tensors = [each for each in order if isinstance(each, TensorNode)]
         self._states = [each for each in order if isinstance(each, StateNode)]
         self._copies = _sorted([each for each in order if isinstance(each, CopyNode)])
@@ -180,11 +184,14 @@ class Plan:
 
     def _reachable(self, roots: list[Node]) -> Iterator[Node]:
         seen = set(map(id, roots))
+        self._rowed = []
         waiting = deque(roots)
         while waiting:
             node = waiting.popleft()
             if isinstance(node, Holder) and node.is_unseen:
                 node.examine(self)
+            if isinstance(node, Holder) and node.row is not None:
+                self._rowed.append(node)
             yield node
             for part in node.parts:
                 if id(part) not in seen:
@@ -196,7 +203,7 @@ class Plan:
             return self._tensor(value)
         if isinstance(value, nn.Module):
             return self._of_module(value, is_strict=is_strict)
-        if kinds.records(type(value)):
+        if type(value) not in _BUILT_IN and kinds.records(type(value)):
             return CopyNode(value, mute.Muted)
         if isinstance(value, tuple):
             parts = [self(each, is_strict=is_strict) for each in value]
@@ -208,7 +215,7 @@ class Plan:
         return self._of_object(value)
 
     def _tensor(self, value: Tensor) -> Node:
-        for holder in self._holders:
+        for holder in self._rowed:
             if holder.row is not None and id(value) in holder.row.twins:
                 return RowNode(value, functools.partial(getattr, holder, "row"))
         if stand_ins.is_odd(value):
@@ -278,17 +285,13 @@ class Plan:
         return self._nodes.setdefault(id(cell), known)
 
 
-def _is_empty_container(node: Holder) -> bool:
-    return node.is_empty and isinstance(node.target, list | dict | deque)
-
-
 def _container(value: Any) -> type[Holder] | None:
     if isinstance(value, list | deque):
         return ListHolder
     return DictHolder if isinstance(value, dict) else None
 
 
-_BUILT_IN = (list, dict, deque)
+_BUILT_IN = frozenset((list, dict, deque, tuple, OrderedDict, defaultdict, Counter))
 
 
 def _is_iterator(value: Any) -> bool:
