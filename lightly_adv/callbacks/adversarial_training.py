@@ -227,6 +227,7 @@ class AdversarialTraining(Callback):
             selected=selected,
             views=perturbed,
             weight=self.weight,
+            isolation=isolation,
         )
 
     def _perturb(

@@ -26,8 +26,8 @@ def verify(
             "the attack changes state of the module that cannot be set aside: "
             f"{', '.join(leaked[:10])}. It lives where the isolation cannot reach it, "
             "such as in a generator, a data loader, a global or a file; make it an "
-            "attribute of the module: a number, a list, a buffer. Training goes on, but "
-            "this state advances with every attack step."
+            "attribute of the module: a number, a list, a buffer. Training goes on, "
+            "but this state advances with every attack step."
         )
     # At least some steps of what a loss in half precision can tell apart.
     rtol = max(RTOL, 4 * torch.finfo(first.dtype).eps)

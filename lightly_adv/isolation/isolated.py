@@ -94,18 +94,28 @@ class Isolation:
             differentiable: See `isolated`; by default as in all evaluations.
             keep: See `isolated`; by default as in all evaluations.
         """
+        device = next((p.device for p in self._module.parameters()), None)
+        with rng.forked(device), self.swapped(differentiable=differentiable, keep=keep):
+            if seed is not None:
+                rng.reseed(seed)
+            yield
+
+    @contextmanager
+    def swapped(
+        self,
+        *,
+        differentiable: bool | None = None,
+        keep: Iterable[Tensor] | None = None,
+    ) -> Iterator[None]:
+        """Put stand-ins in place of the state, and leave random streams alone."""
         if differentiable is None:
             differentiable = self._differentiable
         kept = self._keep if keep is None else keep
         # Inside of another one, what is found are the stand-ins of that one.
         plan = Plan(self._module) if self._plan.is_active else self._plan
-        device = next((p.device for p in self._module.parameters()), None)
-        with rng.forked(device):
-            try:
-                plan.enter(differentiable=differentiable, keep=kept)
-                with mute.muted(plan.trainers):
-                    if seed is not None:
-                        rng.reseed(seed)
-                    yield
-            finally:
-                plan.leave()
+        try:
+            plan.enter(differentiable=differentiable, keep=kept)
+            with mute.muted(plan.trainers):
+                yield
+        finally:
+            plan.leave()

@@ -115,8 +115,10 @@ class _Walk:
             yield from self._module(path, value)
         elif isinstance(value, Mapping):
             yield f"{path} (length)", len(value)
-            for key, item in value.items():
-                yield from self.value(f"{path}[{key!r}]", item)
+            for index, (key, item) in enumerate(value.items()):
+                # Parameters are keys in optimizers, and are no names.
+                name = repr(key) if type(key) in kinds.FIXED else f"key {index}"
+                yield from self.value(f"{path}[{name}]", item)
         elif isinstance(value, Set):
             yield f"{path} (length)", len(value)
             # Two sets with the same items may list them in different orders.

@@ -162,24 +162,28 @@ class Row:
     def fill(self) -> bool:
         """Copy the values that moved; return whether another tensor stands in."""
         self._count += 1
-        doubled = self._count & (self._count - 1) == 0
         versions = list(map(_VERSION, self._targets))
         written = any(map(_VERSION, self.twins.values()))
-        if versions == self._versions and not (written or doubled):
+        if versions == self._versions and not (written or self._differs()):
             return False
-        pairs = list(zip(self._targets, self.twins.values(), strict=True))
         moved = [
             target
-            for (target, twin), version, known in zip(
-                pairs, versions, self._versions, strict=True
-            )
-            if twin._version
-            or ((version != known or doubled) and not _equal(target, twin))
+            for target, twin in zip(self._targets, self.twins.values(), strict=True)
+            if twin._version or not _equal(target, twin)
         ]
         with torch.inference_mode(False), torch.no_grad():
             self.twins.update({id(each): each.detach().clone() for each in moved})
         self._versions = versions
         return bool(moved)
+
+    def _differs(self) -> bool:
+        """Compare all values, each time the count of evaluations has doubled."""
+        if self._count == 1 or self._count & (self._count - 1):
+            return False
+        targets, twins = self._targets, list(self.twins.values())
+        if len({(each.shape, each.dtype, each.device) for each in targets}) == 1:
+            return not _equal(torch.stack(targets), torch.stack(twins))
+        return not all(map(_equal, targets, twins))
 
 
 def fill(stand_ins: Sequence[StandIn]) -> None:

@@ -194,6 +194,7 @@ class AdversarialLoss(nn.Module):
                 selected=selected,
                 views=perturbed,
                 weight=self.weight,
+                isolation=isolation,
             )
         return loss
 

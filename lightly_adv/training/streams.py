@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightly_adv.isolation import routes
-from lightly_adv.isolation.isolated import isolated
+from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.recomputation import (
     recomputed_as_it_stands,
     recomputed_in,
@@ -39,6 +39,7 @@ def dual(
     selected: Selection,
     views: Sequence[Tensor],
     weight: float,
+    isolation: Isolation | None = None,
 ) -> Any:
     """Run the training step on clean and on perturbed views.
 
@@ -54,10 +55,11 @@ def dual(
         What the step returns on the clean batch, with the loss of both; without the
         adversarial loss if the step returned None for it, to skip it.
     """
+    isolation = isolation or Isolation(module)
     statistics = routes.buffers_of(module, routes.ADV)
     again = functools.partial(routes.same_route, routes.ADV)
     with (
-        isolated(module, differentiable=True, keep=statistics),
+        isolation.evaluation(differentiable=True, keep=statistics),
         routes.bn_route(routes.ADV),
         # Its backward pass runs when the isolation is over.
         recomputed_as_it_stands(module, again),
