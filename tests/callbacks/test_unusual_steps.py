@@ -169,7 +169,7 @@ def counting(create: Callable[[], pl.LightningModule]) -> Callable[[], Any]:
 
     def made() -> Any:
         module: Any = create()
-        module.backbone[0].forward = counted(module.backbone[0].forward, CALLS)
+        module.backbone[0].forward = counted(module.backbone[0].forward)
         return module
 
     return made
@@ -178,9 +178,10 @@ def counting(create: Callable[[], pl.LightningModule]) -> Callable[[], Any]:
 CALLS: list[int] = []
 
 
-def counted(forward: Any, calls: list[int]) -> Any:
+def counted(forward: Any) -> Any:
     def wrapped(images: Tensor) -> Tensor:
-        calls.append(len(images))
+        # A global: what the function holds itself is set aside.
+        CALLS.append(len(images))
         output: Tensor = forward(images)
         return output
 
