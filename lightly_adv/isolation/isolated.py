@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lightly_adv.isolation import mute, rng
 from lightly_adv.isolation.plan import Plan
@@ -13,7 +14,7 @@ from lightly_adv.isolation.plan import Plan
 
 @contextmanager
 def isolated(
-    module: nn.Module, *, differentiable: bool = False, keep: Iterable[Tensor] = ()
+    module: nn.Module, *, differentiable: bool = False, keep: Iterable[Any] = ()
 ) -> Iterator[None]:
     """Let nothing that happens inside reach the module or a random stream.
 
@@ -34,8 +35,9 @@ def isolated(
         differentiable: Keep trainable parameters attached to the graph, so that a loss
             computed inside can be differentiated outside. By default no parameter
             requires a gradient inside.
-        keep: Tensors of the module that stay in place, and advance with what is done
-            to them inside, such as the statistics of one BatchNorm route.
+        keep: Tensors and random sources of the module that stay in place, and advance
+            with what is done to them inside, such as the statistics of one BatchNorm
+            route.
 
     Raises:
         TypeError: If the module contains a scripted module, or a compiled one where
@@ -71,7 +73,7 @@ class Isolation:
         module: nn.Module,
         *,
         differentiable: bool = False,
-        keep: Iterable[Tensor] = (),
+        keep: Iterable[Any] = (),
     ) -> None:
         self._module = module
         self._differentiable = differentiable
@@ -84,7 +86,7 @@ class Isolation:
         *,
         seed: int | None = None,
         differentiable: bool | None = None,
-        keep: Iterable[Tensor] | None = None,
+        keep: Iterable[Any] | None = None,
     ) -> Iterator[None]:
         """Isolate one evaluation; see `isolated`.
 
@@ -105,7 +107,7 @@ class Isolation:
         self,
         *,
         differentiable: bool | None = None,
-        keep: Iterable[Tensor] | None = None,
+        keep: Iterable[Any] | None = None,
     ) -> Iterator[None]:
         """Put stand-ins in place of the state, and leave random streams alone."""
         if differentiable is None:

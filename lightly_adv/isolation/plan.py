@@ -60,6 +60,7 @@ class Plan:
         self._tensors: list[TensorNode] = []
         self._copies: list[CopyNode] = []
         self._states: list[StateNode] = []
+        self._taken: list[StateNode] = []
         self.is_active = False
 
     @property
@@ -68,7 +69,7 @@ class Plan:
         found = [each.__dict__["_trainer"] for each in self._attached]
         return list({id(each): each for each in found}.values())
 
-    def enter(self, *, differentiable: bool, keep: Iterable[Tensor]) -> None:
+    def enter(self, *, differentiable: bool, keep: Iterable[Any]) -> None:
         """Put stand-ins in place."""
         try:
             self._update()
@@ -91,7 +92,8 @@ class Plan:
         with torch.inference_mode(False):
             for node in self._copies:
                 node.make()
-        for state in self._states:
+        self._taken = [each for each in self._states if id(each.target) not in kept]
+        for state in self._taken:
             state.take()
         self.is_active = True
         for holder in self._holders:
@@ -103,7 +105,7 @@ class Plan:
             return
         for holder in self._holders:
             holder.restore()
-        for state in self._states:
+        for state in self._taken:
             state.put()
         if any(self._hollow):
             for each in self._hollow:

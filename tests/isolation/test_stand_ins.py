@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -111,7 +113,7 @@ def test_tensors_of_other_kinds_are_copied(kind: str, differentiable: bool) -> N
 def test_inference_tensors_are_copied() -> None:
     with torch.inference_mode():
         value = torch.zeros(LARGE)
-    module = nn.Linear(2, 2)
+    module: Any = nn.Linear(2, 2)
     module.register_buffer("held", value)
     isolation = Isolation(module)
     for _ in range(5):
