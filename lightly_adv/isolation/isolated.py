@@ -80,6 +80,10 @@ class Isolation:
         self._keep = list(keep)
         self._plan = Plan(module)
 
+    def new_step(self) -> None:
+        """Read all parameters anew: between two evaluations an optimizer may write."""
+        self._plan.distrust()
+
     @contextmanager
     def evaluation(
         self,

@@ -114,6 +114,11 @@ class Plan:
             node.stand_in.now = node.stand_in.target
         self.is_active = False
 
+    def distrust(self) -> None:
+        """Fill all parameters in the next evaluation, whatever is told of them."""
+        for tensor in self._tensors:
+            tensor.stand_in.distrust()
+
     def __call__(self, value: Any, *, is_strict: bool = True) -> Node | None:
         """Return the node of an object; None if it never changes.
 
@@ -178,6 +183,9 @@ class Plan:
         self._holders = holders
         self._hollow = [empty for each in holders for empty in each.hollow]
         self._tensors = [each for each in order if isinstance(each, TensorNode)]
+        buffers = {id(each) for part in modules for each in part._buffers.values()}
+        for tensor in self._tensors:
+            tensor.stand_in.is_buffer = id(tensor.target) in buffers
         self._states = [each for each in order if isinstance(each, StateNode)]
         self._copies = _sorted([each for each in order if isinstance(each, CopyNode)])
 

@@ -5,7 +5,8 @@ inside. Its memory lives on, and is filled again where something tells of a chan
 version counters, the place in memory, a sample of the values of both, and, each time
 the count of evaluations has doubled, all values. What changed and was told by the
 values alone (by `.data`, say, or a kernel that counts no version) is filled every time
-from then on. Small tensors, and those on an accelerator, are filled every time.
+from then on. Small tensors, buffers, and what is on an accelerator are filled every
+time, and parameters once per attack whatever is told: optimizers write to them.
 """
 
 from __future__ import annotations
@@ -69,6 +70,12 @@ class StandIn:
         self._samples: tuple[Tensor, Tensor] | None = None
         self._count = 0
         self._is_trusted = True
+        self.is_buffer = False
+
+    def distrust(self) -> None:
+        """Fill a parameter the next time, whatever is told of it."""
+        if isinstance(self.target, nn.Parameter):
+            self._samples = None
 
     def copy_needed(self) -> tuple[Tensor, Tensor] | None:
         """Take part in an evaluation; return what to copy from where, or None."""
@@ -88,7 +95,8 @@ class StandIn:
     def copied(self) -> None:
         """Remember that target and store are the same now."""
         target, store = self.target, self._store
-        if store is None or store.nbytes <= SMALL or not self._is_trusted:
+        known = store is None or store.nbytes <= SMALL or self.is_buffer
+        if store is None or known or not self._is_trusted:
             return
         self._is_trusted = (
             target.device.type == "cpu"
@@ -108,7 +116,7 @@ class StandIn:
             self.now = target.detach().clone()
 
     def _is_filled(self, store: Tensor) -> bool:
-        if self._samples is None or not self._is_trusted:
+        if self._samples is None or self.is_buffer or not self._is_trusted:
             return False
         if self.target.is_inference():
             return False

@@ -121,3 +121,31 @@ def test_inference_tensors_are_copied() -> None:
             module.held.add_(1)
             assert (module.held == 1).all()
     assert (value == 0).all()
+
+
+def test_a_step_writes_few_values_that_no_version_counts() -> None:
+    module = nn.Linear(300, 300)
+    module.register_buffer("bank", torch.zeros(300, 300))
+    isolation = Isolation(module)
+    for step in range(3):
+        for _ in range(3):  # not at a power of two of evaluations alone
+            with isolation.evaluation():
+                assert module.weight[7, 7 + step] != step + 1
+        for tensor in (module.weight, module.bank):
+            assert isinstance(tensor, Tensor)
+            tensor.data.view(-1)[7 * 300 + 7 + step] = step + 1.0
+        isolation.new_step()
+        with isolation.evaluation():
+            for tensor in (module.weight, module.bank):
+                assert isinstance(tensor, Tensor)
+                assert tensor[7, 7 + step] == step + 1.0
+
+
+def test_an_evaluation_writes_few_values_of_a_buffer() -> None:
+    module = nn.Module()
+    module.register_buffer("bank", torch.zeros(300, 300))
+    isolation = Isolation(module)
+    for at in range(7):
+        with isolation.evaluation():
+            assert not module.bank.any()
+            module.bank.data.view(-1)[1000 + at] = 1.0
