@@ -125,7 +125,7 @@ class Plan:
         surrogate: nn.Module | None,
         flags: Mapping[str, Tensor],
     ) -> Subject:
-        images, labels = (each.to(self.device) for each in sample.pictures())
+        images, labels = (each.to(self.device) for each in sample.batch())
         worst = list(flags.values())[-1]
         right, standing = (
             flag[sample.places].to(self.device) for flag in (flags["clean"], worst)

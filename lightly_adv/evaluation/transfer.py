@@ -69,8 +69,8 @@ def measure_transfer(
         >>> from lightly_adv.models.pretext.ensemble import PretextEnsemble
         >>> ensemble = PretextEnsemble(["rotation", "selfie"], "resnet8_tiny")
         >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2, random_start=False)
-        >>> pictures = [torch.rand(4, 3, 32, 32)]
-        >>> found = measure_transfer(ensemble.tasks, pictures, attack)
+        >>> loader = [torch.rand(4, 3, 32, 32)]
+        >>> found = measure_transfer(ensemble.tasks, loader, attack)
         >>> found.names, len(found.accuracy), round(found.cosine[0][0], 3)
         (('rotation', 'selfie'), 2, 1.0)
     """
@@ -192,8 +192,8 @@ def _measure(
     threat_model = attack.threat_model
     room = threat_model.room(images)
 
-    def answers(pictures: Tensor, route: str) -> Tensor:
-        return torch.stack([_accuracy(x, pictures, key, route) for x in asked])
+    def answers(shown: Tensor, route: str) -> Tensor:
+        return torch.stack([_accuracy(x, shown, key, route) for x in asked])
 
     def perturbed(delta: Tensor) -> Tensor:
         # Where a task changes values, what fits its inputs can lead out of the range.

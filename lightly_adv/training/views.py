@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.errors import UnfitBatchError
-from lightly_adv.training import images, places
+from lightly_adv.training import image_search, places
 from lightly_adv.training.places import Path, Place, Stack
 from lightly_adv.types import Normalize
 
@@ -123,7 +123,8 @@ def select_views(
     own. A tensor that the batch holds twice is one view.
 
     Labels, grids and index lists are none, and stay as they are. Nor are masks and
-    other targets, as far as their names or values show it, see `images.tell_apart`.
+    other targets, as far as their names or values show it, see
+    `image_search.tell_apart`.
 
     Args:
         batch: What the data loader yields.
@@ -148,7 +149,7 @@ def select_views(
     """
     check_policy(policy)
     found = _without_repeats(places.leaves(batch))
-    channels = images.channels_of(normalize)
+    channels = image_search.channels_of(normalize)
     pictures, left = _pictures(found, channels, {} if known is None else known)
     if callable(policy):
         chosen = _identified(policy(batch), found, pictures, channels)
@@ -189,7 +190,7 @@ def _pictures(
     """Return the pictures, and the reasons of what looks like one and is none."""
     candidates = {count: _candidates(found, count) for count in channels}
     everything = [place for each in candidates.values() for place in each]
-    left = images.tell_apart(everything, known)
+    left = image_search.tell_apart(everything, known)
     kept = {
         count: [place for place in each if place.path not in left]
         for count, each in candidates.items()
@@ -197,7 +198,7 @@ def _pictures(
     by_name = [
         count
         for count, each in kept.items()
-        if any(images.called_image(place.path) for place in each)
+        if any(image_search.called_image(place.path) for place in each)
     ]
     for count in by_name or channels:
         if kept[count]:
@@ -210,16 +211,16 @@ def _candidates(found: list[tuple[Path, Tensor]], channels: int) -> list[Place]:
     stacked = [
         _place(path, leaf)
         for path, leaf in floating
-        if images.has_shape(leaf, channels)
+        if image_search.has_shape(leaf, channels)
     ]
     volumes = [
         Place(path, (leaf,))
         for path, leaf in floating
-        if images.is_volume(leaf, channels)
+        if image_search.is_volume(leaf, channels)
     ]
     if stacked or volumes:
         return stacked or volumes
-    return places.samples(floating, lambda leaf: images.is_single(leaf, channels))
+    return places.samples(floating, lambda leaf: image_search.is_single(leaf, channels))
 
 
 def _place(path: Path, leaf: Tensor) -> Place:
@@ -231,7 +232,10 @@ def _no_pictures(
     leaves: list[Tensor], channels: tuple[int, ...], normalize: Normalize | None
 ) -> Exception:
     shaped = [
-        leaf for leaf in leaves for count in channels if images.has_shape(leaf, count)
+        leaf
+        for leaf in leaves
+        for count in channels
+        if image_search.has_shape(leaf, count)
     ]
     if any(leaf.dtype == torch.uint8 for leaf in shaped):
         return TypeError(
@@ -243,8 +247,8 @@ def _no_pictures(
     return UnfitBatchError(
         f"no picture view found in the batch; expected a floating tensor of shape "
         f"(B, ..., C, H, W) with C in {sorted(channels)} and at least "
-        f"{images.SMALLEST} x {images.SMALLEST} pixels, but its tensors are "
-        f"{seen or 'none'}. {_other_channels(leaves, normalize)}Pass views= a "
+        f"{image_search.SMALLEST} x {image_search.SMALLEST} pixels, but its tensors "
+        f"are {seen or 'none'}. {_other_channels(leaves, normalize)}Pass views= a "
         "function from the batch to the tensors to perturb."
     )
 
@@ -253,7 +257,7 @@ def _other_channels(leaves: list[Tensor], normalize: Normalize | None) -> str:
     counts = {
         leaf.shape[-3]
         for leaf in leaves
-        if leaf.is_floating_point() and images.has_shape(leaf, leaf.shape[-3:][0])
+        if leaf.is_floating_point() and image_search.has_shape(leaf, leaf.shape[-3:][0])
     }
     if not counts:
         return ""
@@ -356,7 +360,9 @@ def _is_picture_like(view: Any, channels: tuple[int, ...]) -> bool:
     """Whether it can be perturbed; with any number of channels, as it was asked for."""
     if not (isinstance(view, Tensor) and view.is_floating_point()):
         return False
-    return view.dim() >= 4 or any(images.is_single(view, each) for each in channels)
+    return view.dim() >= 4 or any(
+        image_search.is_single(view, each) for each in channels
+    )
 
 
 def _shown(value: Any) -> str:

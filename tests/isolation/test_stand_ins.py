@@ -131,13 +131,11 @@ def test_a_step_writes_few_values_that_no_version_counts() -> None:
         for _ in range(3):  # not at a power of two of evaluations alone
             with isolation.evaluation():
                 assert module.weight[7, 7 + step] != step + 1
-        for tensor in (module.weight, module.bank):
-            assert isinstance(tensor, Tensor)
+        for tensor in (module.weight, module.get_buffer("bank")):
             tensor.data.view(-1)[7 * 300 + 7 + step] = step + 1.0
         isolation.new_step()
         with isolation.evaluation():
-            for tensor in (module.weight, module.bank):
-                assert isinstance(tensor, Tensor)
+            for tensor in (module.weight, module.get_buffer("bank")):
                 assert tensor[7, 7 + step] == step + 1.0
 
 
@@ -147,5 +145,5 @@ def test_an_evaluation_writes_few_values_of_a_buffer() -> None:
     isolation = Isolation(module)
     for at in range(7):
         with isolation.evaluation():
-            assert not module.bank.any()
-            module.bank.data.view(-1)[1000 + at] = 1.0
+            assert not module.get_buffer("bank").any()
+            module.get_buffer("bank").data.view(-1)[1000 + at] = 1.0

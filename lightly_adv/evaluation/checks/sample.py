@@ -28,7 +28,7 @@ class Sample:
         >>> batches = [(torch.rand(3, 1, 2, 2), torch.arange(3))] * 2
         >>> sum(len(labels) for _, labels in sample.of(batches))
         6
-        >>> images, labels = sample.pictures()
+        >>> images, labels = sample.batch()
         >>> images.shape, sample.places
         (torch.Size([2, 1, 2, 2]), [3, 2])
     """
@@ -54,7 +54,7 @@ class Sample:
         """Numbers of the pictures that are kept, counted over all that passed by."""
         return [place for _, place, _, _ in self._alike()]
 
-    def pictures(self) -> tuple[Tensor, Tensor]:
+    def batch(self) -> tuple[Tensor, Tensor]:
         """Return the pictures that are kept and their labels."""
         kept = self._alike()
         images = torch.stack([image for _, _, image, _ in kept])
@@ -65,8 +65,8 @@ class Sample:
         worst = self._kept[-1][0] if len(self._kept) == self._size else 1.0
         for row, drawn in enumerate(self._draws.random(len(images))):
             if drawn < worst:  # copies, which do not keep the whole batch
-                picture = images[row].cpu().clone(), labels[row].cpu().clone()
-                self._kept.append((float(drawn), self._seen + row, *picture))
+                kept = images[row].cpu().clone(), labels[row].cpu().clone()
+                self._kept.append((float(drawn), self._seen + row, *kept))
         self._kept = heapq.nsmallest(self._size, self._kept, key=lambda each: each[:2])
         self._seen += len(images)
 

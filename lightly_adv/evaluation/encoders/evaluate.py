@@ -119,12 +119,12 @@ def evaluate_encoder(
             embeddings, labels = _embed(embedder, load(bank, limit=max_bank))
             voters = NeighborBank(embeddings, labels, k, temperature)
         shown = loader if bank is not None else _with_labels(loader)
-        pictures = list(load(shown, limit=max_samples))
+        loaded = list(load(shown, limit=max_samples))
         data = digests.Data()
-        for images, labels in pictures:
+        for images, labels in loaded:
             data.add(images, labels)
-        embedder.check_gradient(pictures[0][0])
-        clean, labels = _embed(embedder, pictures)
+        embedder.check_gradient(loaded[0][0])
+        clean, labels = _embed(embedder, loaded)
         _check_labels(labels, voters)
         # In float64, which not every accelerator has.
         mates = measures.match(
@@ -135,7 +135,7 @@ def evaluate_encoder(
         )
         bar.reset(total=len(clean))
         run = _Run(embedder, attack, distance, voters, seed)
-        found = _Found.join(run.attacked(pictures, clean, mates.to(where), bar))
+        found = _Found.join(run.attacked(loaded, clean, mates.to(where), bar))
         verdict = None
         if voters is not None:
             verdict = _verdict(voters, clean, labels, mates.to(where), found)
@@ -152,7 +152,7 @@ def evaluate_encoder(
         pairs=pairs,
         seed=seed,
         data_digest=data.hexdigest(),
-        batch_size=max(len(images) for images, _ in pictures),
+        batch_size=max(len(images) for images, _ in loaded),
         device=where.type,
     )
 
@@ -181,14 +181,14 @@ class _Run:
 
     def attacked(
         self,
-        pictures: Iterable[tuple[Tensor, Tensor]],
+        loaded: Iterable[tuple[Tensor, Tensor]],
         clean: Tensor,
         mates: Tensor,
         bar: Any,
     ) -> Iterator[_Found]:
         """Yield what becomes of the embeddings, batch by batch."""
         first = 0
-        for index, (images, labels) in enumerate(pictures):
+        for index, (images, labels) in enumerate(loaded):
             rows = torch.arange(first, first + len(images), device=clean.device)
             own, aims = clean[rows], clean[mates[rows]]
             objectives: dict[str, Objective] = {
@@ -245,10 +245,10 @@ def _attack(threat_model: ThreatModel, *, steps: int, restarts: int) -> Attack:
 
 
 def _embed(
-    embedder: Embedder, pictures: Iterable[tuple[Tensor, Tensor]]
+    embedder: Embedder, loaded: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
     """Return the embeddings (N, D) and labels (N,) of all pictures."""
-    pairs = [(embedder(images), labels) for images, labels in pictures]
+    pairs = [(embedder(images), labels) for images, labels in loaded]
     embeddings, labels = (torch.cat(each) for each in zip(*pairs, strict=True))
     return embeddings, labels
 

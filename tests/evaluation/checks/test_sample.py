@@ -15,7 +15,7 @@ def batches(count: int, size: int) -> list[tuple[Tensor, Tensor]]:
 def kept(sample: Sample, given: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     passed = list(sample.of(given))
     assert [labels.tolist() for _, labels in passed] == [y.tolist() for _, y in given]
-    return sample.pictures()
+    return sample.batch()
 
 
 def test_pictures_come_from_everywhere_however_they_are_batched() -> None:
