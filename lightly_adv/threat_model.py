@@ -131,9 +131,9 @@ class ThreatModel:
                 is larger than any picture.
         """
         self.overshoot([view])
-        return self.box(view)
+        return self.unchecked_box(view)
 
-    def box(self, view: Tensor) -> Room:
+    def unchecked_box(self, view: Tensor) -> Room:
         """Return the same as `room`, for a view whose pixels have been looked at.
 
         Raises:
@@ -233,7 +233,7 @@ class ThreatModel:
                 f"the perturbed view has shape {tuple(perturbed.shape)} and dtype "
                 f"{perturbed.dtype}, expected {tuple(view.shape)} and {view.dtype}."
             )
-        room = self.box(view)
+        room = self.unchecked_box(view)
         moved = _working_precision(perturbed) - _working_precision(view)
         delta = moved * room.std
         slack = _rounding(view) * max(map(abs, self.bounds))

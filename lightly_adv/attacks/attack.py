@@ -181,7 +181,7 @@ class Attack:
         with torch.inference_mode(False), torch.enable_grad():
             clean = [view.clone() if view.is_inference() else view for view in views]
             _say_overshoot(self.threat_model, [view.detach() for view in clean])
-            rooms = [self.threat_model.box(view.detach()) for view in clean]
+            rooms = [self.threat_model.unchecked_box(view.detach()) for view in clean]
             tracks = [
                 Track(view.detach(), room, torch.zeros_like(room.lower))
                 for view, room in zip(clean, rooms, strict=True)

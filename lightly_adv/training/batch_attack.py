@@ -186,7 +186,7 @@ def _failure(finite: FiniteObjective) -> NotFiniteError | None:
 
 def _noisy(threat_model: ThreatModel, view: Tensor, generator: Generator) -> Tensor:
     view = view.detach()
-    room = threat_model.box(view)
+    room = threat_model.unchecked_box(view)
     noise = threat_model.random_start(room, generator=generator)
     return threat_model.apply(view, noise, room)
 

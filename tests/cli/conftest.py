@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightly_adv.cli import quiet
+from lightly_adv import lightning
 from lightly_adv.cli.main import main
 
 TINY = ("--data", "tests.cli.tiny.TinyDataModule", "--model.backbone", "resnet8_tiny")
@@ -19,7 +19,7 @@ Command = Callable[..., int]
 @pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
     """Commands silence Lightning; other tests want to hear it."""
-    loggers = [logging.getLogger(name) for name in quiet.LOGGERS]
+    loggers = [logging.getLogger(name) for name in lightning.LOGGERS]
     levels = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, levels, strict=True):

@@ -15,5 +15,5 @@ def _wait(*_: Any) -> None:
 
 
 if __name__ == "__main__":
-    SaveLast.on_train_batch_start = _wait  # type: ignore[method-assign]
+    SaveLast.on_train_batch_start = _wait  # type: ignore[method-assign, assignment]
     sys.exit(main(sys.argv[1:]))

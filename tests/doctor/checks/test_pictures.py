@@ -10,7 +10,7 @@ from PIL import Image
 
 from lightly_adv import AdversarialTraining
 from lightly_adv.doctor import Finding, Patient, normalizations
-from lightly_adv.doctor.checks import pictures
+from lightly_adv.doctor.checks import pictures as image_checks
 from lightly_adv.functional import pixels
 from lightly_adv.types import Normalize
 from tests.doctor import healthy
@@ -81,7 +81,7 @@ def test_without_traces_of_8_bits_a_better_fit_is_a_hint() -> None:
 def check(images: Any, normalize: Normalize | None) -> list[Finding]:
     """Run the one check, without a Trainer."""
     training = AdversarialTraining(healthy.attack(normalize))
-    return list(pictures.check(Patient(Healthy(), training, batch=images)))
+    return list(image_checks.check(Patient(Healthy(), training, batch=images)))
 
 
 @pytest.mark.parametrize("normalize", [None, IMAGENET, CIFAR10, HALF, OWN])
