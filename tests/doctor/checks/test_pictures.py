@@ -159,12 +159,12 @@ def test_a_wrong_std_is_proven_by_images_of_8_bits(off: float) -> None:
     pixel = (64 + (EIGHT_BITS * 255 / 2).round()) / 255
     view = pixels.to_normalized(pixel, OWN)
     wrong: Normalize = {"mean": OWN["mean"], "std": [off * s for s in OWN["std"]]}
-    found = pictures._examine(view, wrong)
+    found = image_checks._examine(view, wrong)
     assert found.status == "FAIL"
     assert f"{off:.3g}/255 apart instead of 1/255" in found.seen
     assert f"eps is off by {100 * abs(off - 1):.0f} %" in found.seen
     assert str(OWN["std"]) in found.remedy
-    assert pictures._examine(view, OWN).status == "PASS"
+    assert image_checks._examine(view, OWN).status == "PASS"
 
 
 def scaled(images: torch.Tensor) -> torch.Tensor:
@@ -190,13 +190,14 @@ def scaled(images: torch.Tensor) -> torch.Tensor:
 def test_what_proves_nothing_is_not_blamed(images: torch.Tensor) -> None:
     for normalize in (None, OWN):
         view = pixels.to_normalized(images.float(), normalize).to(images.dtype)
-        assert pictures._examine(view, normalize).status == "PASS"
+        assert image_checks._examine(view, normalize).status == "PASS"
         assert (
-            pictures._stepped(normalizations.values_of([view]), HALF).status == "PASS"
+            image_checks._stepped(normalizations.values_of([view]), HALF).status
+            == "PASS"
         )
 
 
 def test_stats_of_plain_pixels_only_tell_the_channels() -> None:
     images = torch.rand(4, 8, 16, 16)
     identity: Normalize = {"mean": [0.0] * 8, "std": [1.0] * 8}
-    assert pictures._examine(images, identity).status == "PASS"
+    assert image_checks._examine(images, identity).status == "PASS"
