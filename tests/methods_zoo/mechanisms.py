@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightly.loss import NTXentLoss
 from lightly.utils.benchmarking import OnlineLinearClassifier
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import StepLR
 from torch.optim.swa_utils import AveragedModel
 
 from lightly_adv.types import Normalize
@@ -103,6 +107,25 @@ class Contrastive(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+
+
+class SchedulerInStep(Contrastive):
+    """Steps its own schedule, and sets a rate by hand, in the training step."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
+        optimizer: Any = self.optimizers()
+        for group in optimizer.param_groups:
+            group["momentum"] *= 0.99
+        self.log("lr", optimizer.param_groups[0]["lr"])
+        return super().training_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        # As CielAl/SimCLR-Lightning: so rarely that Lightning never steps it.
+        schedule = {"scheduler": StepLR(optimizer, 1, 0.5), "frequency": 1000}
+        return [optimizer], [schedule]
 
 
 class TrainingFlag(Contrastive):
@@ -254,6 +277,22 @@ class OnlineClassifier(Contrastive):
         return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
 
 
+class SharedCounter(Contrastive):
+    """Seeds its masks with a counter that loader processes share: I-JEPA."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter: Any = multiprocessing.Value("i", -1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        with self.counter.get_lock():
+            self.counter.value += 1
+        generator = torch.Generator().manual_seed(self.counter.value)
+        keep = torch.rand(LARGE, LARGE, generator=generator) > 0.3
+        first, second = batch[0]
+        return self.loss(first * keep.to(first.device), second)
+
+
 class ByKeyword(Contrastive):
     """Validates with its training step, which it calls by keyword."""
 
@@ -267,6 +306,47 @@ class ByKeyword(Contrastive):
 
     def val_dataloader(self) -> Any:
         return pair()
+
+
+class LoggerPaths(Contrastive):
+    """Asks the logger where it writes, and writes there in the training step."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        logger: Any = self.logger
+        folder = Path(logger.log_dir) / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        assert self.trainer.log_dir == logger.log_dir
+        if len(logger.name) > 0 and logger.version is not None:
+            torch.save(batch[0][0][0], folder / f"{batch_idx}.pt")
+        loss = super().training_step(batch, batch_idx)
+        logger.experiment.log_metrics({"own": float(loss)}, step=batch_idx)
+        logger.log_metrics({"more": float(loss)}, step=batch_idx)
+        return loss
+
+
+class Counter:
+    """A plain object that counts, and remembers the last loss."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.last: Tensor | None = None
+        self.history: list[float] = []
+
+
+class PlainObject(Contrastive):
+    """Keeps what it counts in an object of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = Counter()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.counter.calls += 1
+        weight = 1 / self.counter.calls
+        loss = weight * super().training_step(batch, batch_idx)
+        self.counter.last = loss.detach()
+        self.counter.history.append(float(loss))
+        return loss
 
 
 class Whitening(Contrastive):
@@ -360,6 +440,7 @@ def two_loaders() -> Any:
 EIGHT: Normalize = {"mean": [0.0] * 8, "std": [1.0] * 8}
 
 MECHANISMS = [
+    Mechanism("scheduler in the step", SchedulerInStep, pair),
     Mechanism("branch on self.training", TrainingFlag, pair),
     Mechanism("augmentation in the step", AugmentInStep, one_image, views="augment"),
     Mechanism("augmentation in a hook", AugmentInHook, one_image),
@@ -372,7 +453,15 @@ MECHANISMS = [
     Mechanism("dict of crops", DictOfCrops, lambda: loader(crops)),
     Mechanism("average in a callback", Contrastive, pair, lambda: [AverageOfWeights()]),
     Mechanism("online classifier", OnlineClassifier, pair),
+    Mechanism("shared counter", SharedCounter, pair),
     Mechanism("step by keyword", ByKeyword, pair),
+    Mechanism(
+        "paths of the logger",
+        LoggerPaths,
+        pair,
+        logger=lambda: CSVLogger(tempfile.mkdtemp(), name="run"),
+    ),
+    Mechanism("plain object", PlainObject, pair),
     Mechanism("whitening", Whitening, pair),
     Mechanism(
         "eight channels, sampled",
