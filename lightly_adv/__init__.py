@@ -19,10 +19,10 @@ from lightly_adv.methods import create_method as create_method
 from lightly_adv.methods import is_method as is_method
 from lightly_adv.methods import list_methods as list_methods
 from lightly_adv.methods import register_method as register_method
-from lightly_adv.models.pretext import create_pretext_task as create_pretext_task
-from lightly_adv.models.pretext import is_pretext_task as is_pretext_task
-from lightly_adv.models.pretext import list_pretext_tasks as list_pretext_tasks
-from lightly_adv.models.pretext import register_pretext_task as register_pretext_task
+from lightly_adv.pretext import create_pretext_task as create_pretext_task
+from lightly_adv.pretext import is_pretext_task as is_pretext_task
+from lightly_adv.pretext import list_pretext_tasks as list_pretext_tasks
+from lightly_adv.pretext import register_pretext_task as register_pretext_task
 from lightly_adv.threat_model import ThreatModel as ThreatModel
 
 __version__ = "0.1.0"

@@ -85,5 +85,5 @@ def _named(error: OSError, path: Path) -> OSError:
         return type(error)(error.errno, reason, str(path))
     kept = "what it held before is still there" if path.exists() else "nothing is lost"
     return OSError(
-        error.errno, f"{reason}: there is no room to write this file; {kept}", str(path)
+        error.errno, f"{reason}: there is no box to write this file; {kept}", str(path)
     )

@@ -1,4 +1,4 @@
-"""What an adversary may do to a picture."""
+"""What an adversary may do to an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RANGE_TOLERANCE = value_range.TOLERANCE
 """How far outside of the bounds a pixel still moves, as a share of their width."""
 
 
-class Room(NamedTuple):
+class PerturbationBox(NamedTuple):
     """The box of pixel perturbations that keep one view inside the bounds."""
 
     lower: Tensor
@@ -48,7 +48,7 @@ class ThreatModel:
     Examples:
         >>> threat_model = ThreatModel(norm="Linf", eps=8 / 255)
         >>> views = torch.rand(4, 3, 32, 32)
-        >>> delta = threat_model.random_start(threat_model.room(views))
+        >>> delta = threat_model.random_start(threat_model.box(views))
         >>> bool(delta.abs().max() <= 8 / 255)
         True
     """
@@ -91,7 +91,7 @@ class ThreatModel:
         """Tell how pixels leave the bounds, over all views of a batch together.
 
         Resizing with a bicubic filter, noise and jitter take some pixels a little
-        outside; there they stay, see `room`.
+        outside; there they stay, see `box`.
 
         Args:
             views: Tensors of shape (B, ..., C, H, W).
@@ -116,29 +116,29 @@ class ThreatModel:
             raise OutOfRangeError(_range_message(self, found))
         return found
 
-    def room(self, view: Tensor) -> Room:
+    def box(self, view: Tensor) -> PerturbationBox:
         """Return how far every pixel of a view can move inside the bounds.
 
         A pixel outside of the bounds moves back at most, never further out; one that
         lies outside by more than `RANGE_TOLERANCE` of their width does not move.
 
         Args:
-            view: Pictures of shape (B, ..., C, H, W), floating dtype.
+            view: Images of shape (B, ..., C, H, W), floating dtype.
 
         Raises:
             TypeError: If the view does not have a floating dtype.
             ValueError: If the view is none of pixels, see `overshoot`, or if the ball
-                is larger than any picture.
+                is larger than any image.
         """
         self.overshoot([view])
         return self.unchecked_box(view)
 
-    def unchecked_box(self, view: Tensor) -> Room:
-        """Return the same as `room`, for a view whose pixels have been looked at.
+    def unchecked_box(self, view: Tensor) -> PerturbationBox:
+        """Return the same as `box`, for a view whose pixels have been looked at.
 
         Raises:
             TypeError: If the view does not have a floating dtype.
-            ValueError: If the ball is larger than any picture.
+            ValueError: If the ball is larger than any image.
         """
         position = self._position(view)
         self._check_radius(position)
@@ -150,7 +150,7 @@ class ThreatModel:
         # Views a rounding error outside of the bounds are left there, not moved.
         lower = lower.clamp_(max=0).masked_fill_(still, 0)
         upper = upper.clamp_(min=0).masked_fill_(still, 0)
-        return Room(lower, upper, std)
+        return PerturbationBox(lower, upper, std)
 
     def _position(self, view: Tensor) -> Tensor:
         _check_floating(view)
@@ -158,7 +158,7 @@ class ThreatModel:
 
     def random_start(
         self,
-        room: Room,
+        box: PerturbationBox,
         *,
         std: float | None = None,
         generator: Generator | None = None,
@@ -166,7 +166,7 @@ class ThreatModel:
         """Draw a pixel perturbation from the ball, then clip it to bounds.
 
         Args:
-            room: What `room(view)` returned.
+            box: What `box(view)` returned.
             std: None draws uniformly from the ball; a number draws every pixel from a
                 normal distribution of this standard deviation, and projects.
             generator: Source of randomness, on any device.
@@ -176,15 +176,20 @@ class ThreatModel:
         """
         if std is not None:
             return self.project(
-                norms.gaussian(room.lower, generator=generator).mul_(std), room
+                norms.gaussian(box.lower, generator=generator).mul_(std), box
             )
         point = norms.random_point(
-            room.lower, norm=self.norm, radius=self.eps, generator=generator
+            box.lower, norm=self.norm, radius=self.eps, generator=generator
         )
-        return self.project(point, room)
+        return self.project(point, box)
 
     def ascend(
-        self, delta: Tensor, grad: Tensor, room: Room, *, step_size: float | Tensor
+        self,
+        delta: Tensor,
+        grad: Tensor,
+        box: PerturbationBox,
+        *,
+        step_size: float | Tensor,
     ) -> Tensor:
         """Take a steepest-ascent step in pixels and project it back.
 
@@ -192,31 +197,31 @@ class ThreatModel:
             delta: Pixel perturbation of shape (B, ..., C, H, W).
             grad: Gradient of the loss with respect to the perturbed view, as the
                 model sees it; the chain rule to pixels is applied here.
-            room: What `room(view)` returned.
+            box: What `box(view)` returned.
             step_size: Length of the step, in pixels, measured in `norm`: a number, or
                 a tensor of shape (B,).
         """
-        grad = grad.to(delta.dtype) / room.std
+        grad = grad.to(delta.dtype) / box.std
         if self.norm == "L1":
-            grad = _movable(delta, grad, room)
+            grad = _movable(delta, grad, box)
         step = norms.steepest_ascent(grad, norm=self.norm, step_size=step_size)
-        return self.project(step.add_(delta), room)
+        return self.project(step.add_(delta), box)
 
-    def project(self, delta: Tensor, room: Room) -> Tensor:
+    def project(self, delta: Tensor, box: PerturbationBox) -> Tensor:
         """Project a pixel perturbation onto the ball, then clip it to the bounds.
 
         Both hold afterwards: clipping moves every pixel towards zero.
         """
         delta = norms.project(delta, norm=self.norm, radius=self.eps)
-        return torch.clamp(delta, room.lower, room.upper)
+        return torch.clamp(delta, box.lower, box.upper)
 
-    def apply(self, view: Tensor, delta: Tensor, room: Room) -> Tensor:
+    def apply(self, view: Tensor, delta: Tensor, box: PerturbationBox) -> Tensor:
         """Add a pixel perturbation to a view: `view + delta / std`.
 
         Unperturbed pixels are bit for bit those of the view, in its own dtype and
         memory format.
         """
-        moved = (view + delta / room.std).to(view.dtype)
+        moved = (view + delta / box.std).to(view.dtype)
         # `where` takes the memory format of its condition: give it that of the view.
         still = torch.empty_like(view, dtype=torch.bool).copy_(delta == 0)
         return torch.where(still, view, moved)
@@ -233,9 +238,9 @@ class ThreatModel:
                 f"the perturbed view has shape {tuple(perturbed.shape)} and dtype "
                 f"{perturbed.dtype}, expected {tuple(view.shape)} and {view.dtype}."
             )
-        room = self.unchecked_box(view)
+        box = self.unchecked_box(view)
         moved = _working_precision(perturbed) - _working_precision(view)
-        delta = moved * room.std
+        delta = moved * box.std
         slack = _rounding(view) * max(map(abs, self.bounds))
         count = delta[0].numel() if len(delta) else 1
         spread = {"Linf": 1.0, "L2": count**0.5, "L1": float(count)}[self.norm]
@@ -245,7 +250,7 @@ class ThreatModel:
                 f"the perturbation has {self.norm} norm {float(size):.6g}, more than "
                 f"eps={self.eps:.6g}; the attack must project its result."
             )
-        outside = torch.maximum(room.lower - delta, delta - room.upper).amax()
+        outside = torch.maximum(box.lower - delta, delta - box.upper).amax()
         if not outside <= slack:
             raise ValueError(
                 f"perturbed pixels leave the bounds {self.bounds} by "
@@ -259,19 +264,19 @@ class ThreatModel:
         if self.eps > largest:
             raise ValueError(
                 f"eps={self.eps:g} is larger than the {self.norm} distance between "
-                f"any two pictures of {count} pixels ({largest:g}); eps is in the "
+                f"any two images of {count} pixels ({largest:g}); eps is in the "
                 f"units of bounds={self.bounds}, so did you mean "
                 f"eps={self.eps:g} / 255?"
             )
 
 
-def _movable(delta: Tensor, grad: Tensor, room: Room) -> Tensor:
+def _movable(delta: Tensor, grad: Tensor, box: PerturbationBox) -> Tensor:
     """Zero the gradient of pixels that already stand at the bound it points to.
 
     An L1 step moves few pixels; without this it would be spent on those that the
     projection puts back.
     """
-    stuck = ((grad > 0) & (delta >= room.upper)) | ((grad < 0) & (delta <= room.lower))
+    stuck = ((grad > 0) & (delta >= box.upper)) | ((grad < 0) & (delta <= box.lower))
     return grad.masked_fill(stuck, 0)
 
 
@@ -293,7 +298,7 @@ def _check_norm(norm: str) -> None:
 def _check_floating(view: Tensor) -> None:
     if not view.is_floating_point():
         raise TypeError(
-            f"a view has dtype {view.dtype}; expected a floating dtype. Scale pictures "
+            f"a view has dtype {view.dtype}; expected a floating dtype. Scale images "
             "to [0, 1] first, for instance with torchvision's "
             "v2.ToDtype(torch.float32, scale=True)."
         )
@@ -305,10 +310,10 @@ def _range_message(threat_model: ThreatModel, found: Excess) -> str:
     seen = f"a view spans [{found.low:.4g}, {found.high:.4g}] in pixels"
     expected = f"expected values inside {[low, high]}"
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        remedy = "the pictures hold NaN or inf; look at the transform."
+        remedy = "the images hold NaN or inf; look at the transform."
     elif found.high > low + 16 * width:
         remedy = (
-            "the pictures look like 0..255; divide them by 255, or give bounds=(0, "
+            "the images look like 0..255; divide them by 255, or give bounds=(0, "
             "255) with eps and step_size in the same units."
         )
     elif threat_model.normalize is None:

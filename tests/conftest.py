@@ -16,8 +16,8 @@ _BESIDE = Path(__file__).parents[1] / ".." / "shared" / "data" / "cifar10"
 
 @pytest.fixture(scope="session")
 def cifar10_root() -> Path:
-    """Folder with CIFAR-10 pictures, `train/<class>/` and `test/<class>/`."""
+    """Folder with CIFAR-10 images, `train/<class>/` and `test/<class>/`."""
     root = Path(os.environ.get("LIGHTLY_ADV_CIFAR10", _BESIDE)).resolve()
     if not (root / "train").is_dir():
-        pytest.skip(f"no pictures at {root}; set LIGHTLY_ADV_CIFAR10 to run this test")
+        pytest.skip(f"no images at {root}; set LIGHTLY_ADV_CIFAR10 to run this test")
     return root

@@ -63,45 +63,45 @@ def test_views_out_of_range_are_refused(
     view: torch.Tensor, normalize: Normalize | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        ThreatModel(normalize=normalize).room(view)
+        ThreatModel(normalize=normalize).box(view)
 
 
 def test_the_range_check_names_the_values_seen() -> None:
     view = torch.zeros(1, 3, 2, 2)
     view[0, 0, 0, 0] = 2.5
     with pytest.raises(ValueError, match=r"spans \[0, 2.5\] in pixels"):
-        ThreatModel().room(view)
+        ThreatModel().box(view)
 
 
 def test_integers_are_refused() -> None:
     with pytest.raises(TypeError, match=r"dtype torch.uint8; expected a floating"):
-        ThreatModel().room(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
+        ThreatModel().box(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
 
 
 def test_a_radius_larger_than_any_distance_is_refused() -> None:
     with pytest.raises(ValueError, match=r"eps=128 is larger than the L2 distance"):
-        ThreatModel(norm="L2", eps=128).room(torch.rand(1, 3, 8, 8))
+        ThreatModel(norm="L2", eps=128).box(torch.rand(1, 3, 8, 8))
 
 
 def test_wrong_channel_count_is_refused() -> None:
     with pytest.raises(ValueError, match=r"normalize has 3 channels"):
-        ThreatModel(normalize=STATS).room(torch.rand(1, 1, 8, 8))
+        ThreatModel(normalize=STATS).box(torch.rand(1, 1, 8, 8))
 
 
 def test_rounding_at_the_bounds_is_forgiven_and_not_moved() -> None:
     view = torch.tensor([-3e-8, 1 + 1e-7]).view(1, 1, 1, 2)
     threat_model = ThreatModel(eps=0.0)
-    room = threat_model.room(view)
-    delta = threat_model.random_start(room)
-    assert torch.equal(threat_model.apply(view, delta, room), view)
+    box = threat_model.box(view)
+    delta = threat_model.random_start(box)
+    assert torch.equal(threat_model.apply(view, delta, box), view)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_projection_holds_ball_and_bounds_at_once(norm: Norm) -> None:
     threat_model = ThreatModel(norm=norm, eps=0.3)
     view = torch.rand(4, 3, 6, 6)
-    room = threat_model.room(view)
-    delta = threat_model.project(torch.randn(4, 3, 6, 6), room)
+    box = threat_model.box(view)
+    delta = threat_model.project(torch.randn(4, 3, 6, 6), box)
     flat = delta.flatten(1).double().numpy()
     sizes = {
         "Linf": abs(flat).max(1),
@@ -124,17 +124,17 @@ def test_steps_are_taken_in_pixels_whatever_the_normalisation() -> None:
     weights = torch.tensor([1.0, 2.0, 2.0]).view(1, 3, 1, 1)
     # d loss / d view where loss = <weights, pixels>, by the chain rule.
     grad = weights * torch.tensor(STATS["std"])[:, None, None]
-    room = threat_model.room(view)
-    step = threat_model.ascend(torch.zeros_like(view), grad, room, step_size=0.3)
+    box = threat_model.box(view)
+    step = threat_model.ascend(torch.zeros_like(view), grad, box, step_size=0.3)
     assert torch.allclose(step.flatten(), torch.tensor([0.1, 0.2, 0.2]))
 
 
 def test_l1_steps_are_not_spent_on_pixels_at_their_bound() -> None:
     threat_model = ThreatModel(norm="L1", eps=0.5)
     view = torch.tensor([1.0, 0.5]).view(1, 1, 1, 2)
-    room = threat_model.room(view)
+    box = threat_model.box(view)
     grad = torch.tensor([9.0, 1.0]).view(1, 1, 1, 2)
-    step = threat_model.ascend(torch.zeros_like(view), grad, room, step_size=0.1)
+    step = threat_model.ascend(torch.zeros_like(view), grad, box, step_size=0.1)
     assert torch.allclose(step.flatten(), torch.tensor([0.0, 0.1]))
 
 
@@ -164,8 +164,8 @@ def test_from_timm_reads_the_statistics_of_the_backbone() -> None:
 def test_other_bounds_are_respected() -> None:
     threat_model = ThreatModel(eps=0.5, bounds=(-1.0, 1.0))
     view = torch.full((1, 1, 2, 2), -0.9)
-    room = threat_model.room(view)
-    delta = threat_model.project(torch.full_like(view, -5.0), room)
+    box = threat_model.box(view)
+    delta = threat_model.project(torch.full_like(view, -5.0), box)
     assert torch.allclose(view + delta, torch.full_like(view, -1.0))
 
 
@@ -190,5 +190,5 @@ def test_volumes_have_their_channels_at_dimension_one() -> None:
     threat_model = ThreatModel(eps=0.1, normalize=STATS)
     pixels = torch.rand(2, 3, 6, 4, 4)
     mean, std = (torch.tensor(STATS[key]).view(3, 1, 1, 1) for key in ("mean", "std"))
-    room = threat_model.room((pixels - mean) / std)
-    assert torch.allclose(room.upper, 1 - pixels, atol=1e-6)
+    box = threat_model.box((pixels - mean) / std)
+    assert torch.allclose(box.upper, 1 - pixels, atol=1e-6)

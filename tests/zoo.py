@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import weight_norm as old_weight_norm
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 
 SIZE = 8
 STEPS = 4
@@ -274,11 +274,11 @@ class SameSteps(pl.Callback):
                 parameter.grad.normal_(generator=generator)
 
 
-def state(module: pl.LightningModule, trainer: pl.Trainer) -> report.Snapshot:
+def state(module: pl.LightningModule, trainer: pl.Trainer) -> leaks.Snapshot:
     """Return everything that training leaves behind, to the last bit."""
-    seen = report.snapshot(module)
+    seen = leaks.snapshot(module)
     optimizer = trainer.optimizers[0].state_dict()["state"]
-    return report.Snapshot(
+    return leaks.Snapshot(
         {
             **seen.values,
             **{f"logged {key}": each for key, each in trainer.logged_metrics.items()},

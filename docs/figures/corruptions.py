@@ -1,4 +1,4 @@
-"""All corruptions at one severity, on one picture.
+"""All corruptions at one severity, on one image.
 
 `python docs/figures/corruptions.py` writes corruptions.png; flower.jpg comes from
 scikit-learn: flickr.com/photos/vultilion/6056698931, CC BY 2.0.
@@ -23,7 +23,7 @@ SEVERITY = 5
 SIDE = 64
 COLUMNS = 5
 CELL = 1.1
-"""Width of a picture, in inches."""
+"""Width of an image, in inches."""
 
 NAME = 0.24
 """Height of a name, in inches."""
@@ -39,13 +39,13 @@ def main() -> None:
     rows = -(-len(shown) // COLUMNS)
     width, height = COLUMNS * CELL, rows * (CELL + NAME)
     figure = canvas.new_figure(width, height)
-    for index, (name, picture) in enumerate(shown.items()):
+    for index, (name, image) in enumerate(shown.items()):
         row, column = divmod(index, COLUMNS)
         bottom = height - (row + 1) * (CELL + NAME)
         left, size = column * CELL / width, 0.96 * CELL
         place = (left, bottom / height, size / width, size / height)
         axes = figure.add_axes(place)
-        axes.imshow(picture[0].permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.imshow(image[0].permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.axis("off")
         common = name in COMMON or name == "clean"
         color = canvas.INK if common else canvas.MUTED
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def flower() -> Tensor:
-    """Return the middle of the picture, of shape (1, 3, SIDE, SIDE)."""
+    """Return the middle of the image, of shape (1, 3, SIDE, SIDE)."""
     whole = torch.from_numpy(load_sample_image("flower.jpg").copy())
     image = whole.permute(2, 0, 1)[None].float() / 255
     side = min(image.shape[2:])

@@ -1,4 +1,4 @@
-"""What rotation, jigsaw and selfie ask about one picture."""
+"""What rotation, jigsaw and selfie ask about one image."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from matplotlib.patches import Rectangle
 from torch import Generator, Tensor
 
 from lightly_adv.data import DigitsDataModule
-from lightly_adv.models.pretext import JigsawTask, RotationTask, SelfieTask
-from lightly_adv.transforms import tiles
+from lightly_adv.pretext import JigsawTask, RotationTask, SelfieTask, tiles
 
 SHOWN = 3
-"""The number of the test picture: a six."""
+"""The number of the test image: a six."""
 SIDE = 1.3
-"""Of a picture, in inches."""
+"""Of an image, in inches."""
 LEFT = (0.1, 1.95, 3.75, 5.55)
 BOTTOM = 0.62
 
 
-def picture() -> Tensor:
+def digit_image() -> Tensor:
     """Return a white digit on colours that tell top from bottom, left from right."""
     data = DigitsDataModule()
     digit = data.test_dataset[SHOWN][0]
@@ -34,13 +33,13 @@ def picture() -> Tensor:
 
 
 def draw(palette: style.Palette) -> Path:
-    """Draw the picture, the three questions, and their answers."""
+    """Draw the image, the three questions, and their answers."""
     figure, axes = style.canvas(2.35)
-    image = picture()[None]
+    image = digit_image()[None]
     generator = Generator().manual_seed(4)
-    titles = ("picture", "rotation", "jigsaw", "selfie")
+    titles = ("image", "rotation", "jigsaw", "selfie")
     for left, title in zip(LEFT, titles, strict=True):
-        color = palette.muted if title == "picture" else palette.clean
+        color = palette.muted if title == "image" else palette.clean
         middle = left + SIDE / 2
         axes.text(
             middle, 2.14, title, color=color, ha="center", va="center", weight="bold"
@@ -72,7 +71,7 @@ def draw(palette: style.Palette) -> Path:
 
 
 def hide(axes: Axes, image: Tensor, hidden: Tensor, palette: style.Palette) -> None:
-    """Show the picture without its hidden patches, and these beside it."""
+    """Show the image without its hidden patches, and these beside it."""
     show(axes, image[0], LEFT[3], palette, grid=4)
     patches = tiles.split_tiles(image, 4)[0]
     side = SIDE / 4
@@ -95,7 +94,7 @@ def hide(axes: Axes, image: Tensor, hidden: Tensor, palette: style.Palette) -> N
 def show(
     axes: Axes, image: Tensor, left: float, palette: style.Palette, *, grid: int = 1
 ) -> None:
-    """Show a picture in its column, with the lines of its grid."""
+    """Show an image in its column, with the lines of its grid."""
     put(axes, image, (left, BOTTOM), SIDE)
     for at in range(1, grid):
         shift = at * SIDE / grid
@@ -119,7 +118,7 @@ def put(axes: Axes, image: Tensor, corner: tuple[float, float], side: float) -> 
 def say(
     axes: Axes, left: float, question: str, answer: str, palette: style.Palette
 ) -> None:
-    """Write question and answer under a picture."""
+    """Write question and answer under an image."""
     middle = left + SIDE / 2
     axes.text(
         middle, 0.44, question, color=palette.ink, ha="center", va="center", size=8

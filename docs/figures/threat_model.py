@@ -14,7 +14,7 @@ from matplotlib.patches import Circle, Patch, Polygon, Rectangle
 EPS = 0.13
 """Far larger than 8/255, so that it can be seen."""
 SIDE = 2.35
-PICTURES = {"Linf": (0.3, 0.72), "L2": (0.72, 0.7), "L1": (0.3, 0.28)}
+IMAGES = {"Linf": (0.3, 0.72), "L2": (0.72, 0.7), "L1": (0.3, 0.28)}
 AT_THE_EDGE = (0.95, 0.1)
 
 
@@ -38,14 +38,14 @@ def square(figure: Figure, left: float) -> Axes:
 def in_pixels(axes: Axes, palette: style.Palette) -> None:
     """Draw the three balls, and one that the range of pixels cuts."""
     warm = look(palette)
-    for norm, (x, y) in PICTURES.items():
+    for norm, (x, y) in IMAGES.items():
         radius = EPS * {"Linf": 1.0, "L2": 1.15, "L1": 1.3}[norm]
         axes.add_patch(shape(norm, x, y, radius, warm))
         dot(axes, x, y, palette)
         axes.text(
             x, y + radius + 0.035, norm, color=palette.ink, ha="center", va="bottom"
         )
-    x, y = PICTURES["Linf"]
+    x, y = IMAGES["Linf"]
     axes.plot([x, x + EPS], [y, y], color=palette.muted, linewidth=1)
     axes.text(
         x + EPS / 2,
@@ -122,7 +122,7 @@ def shape(norm: str, x: float, y: float, radius: float, look: dict[str, Any]) ->
 
 
 def dot(axes: Axes, x: float, y: float, palette: style.Palette) -> None:
-    """Draw a picture, which is a point in this space."""
+    """Draw an image, which is a point in this space."""
     axes.plot(x, y, "o", color=palette.clean, markersize=5)
 
 

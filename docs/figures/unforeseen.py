@@ -1,6 +1,6 @@
-"""Draw what each unforeseen attack does to a picture: unforeseen.png.
+"""Draw what each unforeseen attack does to an image: unforeseen.png.
 
-`python docs/figures/unforeseen.py` takes a few minutes on a CPU. The pictures are
+`python docs/figures/unforeseen.py` takes a few minutes on a CPU. The images are
 those that scikit-learn comes with; a small network learns to tell crops of them apart,
 and is then attacked.
 """
@@ -18,7 +18,7 @@ from torch.optim.adam import Adam
 
 from lightly_adv.evaluation import figures
 from lightly_adv.evaluation.figures import canvas
-from lightly_adv.evaluation.unforeseen import ATTACKS, attack_pictures
+from lightly_adv.evaluation.unforeseen import ATTACKS, attack_images
 from lightly_adv.models import create_backbone
 
 HERE = Path(__file__).parent
@@ -36,30 +36,30 @@ def photographs() -> list[Tensor]:
     return [torch.tensor(each).permute(2, 0, 1) / 255 for each in found]
 
 
-def crops(pictures: list[Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return random crops, scaled down, and which picture each is of."""
+def crops(images: list[Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return random crops, scaled down, and which image each is of."""
     labels = torch.randint(2, (BATCH,), generator=generator)
     drawn = []
     for label in labels.tolist():
-        picture = pictures[label]
+        image = images[label]
         side = int(torch.randint(200, 400, (1,), generator=generator))
         top, left = (
             int(torch.randint(0, length - side, (1,), generator=generator))
-            for length in picture.shape[1:]
+            for length in image.shape[1:]
         )
-        crop = picture[None, :, top : top + side, left : left + side]
+        crop = image[None, :, top : top + side, left : left + side]
         drawn.append(F.interpolate(crop, (SIZE, SIZE), mode="area"))
     return torch.cat(drawn), labels
 
 
-def trained(pictures: list[Tensor]) -> nn.Module:
+def trained(images: list[Tensor]) -> nn.Module:
     """Return a network that tells crops of the photographs apart."""
     torch.manual_seed(0)
     network = nn.Sequential(create_backbone("resnet8_tiny"), nn.Linear(128, 2))
     optimizer = Adam(network.parameters(), lr=1e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(TRAINING_STEPS):
-        images, labels = crops(pictures, generator)
+        images, labels = crops(images, generator)
         loss = F.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -69,9 +69,9 @@ def trained(pictures: list[Tensor]) -> nn.Module:
 
 def draw(path: Path = HERE / "unforeseen.png") -> Path:
     """Draw the figure; return where it is."""
-    pictures = photographs()
-    model = trained(pictures)
-    flower = pictures[FLOWER][None, :, 20:400, 130:510]
+    images = photographs()
+    model = trained(images)
+    flower = images[FLOWER][None, :, 20:400, 130:510]
     clean = F.interpolate(flower, (SIZE, SIZE), mode="area")
     columns = 1 + len(ATTACKS)
     figure = canvas.new_figure(0.92 * columns, 1.0 * len(STRENGTHS) + 0.3)
@@ -79,10 +79,10 @@ def draw(path: Path = HERE / "unforeseen.png") -> Path:
     figure.subplots_adjust(0, 0, 1, 0.93, wspace=0.05, hspace=0.05)
     for axes in grid.flat:
         axes.set_axis_off()
-    shown = {"picture": [clean] * len(STRENGTHS)}
+    shown = {"image": [clean] * len(STRENGTHS)}
     for name, attack in ATTACKS.items():
         shown[name] = [
-            attack_pictures(
+            attack_images(
                 model,
                 clean,
                 torch.tensor([CHINA]),
@@ -96,7 +96,7 @@ def draw(path: Path = HERE / "unforeseen.png") -> Path:
     for column, (name, found) in enumerate(shown.items()):
         grid[0][column].set_title(name, fontsize=8, color=canvas.INK, pad=3)
         for row, images in enumerate(found):
-            if name == "picture" and row:
+            if name == "image" and row:
                 continue
             grid[row][column].imshow(images[0].permute(1, 2, 0).numpy())
     for row, strength in enumerate(STRENGTHS[1:], start=1):

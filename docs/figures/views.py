@@ -1,4 +1,4 @@
-"""Two views of one picture in SimCLR, clean and as the callback perturbs them."""
+"""Two views of one image in SimCLR, clean and as the callback perturbs them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ATTACK = PGD(ThreatModel(eps=8 / 255), steps=5, step_size=2 / 255)
 AMPLIFIED = 8
 TRAINING_STEPS = 60
 SHOWN = 3
-"""The number of the test picture that is shown: a six."""
+"""The number of the test image that is shown: a six."""
 SIDE = 1.18
-"""Of a picture, in inches."""
+"""Of an image, in inches."""
 
 
 class SimCLR(nn.Module):
@@ -48,7 +48,7 @@ class SimCLR(nn.Module):
 
 @dataclass(frozen=True)
 class Found:
-    """Clean and perturbed views (2, 3, H, W) of one picture, and what they did."""
+    """Clean and perturbed views (2, 3, H, W) of one image, and what they did."""
 
     clean: Tensor
     perturbed: Tensor
@@ -56,15 +56,15 @@ class Found:
     loss: tuple[float, float]
 
 
-def augment(pictures: Tensor, generator: Generator) -> Tensor:
+def augment(images: Tensor, generator: Generator) -> Tensor:
     """Crop, and draw a colour for the ground and one for the digit."""
-    count = len(pictures)
+    count = len(images)
     scale = 0.65 + 0.3 * torch.rand(count, 1, 1, generator=generator)
     shift = (1 - scale) * (2 * torch.rand(count, 2, 1, generator=generator) - 1)
     grid = F.affine_grid(
-        torch.cat([scale * torch.eye(2), shift], dim=2), list(pictures.shape), False
+        torch.cat([scale * torch.eye(2), shift], dim=2), list(images.shape), False
     )
-    cropped = F.grid_sample(pictures, grid, align_corners=False, padding_mode="border")
+    cropped = F.grid_sample(images, grid, align_corners=False, padding_mode="border")
     drawn = torch.rand(2, count, 3, 1, 1, generator=generator)
     ground, digit = 0.05 + 0.45 * drawn[0], 0.65 + 0.3 * drawn[1]
     return ground + (digit - ground) * cropped
@@ -72,7 +72,7 @@ def augment(pictures: Tensor, generator: Generator) -> Tensor:
 
 @functools.cache
 def found() -> Found:
-    """Train SimCLR on the digits, then attack a batch of test pictures."""
+    """Train SimCLR on the digits, then attack a batch of test images."""
     pl.seed_everything(0, verbose=False)
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -138,13 +138,13 @@ def draw(palette: style.Palette) -> Path:
         ),
         (3.88, seen.perturbed, "adversarial view", palette.adversarial),
     ]
-    for left, pictures, title, color in columns:
+    for left, images, title, color in columns:
         middle = left + SIDE / 2
         axes.text(
             middle, 3.12, title, color=color, ha="center", va="center", weight="bold"
         )
-        for row, picture in enumerate(pictures):
-            place(axes, picture, (left, 1.72 - 1.3 * row), color)
+        for row, image in enumerate(images):
+            place(axes, image, (left, 1.72 - 1.3 * row), color)
     for row, bottom in enumerate((1.72, 0.42)):
         height = bottom + SIDE / 2
         axes.text(0.3, height, f"$x_{row}$", color=palette.ink, va="center", size=11)
@@ -160,10 +160,10 @@ def draw(palette: style.Palette) -> Path:
     return style.save(figure, "views", palette)
 
 
-def place(axes: Axes, picture: Tensor, corner: tuple[float, float], color: str) -> None:
-    """Show a picture (3, H, W) with its lower left corner at a point, and a frame."""
+def place(axes: Axes, image: Tensor, corner: tuple[float, float], color: str) -> None:
+    """Show an image (3, H, W) with its lower left corner at a point, and a frame."""
     left, bottom = corner
-    pixels = picture.clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
+    pixels = image.clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
     axes.imshow(
         pixels.repeat(8, axis=0).repeat(8, axis=1),
         extent=(left, left + SIDE, bottom, bottom + SIDE),

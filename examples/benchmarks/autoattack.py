@@ -1,9 +1,9 @@
 """Is `autoattack-standard` AutoAttack, and how far from it is `apgd`?
 
-The same classifier and the same test pictures, attacked three times: by the suite
+The same classifier and the same test images, attacked three times: by the suite
 `autoattack-standard`, by pyautoattack called directly, and by the suite `apgd`. Printed
-are how many pictures are right after each attack, how many verdicts differ, and the
-seconds of each. pyautoattack puts the pictures that stand into new batches, ours leaves
+are how many images are right after each attack, how many verdicts differ, and the
+seconds of each. pyautoattack puts the images that stand into new batches, ours leaves
 them in theirs, so that small batches cost ours more.
 
     pip install lightly-adv[autoattack]
@@ -26,17 +26,17 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import ThreatModel, evaluate_robustness
-from lightly_adv.cli import attacked, pictures
+from lightly_adv.cli import attacked, loaders
 from lightly_adv.functional import pixels
 
 Batches = list[tuple[Tensor, Tensor]]
 
 Found = tuple[dict[str, int], Tensor, float]
-"""How many pictures stand after each attack, which to the end, and the seconds."""
+"""How many images stand after each attack, which to the end, and the seconds."""
 
 
 def first_batches(loader: Iterable[Any], count: int, size: int) -> Batches:
-    """Return the first pictures of a loader and their labels, in batches."""
+    """Return the first images of a loader and their labels, in batches."""
     images, labels = [], []
     for batch in loader:
         images.append(batch[0])
@@ -113,7 +113,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     run = attacked.restore(args.checkpoint, others)
     ball = attacked.threat_model([run], norm=None, eps=args.eps)
-    loader, _ = pictures.test_pictures(run.datamodule)
+    loader, _ = loaders.test_images(run.datamodule)
     batches = first_batches(loader, args.samples, args.batch_size)
     model = run.model.eval().requires_grad_(False)
     for _ in range(args.rounds):

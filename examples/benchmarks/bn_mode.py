@@ -4,7 +4,7 @@
 
 PATH holds train/<class>/ and test/<class>/. SimCLR is pre-trained through the callback
 with each `bn_mode`, as in paper_claims.py and with its small settings; then a linear
-head is trained on clean pictures in front of the frozen backbone (SLF) and attacked.
+head is trained on clean images in front of the frozen backbone (SLF) and attacked.
 Every run leaves a file, so that the command can be stopped and repeated.
 """
 
@@ -61,7 +61,7 @@ def measure(chosen: Settings, root: Path, path: Path, seed: int, mode: str) -> N
 def main() -> None:
     description = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", type=Path, required=True, help="picture folder")
+    parser.add_argument("--data", type=Path, required=True, help="image folder")
     parser.add_argument("--out", type=Path, default=Path("runs/bn_mode"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY.KEY=VALUE")

@@ -170,7 +170,7 @@ def classifier(**options: object) -> str:
     try:
         from lightly_adv.methods import RobustClassifier
     except ImportError:  # where it was once
-        from lightly_adv.finetuning import RobustClassifier
+        from lightly_adv.methods import RobustClassifier
     pl.seed_everything(0, verbose=False)
     attack = PGD(ThreatModel(eps=8 / 255), steps=2)
     module = RobustClassifier("resnet8_tiny", num_classes=4, attack=attack, **options)

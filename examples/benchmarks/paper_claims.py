@@ -5,12 +5,12 @@
 PATH holds train/<class>/ and test/<class>/. Backbones are pre-trained on rotation,
 jigsaw, selfie, SimCLR (through the callback) and on three tasks at once, standard and
 adversarial; fine-tuned on a labelled subset by a linear head (SLF), a linear head on
-perturbed pictures (ALF) and full adversarial fine-tuning (AFF); and attacked on all
-test pictures, also as ensembles. Claims:
+perturbed images (ALF) and full adversarial fine-tuning (AFF); and attacked on all
+test images, also as ensembles. Claims:
 
 (a) adversarial pre-training + AFF beats AFF from scratch, also of twice the epochs;
 (b) it beats standard pre-training, at a learning rate chosen for each on validation;
-(c) it needs fewer epochs and picture passes to get as far as scratch;
+(c) it needs fewer epochs and image passes to get as far as scratch;
 (d) ensembles, in pre-training and of classifiers, beat the best single task, and
     ensembles of tasks beat ensembles of seeds of one task;
 (e) the gradient-diversity term helps (on, off, reversed).
@@ -36,7 +36,7 @@ def main() -> None:
     description = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--scale", choices=["small", "paper"], default="small")
-    parser.add_argument("--data", type=Path, required=True, help="picture folder")
+    parser.add_argument("--data", type=Path, required=True, help="image folder")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/paper_claims"))
     parser.add_argument("--workers", type=int, help="processes; default: processors")

@@ -1,6 +1,6 @@
 """How the public code of the paper takes an adversarial step, written anew.
 
-Nothing is taken from it but the way of working: pictures are turned and shuffled one
+Nothing is taken from it but the way of working: images are turned and shuffled one
 by one, the attack runs through a network in train mode with the parameters in the
 graph, it projects through boolean masks, and what it returns still carries a graph;
 Selfie cuts patches into lists and compares them in a loop; the ensemble differentiates
@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightly_adv.models import stages
-from lightly_adv.models.pretext.ensemble import PretextEnsemble
-from lightly_adv.models.pretext.jigsaw import JigsawTask
-from lightly_adv.models.pretext.rotation import RotationTask
-from lightly_adv.models.pretext.selfie import SelfieTask
-from lightly_adv.models.pretext.task import PretextTask
+from lightly_adv.pretext.ensemble import PretextEnsemble
+from lightly_adv.pretext.jigsaw import JigsawTask
+from lightly_adv.pretext.rotation import RotationTask
+from lightly_adv.pretext.selfie import SelfieTask
+from lightly_adv.pretext.task import PretextTask
 
 EPS, STEP = 8 / 255, 2 / 255
 BIAS = 0.9
@@ -34,7 +34,7 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def draw_rotation(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the pictures one after the other."""
+    """Turn the images one after the other."""
     classes = [0, 1, 2, 3] * (len(images) // 4 + 1)
     targets = torch.from_numpy(np.random.permutation(classes)[: len(images)])
     turned = torch.zeros_like(images)
@@ -44,7 +44,7 @@ def draw_rotation(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_jigsaw(images: Tensor, orders: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Cut, shuffle and join the pictures one after the other."""
+    """Cut, shuffle and join the images one after the other."""
     grid = int(orders.shape[1] ** 0.5)
     shuffled, targets = torch.zeros_like(images), torch.zeros(len(images))
     for at in range(len(images)):
@@ -58,14 +58,14 @@ def draw_jigsaw(images: Tensor, orders: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def cut(images: Tensor, size: int) -> list[Tensor]:
-    """Return the patches of pictures (..., H, W), as a list."""
+    """Return the patches of images (..., H, W), as a list."""
     return [
         patch for row in images.split(size, dim=-2) for patch in row.split(size, dim=-1)
     ]
 
 
 def selfie_loss(task: SelfieTask, images: Tensor, order: np.ndarray) -> Tensor:
-    """Return the loss of hidden patches, the same ones for all pictures."""
+    """Return the loss of hidden patches, the same ones for all images."""
     patches = torch.cat(cut(images, images.shape[-1] // task.grid), dim=0)
     features = stages.level_features(task.backbone, task.normalize(patches), task.level)
     features = torch.cat([x[:, None] for x in features.split(len(images))], dim=1)

@@ -2,7 +2,7 @@
 
 A step is all of it: the task is drawn, its inputs are attacked with PGD, and the
 network is updated on the mean of clean and adversarial loss. Three ways to take it, on
-copies of one network and with the same pictures, take turns in one process:
+copies of one network and with the same images, take turns in one process:
 
 - ours: `PretextModule`, and `PretextEnsembleModule` with gradient diversity;
 - paper's code: the way that the public code of the paper goes, see `paper_code.py`;
@@ -16,7 +16,7 @@ Times are CPU seconds of the process, which other work on the machine disturbs l
 the clock on the wall does. Their ratios are of the fastest rounds, and medians over
 rounds. Beside them is the ratio of the floating point operations of a step, counted in
 convolutions and matrix products: it tells whether passes are taken that are not needed,
-and knows nothing of the rest, such as loops over pictures.
+and knows nothing of the rest, such as loops over images.
 
 The paper's code takes the same passes and loses its time beside them, so the gain over
 it shrinks the larger the network: compare `--backbone resnet18_small`.

@@ -30,7 +30,7 @@ class BarlowTwins(nn.Module):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--data", help="folder of images (default: CIFAR-10)")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)
@@ -43,7 +43,7 @@ model = BarlowTwins(backbone)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model.to(device)
 
-# Barlow Twins takes the views of BYOL; blur is too much for pictures of this size.
+# Barlow Twins takes the views of BYOL; blur is too much for images of this size.
 transform = BYOLTransform(
     view_1_transform=BYOLView1Transform(input_size=32, gaussian_blur=0.0),
     view_2_transform=BYOLView2Transform(input_size=32, gaussian_blur=0.0),

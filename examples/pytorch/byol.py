@@ -47,7 +47,7 @@ class BYOL(nn.Module):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--data", help="folder of images (default: CIFAR-10)")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)
@@ -60,7 +60,7 @@ model = BYOL(backbone)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model.to(device)
 
-# Blur is too much for pictures of this size.
+# Blur is too much for images of this size.
 transform = BYOLTransform(
     view_1_transform=BYOLView1Transform(input_size=32, gaussian_blur=0.0),
     view_2_transform=BYOLView2Transform(input_size=32, gaussian_blur=0.0),

@@ -12,8 +12,7 @@ from lightly.transforms.utils import IMAGENET_NORMALIZE
 from torch import nn
 
 from lightly_adv import PGD, ThreatModel, isolated
-from lightly_adv.models.modules import RotationPredictionHead
-from lightly_adv.transforms import rotation
+from lightly_adv.pretext import RotationPredictionHead, rotate
 
 
 class Rotation(nn.Module):
@@ -29,7 +28,7 @@ class Rotation(nn.Module):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--data", help="folder of images (default: CIFAR-10)")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)
@@ -77,8 +76,8 @@ for epoch in range(args.epochs):
     for batch in dataloader:
         images = batch[0].to(device)
         # The question is asked once; attack and training step answer the same one.
-        turns = rotation.balanced_labels(len(images), device=device)
-        views = [rotation.rotate(images, turns)]
+        turns = rotate.balanced_labels(len(images), device=device)
+        views = [rotate.rotate(images, turns)]
 
         def objective(views, turns=turns):
             # The attack looks at the loss five times; BatchNorm must not notice.

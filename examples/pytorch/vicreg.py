@@ -33,7 +33,7 @@ class VICReg(nn.Module):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--data", help="folder of images (default: CIFAR-10)")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)

@@ -1,9 +1,9 @@
-"""Adversarial rotation pre-training and what it is worth, from pictures to a table.
+"""Adversarial rotation pre-training and what it is worth, from images to a table.
 
 For each seed, backbones are pre-trained on rotation in several arms (none, standard,
 adversarial), then turned into classifiers on a labelled subset by several protocols:
 SLF, a standard linear head on the frozen encoder, and AFF, full adversarial
-fine-tuning. Each classifier is attacked with PGD-20 on all test pictures.
+fine-tuning. Each classifier is attacked with PGD-20 on all test images.
 
     python examples/pytorch_lightning/rotation.py --data PATH --seeds 0 1
 
@@ -41,8 +41,7 @@ from lightly_adv.attacks import AttackSchedule
 from lightly_adv.callbacks.epoch_lines import EpochLines
 from lightly_adv.data import ImageFolderDataModule
 from lightly_adv.evaluation import evaluate_robustness
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.methods import PretextModule
+from lightly_adv.methods import PretextModule, RobustClassifier
 from lightly_adv.models import save_backbone
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "rotation_cifar10.yaml"
@@ -101,7 +100,7 @@ class Run:
         write(folder / "result.json", result)
 
     def fine_tune(self, arm: str, protocol: Settings, folder: Path, path: Path) -> None:
-        """Train a classifier, evaluate it on the test pictures, write the result."""
+        """Train a classifier, evaluate it on the test images, write the result."""
         chosen = self.settings["fine_tuning"]
         attack = self.attack(chosen)
         pl.seed_everything(self.seed, verbose=False)
@@ -202,7 +201,7 @@ def end_with_workers(signum: int, frame: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="picture folder")
+    parser.add_argument("--data", type=Path, required=True, help="image folder")
     parser.add_argument("--config", type=Path, default=RECIPE, help="YAML recipe")
     parser.add_argument("--out", type=Path, default=Path("runs/rotation_cifar10"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

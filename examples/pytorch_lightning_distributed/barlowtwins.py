@@ -46,7 +46,7 @@ class BarlowTwins(pl.LightningModule):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--data", help="folder of images (default: CIFAR-10)")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)
@@ -55,7 +55,7 @@ args = parser.parse_args()
 
 model = BarlowTwins()
 
-# Barlow Twins takes the views of BYOL; blur is too much for pictures of this size.
+# Barlow Twins takes the views of BYOL; blur is too much for images of this size.
 transform = BYOLTransform(
     view_1_transform=BYOLView1Transform(input_size=32, gaussian_blur=0.0),
     view_2_transform=BYOLView2Transform(input_size=32, gaussian_blur=0.0),

@@ -13,8 +13,7 @@ from lightly.transforms.utils import IMAGENET_NORMALIZE
 from torch import nn
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.models.modules import RotationPredictionHead
-from lightly_adv.transforms import rotation
+from lightly_adv.pretext import RotationPredictionHead, rotate
 
 
 class Rotation(pl.LightningModule):
@@ -32,8 +31,8 @@ class Rotation(pl.LightningModule):
 
     def training_step(self, batch, batch_idx):
         images = batch[0]
-        turns = rotation.balanced_labels(len(images), device=images.device)
-        logits = self.forward(rotation.rotate(images, turns))
+        turns = rotate.balanced_labels(len(images), device=images.device)
+        logits = self.forward(rotate.rotate(images, turns))
         loss = self.criterion(logits, turns)
         self.log("train_loss", loss, prog_bar=True)
         return loss
@@ -44,7 +43,7 @@ class Rotation(pl.LightningModule):
 
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--data", help="folder of pictures (default: CIFAR-10)")
+parser.add_argument("--data", help="folder of images (default: CIFAR-10)")
 parser.add_argument("--epochs", type=int, default=10)
 parser.add_argument("--batch-size", type=int, default=256)
 parser.add_argument("--num-workers", type=int, default=0)

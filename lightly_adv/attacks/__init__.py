@@ -18,3 +18,8 @@ load_attack = _REGISTRY.load
 list_attacks = _REGISTRY.list
 register_attack = _REGISTRY.register
 is_attack = _REGISTRY.is_registered
+
+register_attack("apgd")(APGD)
+register_attack("apgd-t")(APGDTargeted)
+register_attack("fgsm")(FGSM)
+register_attack("pgd")(PGD)

@@ -15,7 +15,7 @@ from lightly_adv.attacks.classification import (
     TargetedObjective,
     require,
 )
-from lightly_adv.attacks.climb import Climb, Summit
+from lightly_adv.attacks.climb import APGDRun, BestSoFar
 from lightly_adv.types import Norm, Objective
 
 MAX_TARGETS = 9
@@ -31,7 +31,7 @@ class APGD(Attack):
     point of every sample. An objective that returns one scalar is taken for that of one
     big sample.
 
-    Given a `ClassificationObjective`, it leaves a picture as soon as it is
+    Given a `ClassificationObjective`, it leaves an image as soon as it is
     misclassified and spends no more on it, also in later restarts.
 
     - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse
@@ -68,7 +68,7 @@ class APGD(Attack):
     def _restarted(
         self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
-        best: Summit | None = None
+        best: BestSoFar | None = None
         for each in self._objectives(objective, tracks):
             for _ in range(self.restarts):
                 for track in tracks:
@@ -88,8 +88,8 @@ class APGD(Attack):
         yield objective
 
     def _once_more(
-        self, objective: Objective, tracks: list[Track], best: Summit | None
-    ) -> Summit:
+        self, objective: Objective, tracks: list[Track], best: BestSoFar | None
+    ) -> BestSoFar:
         """Run on all samples that no run has broken so far."""
         if best is None:
             return self._climb(objective, tracks)
@@ -101,9 +101,9 @@ class APGD(Attack):
             tracks = [track.rows(left) for track in tracks]
         return best.better(self._climb(objective, tracks), rows=left)
 
-    def _climb(self, objective: Objective, tracks: list[Track]) -> Summit:
+    def _climb(self, objective: Objective, tracks: list[Track]) -> BestSoFar:
         model, gradients = self.threat_model, self._gradients
-        climb = Climb(objective, tracks, threat_model=model, gradients=gradients)
+        climb = APGDRun(objective, tracks, threat_model=model, gradients=gradients)
         return climb.run(steps=self.steps, step_size=self.step_length)
 
 

@@ -14,7 +14,7 @@ from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
 from lightly_adv.functional import validation
 from lightly_adv.functional.value_range import Excess
 from lightly_adv.isolation import rng
-from lightly_adv.threat_model import Room, ThreatModel
+from lightly_adv.threat_model import PerturbationBox, ThreatModel
 from lightly_adv.types import Norm, Objective, Views
 
 
@@ -23,17 +23,17 @@ class Track:
     """One view on its way through the loop."""
 
     view: Tensor
-    room: Room
+    box: PerturbationBox
     delta: Tensor
     used: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
 
     def rows(self, index: Tensor) -> Track:
         """Return some of the samples; what is remembered has to be tensors."""
-        lower, upper, std = self.room
-        room = Room(lower[index], upper[index], std)
+        lower, upper, std = self.box
+        box = PerturbationBox(lower[index], upper[index], std)
         memory = {name: value[index] for name, value in self.memory.items()}
-        return Track(self.view[index], room, self.delta[index], self.used, memory)
+        return Track(self.view[index], box, self.delta[index], self.used, memory)
 
 
 @dataclass(frozen=True)
@@ -132,18 +132,18 @@ class Attack:
         return self
 
     def update(
-        self, delta: Tensor, grad: Tensor, room: Room, memory: dict[str, Any]
+        self, delta: Tensor, grad: Tensor, box: PerturbationBox, memory: dict[str, Any]
     ) -> Tensor:
         """Return the next perturbation of one view; what a subclass overrides.
 
         Args:
             delta: Perturbation in pixels, of shape (B, ..., C, H, W).
             grad: Gradient of the objective with respect to the perturbed view.
-            room: Box that the perturbation stays in, from `ThreatModel.room`.
+            box: Box that the perturbation stays in, from `ThreatModel.box`.
             memory: Empty at the first step of a run, kept for the later ones.
         """
         del memory
-        return self.threat_model.ascend(delta, grad, room, step_size=self.step_length)
+        return self.threat_model.ascend(delta, grad, box, step_size=self.step_length)
 
     def __call__(
         self,
@@ -181,10 +181,10 @@ class Attack:
         with torch.inference_mode(False), torch.enable_grad():
             clean = [view.clone() if view.is_inference() else view for view in views]
             _say_overshoot(self.threat_model, [view.detach() for view in clean])
-            rooms = [self.threat_model.unchecked_box(view.detach()) for view in clean]
+            boxes = [self.threat_model.unchecked_box(view.detach()) for view in clean]
             tracks = [
-                Track(view.detach(), room, torch.zeros_like(room.lower))
-                for view, room in zip(clean, rooms, strict=True)
+                Track(view.detach(), box, torch.zeros_like(box.lower))
+                for view, box in zip(clean, boxes, strict=True)
             ]
             found = self._restarted(objective, tracks, generator)
             for track, perturbed in zip(tracks, found, strict=True):
@@ -220,18 +220,18 @@ class Attack:
             for track, grad in zip(tracks, grads, strict=True):
                 if grad is not None:
                     track.delta = self.update(
-                        track.delta, grad, track.room, track.memory
+                        track.delta, grad, track.box, track.memory
                     )
         return self._perturbed(tracks)
 
     def _start(self, track: Track, generator: Generator) -> None:
         track.memory = {}
-        track.delta = torch.zeros_like(track.room.lower)
+        track.delta = torch.zeros_like(track.box.lower)
         if self.random_start:
             # Drawn for unused views too, so that the noise of a view does not
             # depend on what is known of the others.
             noise = self.threat_model.random_start(
-                track.room, std=self.start_std, generator=generator
+                track.box, std=self.start_std, generator=generator
             )
             track.delta = noise if track.used else track.delta
 
@@ -259,7 +259,7 @@ class Attack:
 
     def _perturbed(self, tracks: list[Track]) -> list[Tensor]:
         return [
-            self.threat_model.apply(track.view, track.delta, track.room)
+            self.threat_model.apply(track.view, track.delta, track.box)
             for track in tracks
         ]
 

@@ -17,13 +17,13 @@ Classification = TypeVar("Classification", bound="ClassificationObjective")
 
 @dataclass(frozen=True, eq=False)
 class ClassificationObjective:
-    """The cross-entropy of a classifier, one value per picture.
+    """The cross-entropy of a classifier, one value per image.
 
-    An attack that is given this, and not just any function, knows which pictures are
+    An attack that is given this, and not just any function, knows which images are
     still right, and can leave the others alone.
 
     Args:
-        model: Maps pictures of shape (B, C, H, W) to logits of shape (B, classes).
+        model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).
         labels: The right classes, of shape (B,).
 
     Examples:
@@ -41,15 +41,15 @@ class ClassificationObjective:
     labels: Tensor
 
     def __call__(self, views: Views) -> Tensor:
-        """Return the loss of every picture, of shape (B,)."""
+        """Return the loss of every image, of shape (B,)."""
         return self.losses(self.logits(views))
 
     def logits(self, views: Views) -> Tensor:
-        """Return the logits of the pictures, which are the first view."""
+        """Return the logits of the images, which are the first view."""
         return self.model(views[0])
 
     def losses(self, logits: Tensor) -> Tensor:
-        """Return the loss of every picture, from its logits."""
+        """Return the loss of every image, from its logits."""
         return functional.cross_entropy(logits, self._saved(), reduction="none")
 
     def _saved(self) -> Tensor:
@@ -57,10 +57,10 @@ class ClassificationObjective:
         return self.labels.clone() if self.labels.is_inference() else self.labels
 
     def rows(self: Classification, index: Tensor) -> Classification:
-        """Return the objective of some of the pictures.
+        """Return the objective of some of the images.
 
         Args:
-            index: Their places in the batch, or one bool per picture.
+            index: Their places in the batch, or one bool per image.
         """
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         changes: dict[str, Any] = {
@@ -76,13 +76,13 @@ class TargetedObjective(ClassificationObjective):
     """How much a wrong class wins over the right one; see `losses.targeted_dlr`.
 
     Args:
-        targets: The wrong class that each picture is to be taken for, of shape (B,).
+        targets: The wrong class that each image is to be taken for, of shape (B,).
     """
 
     targets: Tensor
 
     def losses(self, logits: Tensor) -> Tensor:
-        """Return the loss of every picture, from its logits."""
+        """Return the loss of every image, from its logits."""
         return losses.targeted_dlr(logits, self._saved(), self.targets)
 
 

@@ -24,7 +24,7 @@ Gradients: TypeAlias = Callable[
 
 
 @dataclass
-class Summit:
+class BestSoFar:
     """How far a run has come."""
 
     deltas: list[Tensor]
@@ -36,7 +36,7 @@ class Summit:
     broken: Tensor
     """Which samples are misclassified, of shape (B,)."""
 
-    def better(self, other: Summit, *, rows: Tensor) -> Summit:
+    def better(self, other: BestSoFar, *, rows: Tensor) -> BestSoFar:
         """Return the best of this run and another one.
 
         Args:
@@ -46,7 +46,7 @@ class Summit:
         gain = other.broken | (other.losses > self.losses[rows])
         gain &= ~self.broken[rows]
         where = rows[gain]
-        return Summit(
+        return BestSoFar(
             [
                 old.index_copy(0, where, new[gain])
                 for old, new in zip(self.deltas, other.deltas, strict=True)
@@ -56,7 +56,7 @@ class Summit:
         )
 
 
-class Climb:
+class APGDRun:
     """Ascent with momentum, which samples leave when they are misclassified.
 
     Args:
@@ -81,14 +81,14 @@ class Climb:
         first = tracks[0].delta
         count = len(first)
         self._rows = torch.arange(count, device=first.device)
-        self._found = Summit(
+        self._found = BestSoFar(
             [track.delta.clone() for track in tracks],
             first.new_full((count,), -torch.inf),
             torch.zeros(count, dtype=torch.bool, device=first.device),
         )
 
-    def run(self, *, steps: int, step_size: float) -> Summit:
-        """Climb, as long as there are samples left.
+    def run(self, *, steps: int, step_size: float) -> BestSoFar:
+        """APGDRun, as long as there are samples left.
 
         Args:
             steps: Number of steps.
@@ -120,12 +120,12 @@ class Climb:
             if track.memory:  # else the objective does not depend on this view
                 delta, memory = track.delta, track.memory
                 ahead = model.ascend(
-                    delta, memory["grad"], track.room, step_size=step_size
+                    delta, memory["grad"], track.box, step_size=step_size
                 )
                 step = (1 - momentum) * (ahead - delta)
                 step += momentum * (delta - memory["last"])
                 memory["last"] = delta
-                track.delta = model.project(delta + step, track.room)
+                track.delta = model.project(delta + step, track.box)
 
     def _evaluate(
         self, control: StepControl | None = None

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.batch_norm import routes
 from lightly_adv.callbacks.first_batch import verify
 from lightly_adv.callbacks.refusals import (
     check_attacked_once,
@@ -18,7 +19,6 @@ from lightly_adv.callbacks.refusals import (
 )
 from lightly_adv.callbacks.wrapped_step import WrappedStep
 from lightly_adv.errors import UnfitBatchError
-from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import Callback, pl, rank_zero_info, rank_zero_warn
@@ -56,7 +56,7 @@ class AdversarialTraining(Callback):
         mode: "replace" trains on the perturbed views. "dual" trains on both, with the
             loss `(1 - weight) * clean + weight * adversarial`.
         weight: Weight of the adversarial loss in "dual" mode, in [0, 1].
-        views: Which picture views to perturb: all of them (None), indices such as
+        views: Which image views to perturb: all of them (None), indices such as
             [0], "global" for the largest ones of a multi-crop batch, or a function
             from the batch to tensors in it. For augmentations inside of the training
             step it is the name of the submodule that makes the views, or a list of
@@ -296,7 +296,7 @@ class AdversarialTraining(Callback):
 
     def _cost(self, selected: Selection, reached: list[Tensor]) -> StepCost:
         return StepCost(
-            selected.pictures,
+            selected.images,
             reached,
             evaluations=self.attack.evaluations,
             streams=2 if self.mode == "dual" else 1,

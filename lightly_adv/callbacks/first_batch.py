@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from lightly_adv.lightning import pl, rank_zero_warn
 from lightly_adv.training.step_objective import StepObjective
 
@@ -17,10 +17,10 @@ def verify(
     module: pl.LightningModule, objective: StepObjective, *, constant: bool
 ) -> None:
     """Evaluate twice, warn of what leaked and of a loss that changes by itself."""
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     # Nothing requires a gradient here; a step that takes one of its own still may.
     first, second = (objective(objective.selected.views).detach() for _ in range(2))
-    leaked = before.changes(report.snapshot(module))
+    leaked = before.changes(leaks.snapshot(module))
     if leaked:
         rank_zero_warn(
             "the attack changes state of the module that cannot be set aside: "

@@ -9,20 +9,20 @@ from typing import Any
 
 import torch
 
+from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import suites, verdicts
 from lightly_adv.evaluation.suites import Suite
-from lightly_adv.isolation import routes
 from lightly_adv.lightning import Callback, pl
 from lightly_adv.threat_model import ThreatModel
 
 
 class RobustValidation(Callback):
-    """Attack the validation pictures and log the share that stays right, in percent.
+    """Attack the validation images and log the share that stays right, in percent.
 
     Robust accuracy often falls again while clean accuracy still rises [0]; a
     `ModelCheckpoint(monitor="val_robust_top1", mode="max")` keeps the best weights.
-    The module's `forward` must map pictures to logits, and its validation batches must
-    be (images, labels) or (images, labels, filenames). Only pictures that are right
+    The module's `forward` must map images to logits, and its validation batches must
+    be (images, labels) or (images, labels, filenames). Only images that are right
     without an attack are attacked, in float32 and eval mode; nothing of the module
     changes. With several processes the counts are summed over all of them. Where
     BatchNorm layers have routes, see `convert_dual_batchnorm`, they take "adv".
@@ -32,11 +32,11 @@ class RobustValidation(Callback):
 
     Args:
         threat_model: What the attacks may do. Its `normalize` must be what the
-            validation transform did to the pictures.
+            validation transform did to the images.
         suite: Which attacks to run; a name, or a `Suite`.
         every_n_epochs: Attack in the first epoch and every n epochs from there. In
             between the last value is logged again, so that monitors always find it.
-        max_samples: Attack only the first that many validation pictures. None stands
+        max_samples: Attack only the first that many validation images. None stands
             for the number that the suite asks for.
         dataloader_idx: Which validation loader to attack, if there are several.
         name: Key of the logged value.
@@ -45,7 +45,7 @@ class RobustValidation(Callback):
     Raises:
         TypeError: If a batch or the output of the module has the wrong type.
         ValueError: If a number is too small, or the suite unknown; in validation, if
-            the logits or the pictures are not what they must be.
+            the logits or the images are not what they must be.
 
     Examples:
         >>> robust_validation = RobustValidation(
@@ -168,7 +168,7 @@ class RobustValidation(Callback):
         right, total = summed.tolist()
         if total == 0:
             raise ValueError(
-                f"no picture was attacked: validation loader {self.dataloader_idx} "
+                f"no image was attacked: validation loader {self.dataloader_idx} "
                 "gave none. Choose another one with dataloader_idx=."
             )
         return 100 * float(right) / float(total)

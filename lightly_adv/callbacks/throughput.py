@@ -12,12 +12,12 @@ from lightly_adv.lightning import Callback, pl
 
 
 class Throughput(Callback):
-    """Log how many pictures per second all processes together train on.
+    """Log how many images per second all processes together train on.
 
     The value is the mean over the epoch so far, as `images_per_second`. The first
     batch of an epoch, and the first one after a validation, do not count: they wait
     for workers to start or for kernels to be chosen. A batch counts once, however many
-    views there are of each picture.
+    views there are of each image.
 
     Args:
         name: Key of the logged value.

@@ -1,7 +1,7 @@
 """What the commands that attack trained networks share.
 
 They take checkpoints, find network and data in the run that each lies in, and have the
-same options for what the attacks may do and on which pictures.
+same options for what the attacks may do and on which images.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from lightly_adv.cli import checkpoints, fractions
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
-from lightly_adv.evaluation import digests, labels
-from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.evaluation import digests, formatting
+from lightly_adv.methods import RobustClassifier
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
 
@@ -44,7 +44,7 @@ def add_checkpoints(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
-    """Add the options for threat model, pictures and seed.
+    """Add the options for threat model, images and seed.
 
     Args:
         parser: Where to add them.
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser, *, seed: str) -> None:
     add(
         "--max_samples",
         type=int,
-        help="use only that many test pictures, of all classes alike; default: all",
+        help="use only that many test images, of all classes alike; default: all",
     )
     add("--seed", type=int, default=0, help=f"seed of {seed}")
 
@@ -123,7 +123,7 @@ def threat_model(
     """
     found = [_asked(_own_threat_model(cli), norm=norm, eps=eps) for cli in runs]
     if any(each != found[0] for each in found):
-        balls = ", ".join(labels.ball(each) for each in found)
+        balls = ", ".join(formatting.ball(each) for each in found)
         raise ValueError(
             f"the runs of the checkpoints have different threat models ({balls}); say "
             "which one to use with --norm and --eps."
@@ -134,9 +134,10 @@ def threat_model(
 def _asked(own: ThreatModel, *, norm: Norm | None, eps: float | None) -> ThreatModel:
     if norm is not None and norm != own.norm and eps is None:
         raise ValueError(
-            f"--norm {norm} is not that of the run, {labels.ball(own)}, whose eps is "
-            f"another distance in {norm}; give --eps, too, such as {USUAL_EPS[norm]}, "
-            f"which is usual in {norm} for pictures of 32 x 32."
+            f"--norm {norm} is not that of the run, {formatting.ball(own)}, whose eps "
+            f"is another distance in {norm}; give --eps, too, such as "
+            f"{USUAL_EPS[norm]}, "
+            f"which is usual in {norm} for images of 32 x 32."
         )
     radius = own.eps if eps is None else eps
     return dataclasses.replace(own, norm=norm or own.norm, eps=radius)
@@ -158,6 +159,6 @@ def _check_classes(model: RobustClassifier, checkpoint: Path) -> None:
     if bias is not None and len(bias) != model.num_classes:
         raise ValueError(
             f"{checkpoint} tells {len(bias)} classes apart, but the data have "
-            f"{model.num_classes}; evaluate it on pictures of the classes that it was "
+            f"{model.num_classes}; evaluate it on images of the classes that it was "
             "trained on."
         )

@@ -21,7 +21,7 @@ from lightly_adv.models import save_backbone
 from lightly_adv.models.checkpoints import DAMAGED
 
 BEST = {"best-clean": "val_top1", "best-robust": "val_robust_top1"}
-"""Checkpoints that are chosen on validation pictures, and what they are chosen by."""
+"""Checkpoints that are chosen on validation images, and what they are chosen by."""
 
 LAST = "last.ckpt"
 """The checkpoint that training goes on from."""

@@ -12,9 +12,9 @@ from lightly_adv.evaluation import comparison
 from lightly_adv.evaluation.comparison import Comparison
 
 EXAMPLES = """\
-Both reports have to be of the same pictures, suite and threat model. Differences are
-those of single pictures, B minus A, with intervals of a paired bootstrap; they tell how
-much the choice of the pictures matters, not how much the training does.
+Both reports have to be of the same images, suite and threat model. Differences are
+those of single images, B minus A, with intervals of a paired bootstrap; they tell how
+much the choice of the images matters, not how much the training does.
 
 examples:
   lightly-adv compare runs/a/evaluation-last-apgd-Linf-8-255.json \\

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightly_adv.cli import attacked, console, pictures
+from lightly_adv.cli import attacked, console, loaders
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions, figures
@@ -17,9 +17,9 @@ from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CifarC, tabl
 from lightly_adv.files import replace as write_text
 
 EXAMPLES = f"""\
-The test pictures of the run that the checkpoint lies in are corrupted as they come;
+The test images of the run that the checkpoint lies in are corrupted as they come;
 options of the data change them. The table has the accuracy at each severity in percent.
-With --cifar_c the corrupted pictures are those of the published CIFAR-10-C or
+With --cifar_c the corrupted images are those of the published CIFAR-10-C or
 CIFAR-100-C, and the data have to be the test set in its own order. After a kill the
 same command goes on where it was: what is lost is the batch in work.
 
@@ -37,7 +37,7 @@ examples:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure a classifier on corrupted test pictures; return the exit code."""
+    """Measure a classifier on corrupted test images; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
     names = _names(options.corruptions)
     severities = table.check_severities(options.severities)
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     state = out.with_name(f"{out.name}.state")
     if state.exists():
         console.say(f"corruptions: going on from {state}")
-    loader, order = _pictures(cli, as_they_come=files is not None)
+    loader, order = _images(cli, as_they_come=files is not None)
     report = evaluate_corruptions(
         cli.model,
         loader,
@@ -80,23 +80,23 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
     return table.resolve(given[0] if alone else given)
 
 
-def _pictures(cli: FinetuneCLI, *, as_they_come: bool) -> tuple[Iterable[Any], str]:
+def _images(cli: FinetuneCLI, *, as_they_come: bool) -> tuple[Iterable[Any], str]:
     if not as_they_come:
-        return pictures.test_pictures(cli.datamodule)
+        return loaders.test_images(cli.datamodule)
     cli.datamodule.setup("test")
-    return cli.datamodule.test_dataloader(), pictures.AS_THEY_COME
+    return cli.datamodule.test_dataloader(), loaders.AS_THEY_COME
 
 
 def _beside(report: CorruptionReport, paths: Sequence[Path]) -> str:
     """Write table and figure beside the report; return what there is."""
-    out, markdown, picture = paths
+    out, markdown, image = paths
     write_text(markdown, report.to_markdown() + "\n")
     found = f"{out}, the table in {markdown.name}"
     try:
-        figures.save(report.figure(), picture)
+        figures.save(report.figure(), image)
     except ImportError as error:  # matplotlib is an extra
         return f"{found}; {error}"
-    return f"{found}, the figure in {picture.name}"
+    return f"{found}, the figure in {image.name}"
 
 
 def _text(report: CorruptionReport) -> str:
@@ -116,14 +116,14 @@ def _file_name(options: argparse.Namespace) -> str:
     if options.severities != list(table.SEVERITIES):
         parts.append("at-" + "-".join(map(str, options.severities)))
     if options.max_samples is not None:
-        parts.append(f"{options.max_samples}-pictures")
+        parts.append(f"{options.max_samples}-images")
     return f"{'-'.join(parts)}.json"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = attacked.parser(
         "corruptions",
-        "Measure accuracy of a fine-tuned classifier on corrupted pictures: noise, "
+        "Measure accuracy of a fine-tuned classifier on corrupted images: noise, "
         "blur, weather, and what programs do.",
         EXAMPLES,
     )
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help="default: 1 2 3 4 5",
     )
     add("--cifar_c", type=Path, help="folder of CIFAR-10-C or CIFAR-100-C")
-    add("--max_samples", type=int, help="use only that many test pictures")
+    add("--max_samples", type=int, help="use only that many test images")
     add("--seed", type=int, default=0, help="seed of what is drawn; default: 0")
     add(
         "--out", type=Path, help="JSON file to write; default: in the folder of the run"

@@ -36,9 +36,9 @@ MODULE_OR_CONFIG is
 
 For all but scripts the options are those of `lightly-adv pretrain` (of `finetune` for a
 config of that), such as --data, --model.NAME for arguments of the module, and
---trainer.precision. Without --data a module by its name gets random pictures. The
+--trainer.precision. Without --data a module by its name gets random images. The
 attack is --attack, or that of the config or script, or else PGD with 8/255 and the
-normalisation that fits the pictures. No training step is taken. The exit code is 1 if
+normalisation that fits the images. No training step is taken. The exit code is 1 if
 something fails.
 
 examples:
@@ -101,14 +101,12 @@ class _Finetuning(_Examined, FinetuneCLI):
 
 
 class _Module(_Pretraining):
-    """A module by its name, on random pictures unless there are others."""
+    """A module by its name, on random images unless there are others."""
 
     def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
-        """Choose random pictures."""
+        """Choose random images."""
         super().add_arguments_to_parser(parser)
-        parser.set_defaults(
-            {"data": {"class_path": "lightly_adv.doctor.RandomPictures"}}
-        )
+        parser.set_defaults({"data": {"class_path": "lightly_adv.doctor.RandomImages"}})
 
 
 def run(arguments: Sequence[str]) -> int:

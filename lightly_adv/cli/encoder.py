@@ -13,11 +13,11 @@ from typing import Any, get_args
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightly_adv.cli import attacked, console, pictures, transfer
+from lightly_adv.cli import attacked, console, loaders, transfer
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.data import splits
-from lightly_adv.data.pictures import PictureDataset
-from lightly_adv.evaluation import EncoderReport, evaluate_encoder, labels
+from lightly_adv.data.image_dataset import ImageDataset
+from lightly_adv.evaluation import EncoderReport, evaluate_encoder, formatting
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.lightning import pl
@@ -25,8 +25,8 @@ from lightly_adv.methods import PretextEnsembleModule, PretextModule
 
 EXAMPLES = """\
 The encoder is the backbone of a pre-trained or a fine-tuned checkpoint, the data are
-those of its run; options of the data change them. Test pictures are attacked, and
-training pictures, as they are without augmentation, vote as nearest neighbours. Nothing
+those of its run; options of the data change them. Test images are attacked, and
+training images, as they are without augmentation, vote as nearest neighbours. Nothing
 is trained.
 
 examples:
@@ -34,21 +34,21 @@ examples:
   lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --max_samples 500 \\
     --max_bank 5000 --steps 50
   lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --pairs nearest \\
-    --data ImageFolderDataModule --data.root OTHER_PICTURES
+    --data ImageFolderDataModule --data.root OTHER_IMAGES
 """
 
 MEANINGS = {
     "val_knn_top1": "% right by the vote of nearest neighbours",
     "val_robust_knn_top1": "% right without and under every attack",
-    "val_impersonation_rate": "% taken for the class of another picture",
+    "val_impersonation_rate": "% taken for the class of another image",
     "val_cosine_drift": "mean cosine distance from the clean embedding",
     "val_cosine_drift_q10": "its 10 % quantile",
     "val_cosine_drift_q50": "its median",
     "val_cosine_drift_q90": "its 90 % quantile",
-    "val_relative_quantile": "% of other pictures nearer than the attacked one",
-    "val_breakaway_risk": "% of other pictures that the attacked one is nearer to",
+    "val_relative_quantile": "% of other images nearer than the attacked one",
+    "val_breakaway_risk": "% of other images that the attacked one is nearer to",
     "val_nearest_neighbor_top1": "% still nearest to themselves",
-    "val_overlap_risk": "% overtaken by another picture",
+    "val_overlap_risk": "% overtaken by another image",
 }
 """What the numbers mean, in a few words."""
 
@@ -60,11 +60,11 @@ def run(arguments: Sequence[str]) -> int:
     cli = transfer.restore(checkpoint, others)
     facts = attacked.facts(checkpoint)
     threat_model = attacked.threat_model([cli], norm=options.norm, eps=options.eps)
-    name = f"{checkpoint.stem}, {labels.ball(threat_model)}"
+    name = f"{checkpoint.stem}, {formatting.ball(threat_model)}"
     out: Path = options.out or cli.folder.path / f"{_file_name(name)}.json"
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another file with --out.")
-    loader, order = pictures.test_pictures(cli.datamodule)
+    loader, order = loaders.test_images(cli.datamodule)
     report = evaluate_encoder(
         encoder_of(cli.model),
         loader,
@@ -117,22 +117,22 @@ def encoder_of(model: pl.LightningModule) -> nn.Module:
 
 
 def _bank(data: pl.LightningDataModule) -> Iterable[Any]:
-    """Return training pictures, of all classes in turn, as they are.
+    """Return training images, of all classes in turn, as they are.
 
     Raises:
-        ValueError: If the data have another kind of training pictures.
+        ValueError: If the data have another kind of training images.
     """
     data.setup("fit")
     dataset = getattr(data, "train_dataset", None)
-    if not isinstance(dataset, PictureDataset):
+    if not isinstance(dataset, ImageDataset):
         raise ValueError(
-            f"{type(data).__name__} does not tell its training pictures apart from "
+            f"{type(data).__name__} does not tell its training images apart from "
             "their augmentation; use a data module of lightly_adv.data, or call "
             "lightly_adv.evaluation.evaluate_encoder(..., bank=...) in Python."
         )
     loader = data.train_dataloader()
     spread = splits.spread(dataset.labels)
-    plain = PictureDataset(dataset.pictures, dataset.indices[spread])
+    plain = ImageDataset(dataset.images, dataset.indices[spread])
     return DataLoader(
         plain,
         batch_size=loader.batch_size,
@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", type=Path, help="<run>/checkpoints/<name>.ckpt")
     attacked.add_options(parser, seed="noise and pairs")
-    add("--max_bank", type=int, help="use only that many training pictures")
+    add("--max_bank", type=int, help="use only that many training images")
     add("--steps", type=int, default=20, help="steps of each attack; default: 20")
     add("--restarts", type=int, default=1, help="how often to run each; default: 1")
     add("--knn_k", type=int, default=200, help="neighbours that vote; default: 200")

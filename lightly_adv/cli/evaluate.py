@@ -13,14 +13,14 @@ from typing import Any
 
 from torch import nn
 
-from lightly_adv.cli import attacked, console, pictures
+from lightly_adv.cli import attacked, console, loaders
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.evaluation import (
     Suite,
     card,
     create_suite,
     evaluate_robustness,
-    labels,
+    formatting,
     list_suites,
     make_card,
     suites,
@@ -30,8 +30,8 @@ from lightly_adv.models import Ensemble
 EXAMPLES = """\
 The network and the data are those of the run that the checkpoint lies in; options of
 the data change them. Several checkpoints are attacked as one ensemble, which answers
-with the mean of their probabilities, on the data of the first one. Test pictures are
-taken class by class in turn, so that --max_samples gives pictures of all classes. After
+with the mean of their probabilities, on the data of the first one. Test images are
+taken class by class in turn, so that --max_samples gives images of all classes. After
 a kill the same command goes on where it was. With --surrogate, one of the checks is
 whether perturbations made for that classifier mislead this one.
 
@@ -39,18 +39,18 @@ examples:
   lightly-adv evaluate runs/finetune/checkpoints/best-robust.ckpt
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --norm L2 --eps 0.5
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --suite apgd --restarts 3
-  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --data.root OTHER_PICTURES
+  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --data.root OTHER_IMAGES
   lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt \\
     --surrogate runs/standard/checkpoints/last.ckpt
 """
 
 CURVE_SAMPLES = 128
-"""On how many pictures the curves are measured, if nothing else is asked for."""
+"""On how many images the curves are measured, if nothing else is asked for."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Evaluate a checkpoint, or an ensemble, on test pictures; return the exit code."""
+    """Evaluate a checkpoint, or an ensemble, on test images; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
     attacked.check_once(options.checkpoints)
     members = {path: attacked.restore(path, others) for path in options.checkpoints}
@@ -65,10 +65,10 @@ def run(arguments: Sequence[str]) -> int:
     facts = _facts(members, options.surrogate)
     first, cli = next(iter(members.items()))
     who = first.stem if len(members) == 1 else f"ensemble of {len(members)}"
-    name = f"{who}, {suite.name}, {labels.ball(threat_model)}"
+    name = f"{who}, {suite.name}, {formatting.ball(threat_model)}"
     out = _base(options.out or cli.folder.path / _file_name(name))
     state = _state_beside(out)
-    loader, order = pictures.test_pictures(cli.datamodule)
+    loader, order = loaders.test_images(cli.datamodule)
     model, device = _model(members.values()), cli.trainer.strategy.root_device
     progress = sys.stderr.isatty()
     report = evaluate_robustness(
@@ -152,7 +152,7 @@ def _surrogate(
     if path.resolve() in {each.resolve() for each in members}:
         raise ValueError(
             f"--surrogate {path} is what is evaluated; give another classifier, best "
-            "one that was trained on clean pictures."
+            "one that was trained on clean images."
         )
     if not suite.checks:
         raise ValueError(
@@ -222,12 +222,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="CHECKPOINT",
         help="another classifier of the same classes, best one trained on clean "
-        "pictures, for the check named transfer; default: none, which skips it",
+        "images, for the check named transfer; default: none, which skips it",
     )
     add(
         "--curve_samples",
         type=int,
-        help="on how many pictures to measure curves over eps and steps; 0 leaves them "
+        help="on how many images to measure curves over eps and steps; 0 leaves them "
         f"out; default: {CURVE_SAMPLES}, with the suite smoke 0",
     )
     add(

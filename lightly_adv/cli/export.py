@@ -11,14 +11,14 @@ import numpy as np
 from torch import nn
 
 from lightly_adv import json_files
-from lightly_adv.cli import attacked, console, pictures, transfer
+from lightly_adv.cli import attacked, console, loaders, transfer
 from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import RunFolder, versions
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import digests
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.models import Normalize
 from lightly_adv.models.export import card, export_model, load_exported
-from lightly_adv.models.modules import Normalize
 from lightly_adv.types import Normalize as Statistics
 
 EXAMPLES = """\
@@ -110,7 +110,7 @@ def _image_size(cli: TrainingCLI) -> int:
     known = getattr(cli.datamodule, "image_size", None)
     if isinstance(known, int):
         return known
-    loader, _ = pictures.test_pictures(cli.datamodule)
+    loader, _ = loaders.test_images(cli.datamodule)
     images = next(iter(loader))[0]
     return int(images.shape[-1])
 
@@ -121,7 +121,7 @@ def _facts(cli: TrainingCLI, checkpoint: str) -> dict[str, str]:
     found = ", ".join(f"{name} {number}" for name, number in versions().items())
     return {
         "network": type(cli.model).__name__,
-        "trained with": trained_with or "clean pictures",
+        "trained with": trained_with or "clean images",
         "data": type(cli.datamodule).__name__,
         "checkpoint": checkpoint,
         "versions": found,

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from lightly_adv.callbacks import RobustValidation
-from lightly_adv.cli import checkpoints, console, pictures
+from lightly_adv.cli import checkpoints, console, loaders
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import evaluate_robustness
-from lightly_adv.finetuning import RobustClassifier
 from lightly_adv.lightning import cli, pl
+from lightly_adv.methods import RobustClassifier
 from lightly_adv.threat_model import ThreatModel
 
 DESCRIPTION = """
 Turn a backbone into a classifier, standard or robust.
 
-Without --model.attack it is trained on clean pictures, with it on perturbed ones.
+Without --model.attack it is trained on clean images, with it on perturbed ones.
 --model.trainable says what is trained: head, last_stage or all.
 --model.objective says what the attack raises and training minimises.
 --out gets config.yaml, run.json, checkpoints/ (the last one, and those with the best
-clean and robust accuracy on validation pictures) and result.json: accuracies of these
-on test pictures, in percent.
+clean and robust accuracy on validation images) and result.json: accuracies of these
+on test images, in percent.
 """
 
 EXAMPLES = """
@@ -41,7 +41,7 @@ examples:
   a standard linear head on the frozen backbone
     lightly-adv finetune --model.backbone resnet8_tiny --model.trainable head \\
       --model.checkpoint runs/pretrain/backbone.safetensors
-  pictures of your own, in PATH/train/<class>/ and PATH/test/<class>/
+  images of your own, in PATH/train/<class>/ and PATH/test/<class>/
     lightly-adv finetune --data ImageFolderDataModule --data.root PATH
   go on after Ctrl-C or a kill, to the weights of a run that was not stopped
     lightly-adv finetune --config runs/finetune/config.yaml \\
@@ -73,7 +73,7 @@ class Evaluation:
             is trained with, or for an Linf ball of 8/255.
         suite: Which attacks to run.
         every_n_epochs: How often in training.
-        max_val_samples: How many validation pictures to attack.
+        max_val_samples: How many validation images to attack.
     """
 
     threat_model: ThreatModel | None = None
@@ -113,7 +113,7 @@ class FinetuneCLI(TrainingCLI):
         return self.evaluation.threat_model or default
 
     def callbacks(self) -> list[pl.Callback]:
-        """Attack the validation pictures too."""
+        """Attack the validation images too."""
         return [
             RobustValidation(
                 self.threat_model,
@@ -127,7 +127,7 @@ class FinetuneCLI(TrainingCLI):
         """Train, once it is known that there are test images to evaluate on."""
         self.datamodule.trainer = self.trainer  # as when Lightning asks for them
         self.datamodule.prepare_data()
-        loader, _ = pictures.test_pictures(self.datamodule)
+        loader, _ = loaders.test_images(self.datamodule)
         if isinstance(loader, Sized) and not len(loader):
             raise ValueError(
                 f"the test set of {type(self.datamodule).__name__} is empty; finetune "
@@ -136,7 +136,7 @@ class FinetuneCLI(TrainingCLI):
         return super().fit()
 
     def test(self) -> list[dict[str, Any]]:
-        """Evaluate the last and the best checkpoints on the test pictures."""
+        """Evaluate the last and the best checkpoints on the test images."""
         rows: dict[int, dict[str, Any]] = {}
         found = []
         for name in ("last", *checkpoints.BEST):
@@ -150,7 +150,7 @@ class FinetuneCLI(TrainingCLI):
         return found
 
     def _evaluate(self) -> dict[str, Any]:
-        loader, _ = pictures.test_pictures(self.datamodule)
+        loader, _ = loaders.test_images(self.datamodule)
         report = evaluate_robustness(
             self.model,
             loader,

@@ -15,10 +15,10 @@ from lightly_adv.models import save_backbone
 DESCRIPTION = """
 Pre-train a backbone without labels, standard or adversarial.
 
-By default the pretext task is rotation and the pictures are scikit-learn's digits.
+By default the pretext task is rotation and the images are scikit-learn's digits.
 --out gets config.yaml, run.json, result.json (accuracy of the pretext task on
-validation pictures, in percent), checkpoints/ (the last one, and those with the best
-clean and robust accuracy on validation pictures) and the backbones of these, which
+validation images, in percent), checkpoints/ (the last one, and those with the best
+clean and robust accuracy on validation images) and the backbones of these, which
 `lightly-adv finetune --model.checkpoint` takes: backbone.safetensors,
 backbone-best-clean.safetensors and backbone-best-robust.safetensors.
 """
@@ -34,7 +34,7 @@ examples:
   several tasks at once on one trunk
     lightly-adv pretrain --model PretextEnsembleModule \\
       --model.tasks '[rotation, jigsaw, selfie]' --model.diversity_weight 0.1
-  pictures of your own, in PATH/train/<class>/ and PATH/test/<class>/
+  images of your own, in PATH/train/<class>/ and PATH/test/<class>/
     lightly-adv pretrain --data ImageFolderDataModule --data.root PATH
   from a YAML file, with one value changed
     lightly-adv pretrain --config config.yaml --model.lr 0.05

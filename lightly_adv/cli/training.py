@@ -129,7 +129,7 @@ class TrainingCLI(cli.LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def progress(self) -> list[pl.Callback]:
-        """Return what shows loss, accuracy and pictures per second."""
+        """Return what shows loss, accuracy and images per second."""
         shown = [ProgressBar()] if sys.stdout.isatty() else [EpochLines(self.command)]
         return [Throughput(), *shown]
 
@@ -161,7 +161,7 @@ class TrainingCLI(cli.LightningCLI):
             if not (isinstance(error, OSError) and error.errno in files.NO_ROOM):
                 raise
             hint = self._how_to_resume()
-            raise OSError(f"{error}. Make room, then {hint}") from error
+            raise OSError(f"{error}. Make box, then {hint}") from error
         finished = not self.trainer.interrupted
         self._write("finished" if finished else "interrupted")
         if not finished:

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from lightly_adv.attacks import PGD
-from lightly_adv.cli import attacked, console, evaluate, pictures
+from lightly_adv.cli import attacked, console, evaluate, loaders
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.run_folder import RunFolder, write_json
@@ -20,17 +20,17 @@ from lightly_adv.evaluation import TransferReport, figures, measure_transfer
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
 
 EXAMPLES = """\
-Pictures are perturbed for each model in turn and shown to all of them. The models are
+Images are perturbed for each model in turn and shown to all of them. The models are
 the pretext tasks of pre-trained checkpoints, where an ensemble brings all of its tasks,
 or the classifiers of fine-tuned ones. The data are those of the first run; options of
-the data change them. The attack starts at the picture, without noise, so that the
+the data change them. The attack starts at the image, without noise, so that the
 cosines between perturbations tell of the models alone.
 
 examples:
   lightly-adv transfer runs/ensemble/checkpoints/last.ckpt --eps 8/255
   lightly-adv transfer runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
   lightly-adv transfer runs/{rotation,jigsaw}/checkpoints/last.ckpt --steps 50 \\
-    --data ImageFolderDataModule --data.root OTHER_PICTURES --out runs/transfer
+    --data ImageFolderDataModule --data.root OTHER_IMAGES --out runs/transfer
 """
 
 
@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     if (out / "transfer.json").exists():
         raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
     cli = next(iter(runs.values()))
-    loader, order = pictures.test_pictures(cli.datamodule)
+    loader, order = loaders.test_images(cli.datamodule)
     report = measure_transfer(
         models,
         loader,

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightly_adv.cli import attacked, console, pictures
+from lightly_adv.cli import attacked, console, loaders
 from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen, figures
 from lightly_adv.evaluation.unforeseen import ATTACKS
 from lightly_adv.evaluation.unforeseen.attacks import resolve
 
 EXAMPLES = f"""\
-Each attack is run at six strengths, on the test pictures of the run that the checkpoint
+Each attack is run at six strengths, on the test images of the run that the checkpoint
 lies in; options of the data change them. The table has the accuracy at each strength in
 percent. After a kill the same command goes on where it was: what is lost is the batch
 in work, which --data.batch_size makes smaller.
@@ -28,7 +28,7 @@ examples:
   lightly-adv unforeseen runs/finetune/checkpoints/best-robust.ckpt --max_samples 1000
   lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --attacks fog snow
   lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --steps 20 \\
-    --max_samples 200 --data.root OTHER_PICTURES
+    --max_samples 200 --data.root OTHER_IMAGES
 """
 
 
@@ -46,7 +46,7 @@ def run(arguments: Sequence[str]) -> int:
     state = out.with_name(f"{out.name}.state")
     if state.exists():
         console.say(f"unforeseen: going on from {state}")
-    loader, order = pictures.test_pictures(cli.datamodule)
+    loader, order = loaders.test_images(cli.datamodule)
     report = evaluate_unforeseen(
         cli.model,
         loader,
@@ -88,7 +88,7 @@ def _file_name(options: argparse.Namespace) -> str:
     if options.steps != 200:
         parts.append(f"{options.steps}-steps")
     if options.max_samples is not None:
-        parts.append(f"{options.max_samples}-pictures")
+        parts.append(f"{options.max_samples}-images")
     return f"{'-'.join(parts)}.json"
 
 
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--max_samples",
         type=int,
-        help="use only that many test pictures, of all classes alike; default: all",
+        help="use only that many test images, of all classes alike; default: all",
     )
     add("--seed", type=int, default=0, help="seed of starts and targets; default: 0")
     add(

@@ -1,4 +1,4 @@
-"""Files with a batch of pictures each, as CIFAR and the small ImageNets have them."""
+"""Files with a batch of images each, as CIFAR and the small ImageNets have them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCAL_HEADER = struct.Struct("<26xHH")
 
 
 class BatchFile(NamedTuple):
-    """Pictures (N, 3 * size * size), uint8, and labels (N,) as they are numbered."""
+    """Images (N, 3 * size * size), uint8, and labels (N,) as they are numbered."""
 
     data: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -29,7 +29,7 @@ class BatchFile(NamedTuple):
 def read_batch(path: Path) -> BatchFile:
     """Read one file, a `.npz` or a pickle, without running code.
 
-    Of a `.npz` that is not compressed (`numpy.savez`) the pictures are mapped: they
+    Of a `.npz` that is not compressed (`numpy.savez`) the images are mapped: they
     take no memory until they are looked at, and several processes share them.
 
     Args:
@@ -60,7 +60,7 @@ def read_batch(path: Path) -> BatchFile:
 
 @dataclass(frozen=True)
 class InParts:
-    """Pictures in several arrays of shape (N, 3 * size * size), one after the other.
+    """Images in several arrays of shape (N, 3 * size * size), one after the other.
 
     The arrays stay as they are, also in files that are mapped: joining them would
     need twice the memory for a moment.
@@ -70,7 +70,7 @@ class InParts:
     image_size: int
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """Return the pictures with these indices, (B, 3, image_size, image_size)."""
+        """Return the images with these indices, (B, 3, image_size, image_size)."""
         ends = np.cumsum([len(part) for part in self.parts])
         rows = indices.numpy()
         which = np.searchsorted(ends, rows, side="right")

@@ -10,47 +10,42 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightly_adv.data import splits
-from lightly_adv.data.pictures import (
-    Augmentation,
-    PictureDataset,
-    Pictures,
-    identity,
-)
+from lightly_adv.data.image_dataset import Augmentation, ImageDataset, Images, identity
 from lightly_adv.data.training_loader import TrainingLoader, TrainingSampler
 from lightly_adv.lightning import pl
 
 
-class PictureDataModule(pl.LightningDataModule, ABC):
-    """Batches of pictures (B, 3, H, W), float32 in [0, 1], and labels (B,), int64.
+class ImageDataModule(pl.LightningDataModule, ABC):
+    """Batches of images (B, 3, H, W), float32 in [0, 1], and labels (B,), int64.
 
-    Training pictures are cropped at random, flipped where that makes sense, and
+    Training images are cropped at random, flipped where that makes sense, and
     shuffled. What comes in a batch follows from the seed that `seed_everything` or
     `torch.manual_seed` was given before `train_dataloader`, from the epoch and from the
     place of the batch, whatever `num_workers` is, so that runs repeat and resumed ones
     go on in the middle of an epoch as if they had not stopped. Validation and test
-    pictures come clean and always in the same order: those of validation class by class
+    images come clean and always in the same order: those of validation class by class
     in turn, so that the first few stand for all, those of the test as they were loaded.
-    A subclass says where the pictures are: `load_train`, `load_test`, and `load_val` if
+    A subclass says where the images are: `load_train`, `load_test`, and `load_val` if
     it has such a part.
 
     Args:
-        batch_size: Pictures in a batch. The last, smaller batch of an epoch is
+        batch_size: Images in a batch. The last, smaller batch of an epoch is
             dropped in training, unless it is the only one.
         num_workers: Processes that read batches; 0 reads in the process of the
             Trainer, which is fastest for sets that are held in memory.
-        seed: Seed of the choice of validation and labelled pictures. Nothing else
+        seed: Seed of the choice of validation and labelled images. Nothing else
             depends on it.
-        val_fraction: Share of the training pictures, of every class alike, that is
+        val_fraction: Share of the training images, of every class alike, that is
             kept for validation; 0 for none.
-        fraction: Share of the remaining training pictures that is used, chosen without
+        fraction: Share of the remaining training images that is used, chosen without
             a look at their labels: how much data to pre-train on.
         labelled_fraction: Share of these, of every class alike and at least one, that
             is trained on.
         num_labelled: The same as a number, with equally many of every class.
-        crop_padding: Black pixels around a training picture, out of which it is
+        crop_padding: Black pixels around a training image, out of which it is
             cropped; 0 crops nothing. None stands for what suits the set, `padding`.
             Jigsaw and selfie learn from the black where a tile belongs: use 0.
-        flip_share: Share of the training pictures that are flipped horizontally. None
+        flip_share: Share of the training images that are flipped horizontally. None
             stands for what suits the set, `flip_probability`.
 
     Raises:
@@ -59,10 +54,10 @@ class PictureDataModule(pl.LightningDataModule, ABC):
     """
 
     padding: int
-    """Pixels around a picture, from which the training crops are taken."""
+    """Pixels around an image, from which the training crops are taken."""
 
     flip_probability: float = 0.5
-    """Share of the training pictures that are flipped horizontally."""
+    """Share of the training images that are flipped horizontally."""
 
     def __init__(
         self,
@@ -88,9 +83,9 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         self.crop_padding = crop_padding
         self.flip_share = flip_share
         self._check_options()
-        self._train: PictureDataset | None = None
-        self._val: PictureDataset | None = None
-        self._test: PictureDataset | None = None
+        self._train: ImageDataset | None = None
+        self._val: ImageDataset | None = None
+        self._test: ImageDataset | None = None
 
     @property
     @abstractmethod
@@ -98,15 +93,15 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         """Number of classes, known before `setup`."""
 
     @abstractmethod
-    def load_train(self) -> Pictures:
-        """Return the training pictures, those for validation among them."""
+    def load_train(self) -> Images:
+        """Return the training images, those for validation among them."""
 
     @abstractmethod
-    def load_test(self) -> Pictures:
-        """Return the test pictures."""
+    def load_test(self) -> Images:
+        """Return the test images."""
 
-    def load_val(self) -> Pictures | None:
-        """Return validation pictures; None to split them off the training ones."""
+    def load_val(self) -> Images | None:
+        """Return validation images; None to split them off the training ones."""
         return None
 
     def setup(self, stage: str | None = None) -> None:
@@ -121,27 +116,27 @@ class PictureDataModule(pl.LightningDataModule, ABC):
             self._test = _whole(self.load_test())
 
     @property
-    def train_dataset(self) -> PictureDataset:
-        """The pictures trained on, loaded if need be."""
+    def train_dataset(self) -> ImageDataset:
+        """The images trained on, loaded if need be."""
         self.setup("fit")
         assert self._train is not None
         return self._train
 
     @property
-    def val_dataset(self) -> PictureDataset | None:
-        """The validation pictures, loaded if need be; None if there are none."""
+    def val_dataset(self) -> ImageDataset | None:
+        """The validation images, loaded if need be; None if there are none."""
         self.setup("validate")
         return self._val
 
     @property
-    def test_dataset(self) -> PictureDataset:
-        """The test pictures, loaded if need be."""
+    def test_dataset(self) -> ImageDataset:
+        """The test images, loaded if need be."""
         self.setup("test")
         assert self._test is not None
         return self._test
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Shuffled batches of augmented training pictures."""
+        """Shuffled batches of augmented training images."""
         dataset = self.train_dataset
         # The same few batches in every epoch are what overfit_batches is for.
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
@@ -157,27 +152,27 @@ class PictureDataModule(pl.LightningDataModule, ABC):
     def val_dataloader(
         self,
     ) -> DataLoader[tuple[Tensor, Tensor]] | list[DataLoader[tuple[Tensor, Tensor]]]:
-        """Batches of clean validation pictures, unshuffled; [] if there are none."""
+        """Batches of clean validation images, unshuffled; [] if there are none."""
         dataset = self.val_dataset
         return [] if dataset is None else self._loader(dataset)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches of clean test pictures, in order."""
+        """Batches of clean test images, in order."""
         return self._loader(self.test_dataset)
 
     def _setup_fit(self) -> None:
-        pictures, held_out = self.load_train(), self.load_val()
+        images, held_out = self.load_train(), self.load_val()
         share = self.val_fraction if held_out is None else 0.0
-        train, val = splits.split(pictures.labels, fraction=share, seed=self.seed)
+        train, val = splits.split(images.labels, fraction=share, seed=self.seed)
         if held_out is not None:
-            self._val = PictureDataset(held_out, splits.spread(held_out.labels))
+            self._val = ImageDataset(held_out, splits.spread(held_out.labels))
         elif len(val):
-            val = val[splits.spread(pictures.labels[val])]
-            self._val = PictureDataset(pictures, val)
+            val = val[splits.spread(images.labels[val])]
+            self._val = ImageDataset(images, val)
         used = splits.pick_any(len(train), fraction=self.fraction, seed=self.seed)
         train = train[used]
-        train = train[self._pick_labelled(pictures.labels[train])]
-        self._train = PictureDataset(pictures, train, augmentation=self._augmentation())
+        train = train[self._pick_labelled(images.labels[train])]
+        self._train = ImageDataset(images, train, augmentation=self._augmentation())
 
     def _augmentation(self) -> Augmentation:
         padding, flipped = self.crop_padding, self.flip_share
@@ -193,7 +188,7 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         fraction = self.labelled_fraction
         return splits.pick_fraction(labels, fraction=fraction, seed=self.seed)
 
-    def _loader(self, dataset: PictureDataset) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _loader(self, dataset: ImageDataset) -> DataLoader[tuple[Tensor, Tensor]]:
         return DataLoader(dataset, **self._options())
 
     def _options(self) -> dict[str, Any]:
@@ -213,12 +208,12 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         if not 0 <= self.val_fraction < 1:
             raise ValueError(
                 f"val_fraction={self.val_fraction} must be at least 0 and less than "
-                "1; 0.1 keeps a tenth of the training pictures for validation."
+                "1; 0.1 keeps a tenth of the training images for validation."
             )
         if not 0 < self.fraction <= 1:
             raise ValueError(
                 f"fraction={self.fraction} must be more than 0 and at most 1; 0.1 uses "
-                "a tenth of the training pictures."
+                "a tenth of the training images."
             )
         if (self.crop_padding or 0) < 0 or not 0 <= (self.flip_share or 0) <= 1:
             raise ValueError(
@@ -228,7 +223,7 @@ class PictureDataModule(pl.LightningDataModule, ABC):
         if not 0 < self.labelled_fraction <= 1:
             raise ValueError(
                 f"labelled_fraction={self.labelled_fraction} must be more than 0 and "
-                "at most 1; for a number of pictures use num_labelled."
+                "at most 1; for a number of images use num_labelled."
             )
         if self.num_labelled is not None and self.labelled_fraction != 1:
             raise ValueError(
@@ -237,5 +232,5 @@ class PictureDataModule(pl.LightningDataModule, ABC):
             )
 
 
-def _whole(pictures: Pictures) -> PictureDataset:
-    return PictureDataset(pictures, torch.arange(len(pictures.labels)))
+def _whole(images: Images) -> ImageDataset:
+    return ImageDataset(images, torch.arange(len(images.labels)))

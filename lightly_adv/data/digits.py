@@ -8,22 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightly_adv.data.datamodule import PictureDataModule
-from lightly_adv.data.pictures import InMemory, Pictures
+from lightly_adv.data.datamodule import ImageDataModule
+from lightly_adv.data.image_dataset import Images, InMemory
 
 TEST_PER_CLASS = 40
 """The last scans of each digit are the test set, 400 of 1,797."""
 
 
-class DigitsDataModule(PictureDataModule):
+class DigitsDataModule(ImageDataModule):
     """The 1,797 digits of scikit-learn, scaled from 8 x 8 to 32 x 32 RGB.
 
     Small enough for a demonstration within a minute on a CPU. The test set is fixed:
-    the last 40 scans of each digit. Training pictures are cropped out of 2 pixels of
+    the last 40 scans of each digit. Training images are cropped out of 2 pixels of
     padding and never flipped.
 
     Args:
-        **options: Those of `PictureDataModule`, such as `batch_size`.
+        **options: Those of `ImageDataModule`, such as `batch_size`.
 
     Raises:
         ImportError: In `setup`, if scikit-learn is not installed.
@@ -51,23 +51,23 @@ class DigitsDataModule(PictureDataModule):
         """How many there are."""
         return len(self.classes)
 
-    def load_train(self) -> Pictures:
+    def load_train(self) -> Images:
         """Return all scans but the last 40 of each digit."""
         return _load(train=True)
 
-    def load_test(self) -> Pictures:
+    def load_test(self) -> Images:
         """Return the last 40 scans of each digit."""
         return _load(train=False)
 
 
-def _load(*, train: bool) -> Pictures:
+def _load(*, train: bool) -> Images:
     scans, labels = _scans()
     one_hot = F.one_hot(labels)
     # How many scans of the same digit are still to come, this one included.
     to_come = one_hot.flip(0).cumsum(dim=0).flip(0)[torch.arange(len(labels)), labels]
     chosen = (to_come > TEST_PER_CLASS) == train
     images = F.interpolate(scans[chosen, None], size=(32, 32), mode="bilinear")
-    return Pictures(InMemory(images.expand(-1, 3, -1, -1)), labels[chosen])
+    return Images(InMemory(images.expand(-1, 3, -1, -1)), labels[chosen])
 
 
 def _scans() -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Pictures in one folder per class, the layout of torchvision's `ImageFolder`."""
+"""Images in one folder per class, the layout of torchvision's `ImageFolder`."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightly_adv.data import decode
-from lightly_adv.data.datamodule import PictureDataModule
-from lightly_adv.data.pictures import InMemory, Pictures, Source
+from lightly_adv.data.datamodule import ImageDataModule
+from lightly_adv.data.image_dataset import Images, InMemory, Source
 
 _SHOWN = 5
 
 
-class ImageFolderDataModule(PictureDataModule):
-    """Pictures under `root/train/<class>/` and `root/test/<class>/`.
+class ImageFolderDataModule(ImageDataModule):
+    """Images under `root/train/<class>/` and `root/test/<class>/`.
 
     With `root/val/` beside both, that is the validation set, and `val_fraction` is
     not used. With `root/val/` but no `root/test/`, as in ImageNet, it is the test
-    set. Pictures of another size are scaled and cropped to squares. A set that fits
+    set. Images of another size are scaled and cropped to squares. A set that fits
     into `cache_bytes` is decoded once and kept in memory; a larger one is decoded
     batch by batch, where `num_workers` helps.
 
     Files of 16 bits and of floats in [0, 1] keep their precision. The orientation in
     EXIF data is followed, transparency is left out; see `decode.square`.
 
-    Training pictures are cropped out of a padding of an eighth of their size (4 for
+    Training images are cropped out of a padding of an eighth of their size (4 for
     32 pixels) and flipped horizontally.
 
     Args:
         root: The folder that holds `train` and `test`.
-        image_size: Height and width of the pictures that come out.
+        image_size: Height and width of the images that come out.
         cache_bytes: Largest size of a decoded set that is kept in memory; each of
             train, val and test counts for itself.
-        **options: Those of `PictureDataModule`, such as `batch_size`.
+        **options: Those of `ImageDataModule`, such as `batch_size`.
 
     Raises:
-        FileNotFoundError: If a folder is missing, or if it holds no pictures.
+        FileNotFoundError: If a folder is missing, or if it holds no images.
         ValueError: If there are fewer than two classes, if the test set has classes
-            that the training set lacks, or if a picture cannot be read or does not
+            that the training set lacks, or if an image cannot be read or does not
             tell the range of its numbers.
 
     Examples:
-        >>> data = ImageFolderDataModule(root="pictures", image_size=64)
+        >>> data = ImageFolderDataModule(root="images", image_size=64)
         >>> data.padding
         8
     """
@@ -83,33 +83,33 @@ class ImageFolderDataModule(PictureDataModule):
         """Number of folders in `root/train`."""
         return len(self.classes)
 
-    def load_train(self) -> Pictures:
-        """Return the pictures in `root/train`."""
+    def load_train(self) -> Images:
+        """Return the images in `root/train`."""
         return self._load("train")
 
-    def load_test(self) -> Pictures:
-        """Return the pictures in `root/test`, or else in `root/val`."""
+    def load_test(self) -> Images:
+        """Return the images in `root/test`, or else in `root/val`."""
         has_test = (self.root / "test").is_dir() or not (self.root / "val").is_dir()
         return self._load("test" if has_test else "val")
 
-    def load_val(self) -> Pictures | None:
-        """Return the pictures in `root/val`, if `root/test` is there too."""
+    def load_val(self) -> Images | None:
+        """Return the images in `root/val`, if `root/test` is there too."""
         both = all((self.root / part).is_dir() for part in ("val", "test"))
         return self._load("val") if both else None
 
-    def _load(self, part: str) -> Pictures:
+    def _load(self, part: str) -> Images:
         folder, classes = self.root / part, self.classes
         found = _class_folders(folder)
         strangers = sorted(set(found) - set(classes))
         if strangers:
             raise ValueError(
                 f"{folder} has classes that {self.root / 'train'} lacks: "
-                f"{_some(strangers)}. Remove them, or add training pictures."
+                f"{_some(strangers)}. Remove them, or add training images."
             )
-        paths = {name: _pictures(folder / name) for name in found}
+        paths = {name: _images(folder / name) for name in found}
         labels = [classes.index(name) for name in found for _ in paths[name]]
         source = self._source([path for name in found for path in paths[name]])
-        return Pictures(source, torch.tensor(labels))
+        return Images(source, torch.tensor(labels))
 
     def _source(self, paths: Sequence[Path]) -> Source:
         on_disk = OnDisk(tuple(map(str, paths)), self.image_size)
@@ -122,13 +122,13 @@ class ImageFolderDataModule(PictureDataModule):
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Pictures that are decoded when they are asked for, as squares of one size."""
+    """Images that are decoded when they are asked for, as squares of one size."""
 
     paths: tuple[str, ...]
     image_size: int
 
     def __call__(self, indices: Tensor) -> Tensor:
-        """Return the pictures with these indices, (B, 3, image_size, image_size).
+        """Return the images with these indices, (B, 3, image_size, image_size).
 
         They are uint8, or float32 in [0, 1] where one of them has more than 8 bits.
         """
@@ -149,13 +149,13 @@ def _to_floats(images: Tensor) -> Tensor:
 def _class_folders(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"there is no folder {folder}; expected pictures in "
+            f"there is no folder {folder}; expected images in "
             f"{folder}/<class>/, with one folder for each class."
         )
     classes = [entry.name for entry in folder.iterdir() if _is_class(entry)]
     if not classes:
         raise FileNotFoundError(
-            f"{folder} holds no folders; expected pictures in {folder}/<class>/, with "
+            f"{folder} holds no folders; expected images in {folder}/<class>/, with "
             "one folder for each class."
         )
     return sorted(classes)
@@ -165,15 +165,15 @@ def _is_class(entry: Path) -> bool:
     return entry.is_dir() and not entry.name.startswith(".")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     paths = (path for path in folder.rglob("*") if path.is_file())
-    pictures = sorted(p for p in paths if p.suffix.lower() in IMG_EXTENSIONS)
-    if not pictures:
+    images = sorted(p for p in paths if p.suffix.lower() in IMG_EXTENSIONS)
+    if not images:
         raise FileNotFoundError(
-            f"the class folder {folder} holds no pictures; expected files that end in "
+            f"the class folder {folder} holds no images; expected files that end in "
             f"{_some(IMG_EXTENSIONS)}. Fill it or remove it."
         )
-    return pictures
+    return images
 
 
 def _some(names: Sequence[str]) -> str:

@@ -13,28 +13,28 @@ import torch
 
 from lightly_adv.data import batch_files
 from lightly_adv.data.batch_files import BatchFile, InParts
-from lightly_adv.data.datamodule import PictureDataModule
-from lightly_adv.data.pictures import Pictures
+from lightly_adv.data.datamodule import ImageDataModule
+from lightly_adv.data.image_dataset import Images
 
 _PARTS = {"train": r"train_data_batch_\d+", "val": r"val_data"}
 _ENDING = r"(\.npz|\.pkl|\.pickle)?"
 
 
-class ImageNet32DataModule(PictureDataModule):
-    """The 1,281,167 training and 50,000 test pictures of ImageNet-32, 1,000 classes.
+class ImageNet32DataModule(ImageDataModule):
+    """The 1,281,167 training and 50,000 test images of ImageNet-32, 1,000 classes.
 
     Reads `train_data_batch_1` to `train_data_batch_10` and `val_data`, which is the
-    test set; validation pictures are split off the training ones. Both formats are
+    test set; validation images are split off the training ones. Both formats are
     read, `.npz` and Python pickles, and neither can run code: of pickles nothing but
     plain arrays is accepted. The files lie in `root` or in folders right below it, such
     as `Imagenet32_train_npz`.
 
-    Pictures stay bytes, 3.9 GB in all. A `.npz` that is not compressed is mapped, so
+    Images stay bytes, 3.9 GB in all. A `.npz` that is not compressed is mapped, so
     that only what is looked at comes into memory, once for all processes. Pickles are
     read whole; to map them, write each once as `numpy.savez(path, data=data,
     labels=labels)`.
 
-    ImageNet-16 and ImageNet-64 have the same files with other sizes. Training pictures
+    ImageNet-16 and ImageNet-64 have the same files with other sizes. Training images
     are cropped out of a padding of an eighth of their size and flipped horizontally.
 
     - [0] A Downsampled Variant of ImageNet as an Alternative to the CIFAR datasets,
@@ -42,14 +42,14 @@ class ImageNet32DataModule(PictureDataModule):
 
     Args:
         root: The folder with the files.
-        image_size: Height and width of the pictures.
+        image_size: Height and width of the images.
         num_classes: Number of classes, if it is a part of the set.
         first_label: Number of the first class; 1 in the files as published.
-        **options: Those of `PictureDataModule`, such as `batch_size` and `fraction`.
+        **options: Those of `ImageDataModule`, such as `batch_size` and `fraction`.
 
     Raises:
         FileNotFoundError: In `setup`, if there are no such files.
-        ValueError: In `setup`, if a file cannot be read safely, holds pictures of
+        ValueError: In `setup`, if a file cannot be read safely, holds images of
             another size or labels out of range, or if there are two of the same name.
 
     Examples:
@@ -84,15 +84,15 @@ class ImageNet32DataModule(PictureDataModule):
         """1,000, or what was given."""
         return self._num_classes
 
-    def load_train(self) -> Pictures:
-        """Return the pictures of all training batches."""
+    def load_train(self) -> Images:
+        """Return the images of all training batches."""
         return self._load("train")
 
-    def load_test(self) -> Pictures:
-        """Return the pictures of `val_data`."""
+    def load_test(self) -> Images:
+        """Return the images of `val_data`."""
         return self._load("val")
 
-    def _load(self, part: str) -> Pictures:
+    def _load(self, part: str) -> Images:
         batches = []
         for path in _files(self.root, part):
             batch = batch_files.read_batch(path)
@@ -100,7 +100,7 @@ class ImageNet32DataModule(PictureDataModule):
             batches.append(batch)
         labels = np.concatenate([batch.labels for batch in batches])
         source = InParts(tuple(batch.data for batch in batches), self.image_size)
-        return Pictures(source, torch.from_numpy(labels - self.first_label))
+        return Images(source, torch.from_numpy(labels - self.first_label))
 
     def _check(self, batch: BatchFile, path: Path) -> None:
         width = batch.data.shape[1]
@@ -112,7 +112,7 @@ class ImageNet32DataModule(PictureDataModule):
                 else "expected squares of red, green and blue"
             )
             raise ValueError(
-                f"the pictures in {path} have {width} numbers each, not 3 x "
+                f"the images in {path} have {width} numbers each, not 3 x "
                 f"{self.image_size} x {self.image_size}; {remedy}."
             )
         first, last = self.first_label, self.first_label + self.num_classes - 1

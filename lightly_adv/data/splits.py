@@ -1,4 +1,4 @@
-"""Which pictures validate and which are labelled: stratified, and fixed by a seed.
+"""Which images validate and which are labelled: stratified, and fixed by a seed.
 
 What is chosen comes as sorted indices. All that is drawn comes from generators of their
 own, and torch's global one is left alone.
@@ -13,10 +13,10 @@ from torch import Tensor
 def split(labels: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Split off a fraction of every class.
 
-    Each class gives at least one picture, unless it has only one or fraction is 0.
+    Each class gives at least one image, unless it has only one or fraction is 0.
 
     Args:
-        labels: Class of each picture, shape (N,).
+        labels: Class of each image, shape (N,).
         fraction: Share that is split off, 0 <= fraction < 1.
         seed: Seed of the choice.
 
@@ -38,12 +38,12 @@ def split(labels: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor
 
 
 def pick_any(count: int, *, fraction: float, seed: int) -> Tensor:
-    """Pick a fraction of some pictures, at least one, whatever their classes.
+    """Pick a fraction of some images, at least one, whatever their classes.
 
     With the same seed a larger fraction contains the smaller one.
 
     Args:
-        count: Number of pictures.
+        count: Number of images.
         fraction: Share that is picked, 0 < fraction <= 1.
         seed: Seed of the choice.
 
@@ -59,7 +59,7 @@ def pick_any(count: int, *, fraction: float, seed: int) -> Tensor:
 
 
 def pick_fraction(labels: Tensor, *, fraction: float, seed: int) -> Tensor:
-    """Pick a fraction of every class, at least one picture of each.
+    """Pick a fraction of every class, at least one image of each.
 
     With the same seed a larger fraction contains the smaller one.
 
@@ -75,14 +75,14 @@ def pick_fraction(labels: Tensor, *, fraction: float, seed: int) -> Tensor:
 
 
 def pick_balanced(labels: Tensor, *, count: int, seed: int) -> Tensor:
-    """Pick `count` pictures, the same number of every class.
+    """Pick `count` images, the same number of every class.
 
     Where the classes do not divide `count`, the first ones give one more. With the
     same seed a larger count contains the smaller one.
 
     Raises:
         ValueError: If `count` is less than the number of classes, or if a class does
-            not have enough pictures.
+            not have enough images.
 
     Examples:
         >>> picked = pick_balanced(torch.arange(20) % 2, count=6, seed=0)
@@ -101,7 +101,7 @@ def pick_balanced(labels: Tensor, *, count: int, seed: int) -> Tensor:
         wanted = share + (position < extra)
         if wanted > len(members):
             raise ValueError(
-                f"num_labelled={count} asks for {wanted} pictures of each class, but "
+                f"num_labelled={count} asks for {wanted} images of each class, but "
                 f"class {int(labels[members[0]])} has {len(members)} to train on; use "
                 "fewer, or labelled_fraction."
             )
@@ -110,13 +110,13 @@ def pick_balanced(labels: Tensor, *, count: int, seed: int) -> Tensor:
 
 
 def spread(labels: Tensor) -> Tensor:
-    """Return an order of all pictures whose every beginning has all classes in it.
+    """Return an order of all images whose every beginning has all classes in it.
 
-    Each class comes as often, up to one picture, as its share of all pictures says.
-    Nothing is drawn; the pictures of a class keep their order.
+    Each class comes as often, up to one image, as its share of all images says.
+    Nothing is drawn; the images of a class keep their order.
 
     Args:
-        labels: Class of each picture, shape (N,).
+        labels: Class of each image, shape (N,).
 
     Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from lightly_adv.data.datamodule import PictureDataModule
-from lightly_adv.data.pictures import InMemory, Pictures
+from lightly_adv.data.datamodule import ImageDataModule
+from lightly_adv.data.image_dataset import Images, InMemory
 
 SetName: TypeAlias = Literal["CIFAR10", "CIFAR100", "STL10"]
 """The sets of torchvision that are supported."""
@@ -42,11 +42,11 @@ _SETS: Mapping[SetName, _Facts] = {
 }
 
 
-class TorchvisionDataModule(PictureDataModule):
-    """One of torchvision's picture sets, held in memory.
+class TorchvisionDataModule(ImageDataModule):
+    """One of torchvision's image sets, held in memory.
 
-    Training pictures are cropped out of a padding of an eighth of their size (4 for
-    32 pixels) and flipped horizontally. Of STL-10 the labelled pictures are used.
+    Training images are cropped out of a padding of an eighth of their size (4 for
+    32 pixels) and flipped horizontally. Of STL-10 the labelled images are used.
 
     CIFAR comes as Python pickles, which can run code. torchvision opens them only if
     their MD5 sums are those of the published files, so that others are never read.
@@ -56,7 +56,7 @@ class TorchvisionDataModule(PictureDataModule):
         root: The folder that torchvision keeps its sets in.
         download: Fetch the set in `prepare_data` if it is not there. Nothing is
             downloaded otherwise.
-        **options: Those of `PictureDataModule`, such as `batch_size`.
+        **options: Those of `ImageDataModule`, such as `batch_size`.
 
     Raises:
         ValueError: If the name is not one of these.
@@ -80,7 +80,7 @@ class TorchvisionDataModule(PictureDataModule):
         if name not in _SETS:
             raise ValueError(
                 f"name={name!r} is unknown; use one of {get_args(SetName)}, or "
-                "ImageFolderDataModule for pictures of your own."
+                "ImageFolderDataModule for images of your own."
             )
         self.name: SetName = name
         self.root = root
@@ -99,15 +99,15 @@ class TorchvisionDataModule(PictureDataModule):
             for part in get_args(Part):
                 self._open(part, download=True)
 
-    def load_train(self) -> Pictures:
-        """Return the training pictures."""
+    def load_train(self) -> Images:
+        """Return the training images."""
         return self._load("train")
 
-    def load_test(self) -> Pictures:
-        """Return the test pictures."""
+    def load_test(self) -> Images:
+        """Return the test images."""
         return self._load("test")
 
-    def _load(self, part: Part) -> Pictures:
+    def _load(self, part: Part) -> Images:
         try:
             dataset = self._open(part, download=False)
         except RuntimeError as error:
@@ -121,7 +121,7 @@ class TorchvisionDataModule(PictureDataModule):
                 f"damaged there; {remedy}."
             ) from error
         labels = dataset.labels if self.name == "STL10" else dataset.targets
-        return Pictures(
+        return Images(
             InMemory(_channels_first(dataset.data)), torch.as_tensor(labels).long()
         )
 

@@ -7,5 +7,5 @@ from lightly_adv.doctor.failures import SkipError as SkipError
 from lightly_adv.doctor.findings import Diagnosis as Diagnosis
 from lightly_adv.doctor.findings import Finding as Finding
 from lightly_adv.doctor.patient import Patient as Patient
-from lightly_adv.doctor.random_pictures import RandomPictures as RandomPictures
+from lightly_adv.doctor.random_images import RandomImages as RandomImages
 from lightly_adv.doctor.visit import Check as Check

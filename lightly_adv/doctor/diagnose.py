@@ -25,10 +25,10 @@ from lightly_adv.doctor.failures import failure
 from lightly_adv.doctor.findings import Diagnosis
 from lightly_adv.doctor.own_attacks import hold_still
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.doctor.random_pictures import RandomPictures
+from lightly_adv.doctor.random_images import RandomImages
 from lightly_adv.doctor.untouched import untouched
 from lightly_adv.doctor.visit import Check, Doctor, FinishedError
-from lightly_adv.evaluation import labels
+from lightly_adv.evaluation import formatting
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
 
@@ -71,11 +71,11 @@ def diagnose(
         module: The module that is to be trained.
         data: A batch, a loader of batches or a LightningDataModule; only the first
             batch is used. None takes the loader of the module, or else
-            `RandomPictures`.
+            `RandomImages`.
         attack: An attack, a schedule or a threat model; or the `AdversarialTraining`
             callback that training will use, with all its options. None takes the
             attack that the module holds, or else PGD with 8/255 and the normalisation
-            that fits the pictures.
+            that fits the images.
         checks: The checks by name, by default all of `CHECKS`. A check is a function
             from a `Patient` to findings.
         **trainer_options: Options of the Trainer, such as `precision="16-mixed"`,
@@ -92,9 +92,9 @@ def diagnose(
         >>> from lightly_adv.methods import PretextModule
         >>> _ = torch.manual_seed(0)
         >>> module = PretextModule("rotation", backbone="resnet8_tiny")
-        >>> data = RandomPictures(32, views=0, normalize=None)
+        >>> data = RandomImages(32, views=0, normalize=None)
         >>> diagnosis = diagnose(module, data, ThreatModel(eps=8 / 255))
-        >>> diagnosis.ok, diagnosis.statuses["pictures"], diagnosis.statuses["data"]
+        >>> diagnosis.ok, diagnosis.statuses["images"], diagnosis.statuses["data"]
         (True, 'PASS', 'WARN')
     """
     patient = Patient(
@@ -119,8 +119,8 @@ def _data(patient: Patient, data: Any) -> Any:
     if data is None and _has_loader(module):
         return None
     if data is None:
-        data = RandomPictures()
-    if isinstance(data, RandomPictures):
+        data = RandomImages()
+    if isinstance(data, RandomImages):
         patient.random_data = True
         if not patient.guess:
             data.normalize = patient.threat_model.normalize
@@ -200,10 +200,10 @@ def _first_batch(module: Any, data: Any) -> Any:
 def _subject(patient: Patient) -> str:
     """Say in a line what was examined."""
     attack, kind = patient.attack, type(patient.module).__name__
-    ball = f"{type(attack).__name__}, {labels.ball(attack.threat_model)}"
+    ball = f"{type(attack).__name__}, {formatting.ball(attack.threat_model)}"
     parts = [kind, f"{ball}, {attack.steps} steps", patient.precision]
     try:
-        shapes = Counter(tuple(each.shape) for each in patient.selected.pictures)
+        shapes = Counter(tuple(each.shape) for each in patient.selected.images)
         device = str(patient.device)
     except Exception:
         return "; ".join(parts)

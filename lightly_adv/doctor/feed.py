@@ -29,17 +29,17 @@ def feed(patient: Patient) -> None:
 
 
 def _forms(batch: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a loader may make of a batch of `RandomPictures`, as it is first."""
+    """Yield what a loader may make of a batch of `RandomImages`, as it is first."""
     if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
         return  # a hook of the module has made something else of it
-    pictures, labels, *names = batch
+    images, labels, *names = batch
     if names:
         yield "(views, labels, names)", batch
-        yield "(views, labels)", [pictures, labels]
-        yield "(view, view)", pictures
-        pictures = pictures[0]
-    yield "(pictures, labels)", [pictures, labels]
-    yield "pictures", pictures
+        yield "(views, labels)", [images, labels]
+        yield "(view, view)", images
+        images = images[0]
+    yield "(images, labels)", [images, labels]
+    yield "images", images
 
 
 def _takes(patient: Patient, batch: Any) -> bool:

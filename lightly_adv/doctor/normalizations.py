@@ -1,4 +1,4 @@
-"""Which normalisation a picture came from, told from its values alone."""
+"""Which normalisation an image came from, told from its values alone."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Values:
-    """What is kept of pictures: undoing a normalisation keeps the order of values.
+    """What is kept of images: undoing a normalisation keeps the order of values.
 
     Args:
         low: Smallest value of each channel.
         high: Largest value of each channel.
-        sample: Some values of each channel, (C, N); none of pictures in 16 bits, which
+        sample: Some values of each channel, (C, N); none of images in 16 bits, which
             are too coarse for the grid.
         images: Number of images in the smallest view.
     """
@@ -101,7 +101,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Fit:
-    """What pictures look like once a normalisation is undone.
+    """What images look like once a normalisation is undone.
 
     Args:
         low: Smallest pixel of each channel.
@@ -224,7 +224,7 @@ def name_of(normalize: Normalize | None, channels: int) -> str | None:
 
 
 def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]:
-    """Yield what pictures with so many channels may have gone through.
+    """Yield what images with so many channels may have gone through.
 
     Args:
         channels: Number of channels.
@@ -248,7 +248,7 @@ def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]
 
 
 def best(values: Values, declared: Normalize | None) -> Candidate | None:
-    """Return the candidate that explains the pictures best; None if none does.
+    """Return the candidate that explains the images best; None if none does.
 
     The one that puts pixels onto multiples of 1/255 is certain. Without such traces
     of 8 bits it is the one that fills [0, 1] best, and the simpler one in doubt.
@@ -265,7 +265,7 @@ def best(values: Values, declared: Normalize | None) -> Candidate | None:
 
 
 def guess(values: Values) -> Candidate | None:
-    """Return the normalisation that explains pictures best, None if none does.
+    """Return the normalisation that explains images best, None if none does.
 
     Where none does well, the outermost pixels are left out: they may overshoot, as
     after resizing of float images.

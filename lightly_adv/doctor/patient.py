@@ -16,13 +16,14 @@ import torch
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, gradients
+from lightly_adv.batch_norm import routes
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.doctor import targets
 from lightly_adv.doctor.clock import clock
 from lightly_adv.doctor.failures import SkipError
 from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.doctor.untouched import untouched
-from lightly_adv.isolation import report, routes
+from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import Isolation, isolated
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import views
@@ -73,13 +74,13 @@ class Patient:
     Args:
         module: The LightningModule.
         training: Attack, mode, view policy and the like. Its attack has the threat
-            model to check pictures against.
+            model to check images against.
         batch: The first batch; None if there is none.
         step: The training step, as a function of the batch; None if training does
             not start.
         options: Options of the Trainer.
         precision: What the Trainer computes with.
-        random_data: Whether the pictures are made up.
+        random_data: Whether the images are made up.
         fed: The structure of a batch that is made up.
         data_classes: How many classes the data have, if they tell.
         steps_per_epoch: How many batches an epoch has, if known.
@@ -89,7 +90,7 @@ class Patient:
             `PretextModule` does.
         callback: Whether it is trained under the `AdversarialTraining` given.
         guess: Whether no attack was given, so that one has to be chosen.
-        full_size: Pictures in the batch before some were left out; None if all of them
+        full_size: Images in the batch before some were left out; None if all of them
             are there.
     """
 
@@ -125,8 +126,8 @@ class Patient:
 
         Raises:
             SkipError: If there is no batch.
-            TypeError: If the batch holds no picture in a floating dtype.
-            ValueError: If it holds no picture, or not those asked for.
+            TypeError: If the batch holds no image in a floating dtype.
+            ValueError: If it holds no image, or not those asked for.
         """
         if self.batch is None:
             raise SkipError
@@ -138,7 +139,7 @@ class Patient:
 
     @property
     def device(self) -> torch.device:
-        """Where the pictures are."""
+        """Where the images are."""
         return self.selected.views[0].device
 
     @functools.cached_property
@@ -173,14 +174,14 @@ class Patient:
         """
         step, batch = self.training_step, self.selected.copied(self.selected.views)
         with untouched(self.module):
-            before = report.snapshot(self.module)
+            before = leaks.snapshot(self.module)
             try:
                 with targets.watched(batch) as seen:
                     loss = loss_of(step(batch))
             except TargetError:
                 self.step = None
                 raise
-            changes = before.changes(report.snapshot(self.module))
+            changes = before.changes(leaks.snapshot(self.module))
         return StepRun(float(loss.detach()), loss.requires_grad, changes, seen)
 
     @functools.cached_property
@@ -201,11 +202,11 @@ class Patient:
         """The views under the attack.
 
         Raises:
-            SkipError: If the pictures are not what the threat model says.
+            SkipError: If the images are not what the threat model says.
         """
         try:
             for view in self.selected.views:
-                self.threat_model.room(view)
+                self.threat_model.box(view)
         except (TypeError, ValueError) as error:
             raise SkipError from error
         attack = self.attack

@@ -49,20 +49,20 @@ def prescribe(patient: Patient, attack: Any) -> None:
 
 
 def choose(patient: Patient) -> None:
-    """Where no attack was given, choose one that fits the pictures."""
+    """Where no attack was given, choose one that fits the images."""
     if patient.guess:
         patient.training.attack = _usual_attack(patient.batch)
 
 
 def _usual_attack(batch: Any) -> Attack:
-    """Return the usual attack with the normalisation that the pictures show.
+    """Return the usual attack with the normalisation that the images show.
 
     What cannot be told from them is left for the checks to find.
     """
     threat_model = USUAL.threat_model
     try:
         found = views.select_views(batch, policy=None, normalize=None)
-        values = normalizations.values_of(found.pictures)
+        values = normalizations.values_of(found.images)
         candidate = normalizations.guess(values)
     except (TypeError, ValueError, RuntimeError):
         candidate = None

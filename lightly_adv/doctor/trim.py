@@ -1,4 +1,4 @@
-"""The first pictures of a batch, where all of them would take too long."""
+"""The first images of a batch, where all of them would take too long."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lightly_adv.doctor.failures import SkipError
 from lightly_adv.doctor.patient import Patient
 
 STEP_SECONDS = 4.0
-"""How long a training step may take; if it takes longer, pictures are left out."""
+"""How long a training step may take; if it takes longer, images are left out."""
 
 FEWEST = 8
-"""Pictures of a batch that are kept in any case."""
+"""Images of a batch that are kept in any case."""
 
 
 def hurry(patient: Patient) -> None:
-    """Leave out pictures of a batch for which training steps take too long."""
+    """Leave out images of a batch for which training steps take too long."""
     try:
-        size = batch_size(patient.selected.pictures) or 0
+        size = batch_size(patient.selected.images) or 0
     except (SkipError, TypeError, ValueError):
         return
     if size <= FEWEST:
@@ -36,7 +36,7 @@ def hurry(patient: Patient) -> None:
 
 
 def batch_size(views: Sequence[Tensor]) -> int | None:
-    """Return how many pictures each view has; None if they have different numbers."""
+    """Return how many images each view has; None if they have different numbers."""
     sizes = {len(view) for view in views}
     return sizes.pop() if len(sizes) == 1 else None
 
@@ -74,7 +74,7 @@ def first(batch: Any, *, size: int, count: int) -> Any:
 
 
 def _estimate(patient: Patient, size: int) -> float:
-    """Return how long a step takes, from one on a few pictures; 0 if that fails."""
+    """Return how long a step takes, from one on a few images; 0 if that fails."""
     few = first(patient.batch, size=size, count=FEWEST)
     seconds = math.inf
     for _ in range(2):  # the first may be slow for reasons of its own

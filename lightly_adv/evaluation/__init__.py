@@ -1,5 +1,8 @@
-"""Robust accuracy that one can trust, and the pictures that show it."""
+"""Robust accuracy that one can trust, and the images that show it."""
 
+from lightly_adv.evaluation import (
+    strong_suites as _strong_suites,  # registers its suites
+)
 from lightly_adv.evaluation import suites
 from lightly_adv.evaluation.card import ResultCard as ResultCard
 from lightly_adv.evaluation.card import make_card as make_card
@@ -11,8 +14,8 @@ from lightly_adv.evaluation.corruptions import (
     evaluate_corruptions as evaluate_corruptions,
 )
 from lightly_adv.evaluation.differences import PairedDifference as PairedDifference
+from lightly_adv.evaluation.differences import images_needed as images_needed
 from lightly_adv.evaluation.differences import paired_difference as paired_difference
-from lightly_adv.evaluation.differences import pictures_needed as pictures_needed
 from lightly_adv.evaluation.encoders import EncoderReport as EncoderReport
 from lightly_adv.evaluation.encoders import evaluate_encoder as evaluate_encoder
 from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robustness

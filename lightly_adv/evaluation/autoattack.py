@@ -54,11 +54,11 @@ class ReferenceAttack(Attack):
       parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
 
     Args:
-        threat_model: What may be done to a picture, of bounds (0, 1).
+        threat_model: What may be done to an image, of bounds (0, 1).
         name: "apgd-ce", "apgd-t", "fab-t" or "square".
         steps: Number of iterations; of queries for "square". None stands for those of
             the standard version, 100 and 5000.
-        restarts: Number of runs, each on the pictures that withstood those before.
+        restarts: Number of runs, each on the images that withstood those before.
 
     Raises:
         ValueError: If the name is unknown, or if the bounds are not (0, 1).
@@ -82,7 +82,7 @@ class ReferenceAttack(Attack):
         if self.threat_model.bounds != (0.0, 1.0):
             raise ValueError(
                 f"bounds={self.threat_model.bounds}: pyautoattack knows pixels in "
-                "[0, 1] only; scale the pictures to that range."
+                "[0, 1] only; scale the images to that range."
             )
 
     def settings(self) -> dict[str, Any]:
@@ -117,15 +117,15 @@ class ReferenceAttack(Attack):
         self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
         known = require(objective, attack=self.name)
-        view, room = tracks[0].view, tracks[0].room
+        view, box = tracks[0].view, tracks[0].box
         drawn = torch.randint(2**31, (), generator=generator, device=generator.device)
         clean = pixels.to_pixels(view.float(), self.threat_model.normalize).clamp(0, 1)
         with _contained(known, clean.device), torch.no_grad():
             found = self._perturb(known, clean, like=view, seed=int(drawn))
         # Rounding may have taken it out of the ball by less than can be seen.
-        delta = self.threat_model.project((found - clean).to(room.lower.dtype), room)
+        delta = self.threat_model.project((found - clean).to(box.lower.dtype), box)
         others = [track.view for track in tracks[1:]]
-        return [self.threat_model.apply(view, delta, room), *others]
+        return [self.threat_model.apply(view, delta, box), *others]
 
     def _perturb(
         self,
@@ -135,7 +135,7 @@ class ReferenceAttack(Attack):
         like: Tensor,
         seed: int,
     ) -> Tensor:
-        """Return pictures in [0, 1], those that are not misclassified as they were."""
+        """Return images in [0, 1], those that are not misclassified as they were."""
         normalize = self.threat_model.normalize
 
         def logits(images: Tensor) -> Tensor:

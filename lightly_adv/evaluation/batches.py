@@ -1,4 +1,4 @@
-"""What evaluations share: where they run, and the pictures that they run on."""
+"""What evaluations share: where they run, and the images that they run on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class OnPixels(nn.Module):
     """A classifier that takes pixels in [0, 1], and normalises them first.
 
     Args:
-        model: Maps normalised pictures to logits.
+        model: Maps normalised images to logits.
         normalize: Mean and std that it expects; None where it takes pixels.
     """
 
@@ -29,7 +29,7 @@ class OnPixels(nn.Module):
         self.normalize = normalize
 
     def forward(self, images: Tensor) -> Any:
-        """Return what the model says to pictures of shape (B, C, H, W)."""
+        """Return what the model says to images of shape (B, C, H, W)."""
         if self.normalize is None:
             return self.model(images)
         return self.model(pixels.to_normalized(images, self.normalize))
@@ -64,18 +64,18 @@ def load(
     Args:
         loader: Batches (images, labels) or (images, labels, filenames).
         device: Where to put them.
-        limit: Stop after that many pictures.
+        limit: Stop after that many images.
         normalize: Mean and std that the transform of the loader has normalised with.
 
     Raises:
-        TypeError: If a batch is something else, or if pictures are not floating.
-        ValueError: If pictures leave [0, 1], if `limit` is less than 1, or if there is
-            no picture.
+        TypeError: If a batch is something else, or if images are not floating.
+        ValueError: If images leave [0, 1], if `limit` is less than 1, or if there is
+            no image.
     """
     if limit is not None and limit < 1:
         raise ValueError(
             f"max_samples={limit} is too small; expected at least 1, or None for all "
-            "pictures."
+            "images."
         )
     everything = ThreatModel(eps=0.0, normalize=normalize)
     left = limit
@@ -84,7 +84,7 @@ def load(
         images, labels = (each[:left].to(device) for each in verdicts.unpack(batch))
         if not len(images):
             continue
-        everything.room(images)  # refuses what is not pictures
+        everything.box(images)  # refuses what is not images
         # Copies: autograd does not take tensors that were made in inference mode.
         shown = pixels.to_pixels(images.float().clone(), normalize).clamp(0, 1)
         yield shown, labels.long().clone()
@@ -94,14 +94,14 @@ def load(
             break
     if not seen:
         raise ValueError(
-            "the loader gave no pictures; expected at least one batch. Is the data set "
+            "the loader gave no images; expected at least one batch. Is the data set "
             "empty, smaller than a batch with drop_last=True, or an iterator that is "
             "used up?"
         )
 
 
 def count(loader: Iterable[Any], limit: int | None) -> int | None:
-    """Return how many pictures will come, where the loader tells."""
+    """Return how many images will come, where the loader tells."""
     sampler = getattr(loader, "sampler", None)
     known = len(sampler) if isinstance(sampler, Sized) else None
     return min((n for n in (known, limit) if n is not None), default=None)

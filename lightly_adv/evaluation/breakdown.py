@@ -1,4 +1,4 @@
-"""The same pictures class by class."""
+"""The same images class by class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def per_class(labels: Tensor, flags: Mapping[str, Tensor]) -> list[dict[str, Any
     """Return clean and robust accuracy of each class that occurs, in percent.
 
     Args:
-        labels: Class of each picture, (N,).
+        labels: Class of each image, (N,).
         flags: As in a `RobustnessReport`.
 
     Examples:
@@ -41,10 +41,10 @@ def per_class(labels: Tensor, flags: Mapping[str, Tensor]) -> list[dict[str, Any
 
 
 def confusion(labels: Tensor, predictions: Tensor, *, classes: int) -> list[list[int]]:
-    """Return how many pictures of each class (row) are taken for each class (column).
+    """Return how many images of each class (row) are taken for each class (column).
 
     Args:
-        labels: Class of each picture, (N,).
+        labels: Class of each image, (N,).
         predictions: What each is taken for, (N,).
         classes: How many classes there are.
 
@@ -64,7 +64,7 @@ def confused(
     """Return the classes most often confused: class, taken for, how often.
 
     Args:
-        labels: Class of each picture, (N,).
+        labels: Class of each image, (N,).
         predictions: What each is taken for, (N,).
         most: How many pairs to return.
 

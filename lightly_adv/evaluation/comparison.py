@@ -1,4 +1,4 @@
-"""Two reports on the same pictures: which model is better, and is it sure?"""
+"""Two reports on the same images: which model is better, and is it sure?"""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch import Tensor
 from lightly_adv import json_files
 from lightly_adv.evaluation.differences import (
     PairedDifference,
+    images_needed,
     paired_difference,
-    pictures_needed,
 )
 from lightly_adv.json_files import Need
 
 Content = Mapping[str, Any]
 
 FEW = 10
-"""On fewer pictures than this, differing verdicts make a rough interval."""
+"""On fewer images than this, differing verdicts make a rough interval."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Comparison:
 
     Args:
         names: Names of the models.
-        label: Suite, threat model and pictures of both.
+        label: Suite, threat model and images of both.
         accuracy: For "clean" and after each attack, the accuracies of both in percent.
         differences: The same as paired differences.
-        only: How many pictures the first, and the second, alone gets right under
+        only: How many images the first, and the second, alone gets right under
             every attack.
-        needed: How many pictures it takes to tell the difference, see
-            `pictures_needed`; None where that is not bounded.
-        num_samples: How many pictures there are.
+        needed: How many images it takes to tell the difference, see
+            `images_needed`; None where that is not bounded.
+        num_samples: How many images there are.
     """
 
     names: tuple[str, str]
@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Which model is more robust, or how many pictures more it takes to tell."""
+        """Which model is more robust, or how many images more it takes to tell."""
         found = self.robust
         if found.resolved:
             better, sign = ("B", 1) if found.mean > 0 else ("A", -1)
@@ -66,13 +66,13 @@ class Comparison:
             points = f"{abs(found.mean):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}]"
             return f"{better} better by {points}"
         if not any(self.only):
-            return "no difference: both get the same pictures right"
+            return "no difference: both get the same images right"
         text = "no difference at this sample size"
         if self.needed is None:
             return f"{text}, and none to be seen: each alone gets {self.only[0]} right"
         more = _rounded(max(self.needed - self.num_samples, 1))
         return (
-            f"{text}: about {more:,} pictures more needed to tell "
+            f"{text}: about {more:,} images more needed to tell "
             f"{abs(found.mean):.1f} points"
         )
 
@@ -81,8 +81,8 @@ class Comparison:
         """What makes the interval less sure than it looks."""
         if 0 < sum(self.only) < FEW:
             return [
-                f"the models differ on {sum(self.only)} pictures only, so the interval "
-                "is rough; use more pictures."
+                f"the models differ on {sum(self.only)} images only, so the interval "
+                "is rough; use more images."
             ]
         return []
 
@@ -98,7 +98,7 @@ class Comparison:
             "differences": {k: asdict(each) for k, each in self.differences.items()},
             "attack_order": list(self.differences),
             "only": {"A": self.only[0], "B": self.only[1]},
-            "pictures_needed": self.needed,
+            "images_needed": self.needed,
         }
         return json.dumps(content, indent=2) + "\n"
 
@@ -108,27 +108,27 @@ def read(path: Path) -> Content:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no report, or one that does not tell its pictures.
+        ValueError: If it is no report, or one that does not tell its images.
     """
     content = json_files.read(path, _NEEDS, what=_WHAT, remedy=_REMEDY)
     _check_order(content, path)
     if not (content.get("data") or {}).get("digest"):
         raise ValueError(
-            f"{path} does not tell which pictures it is about: an older version of "
+            f"{path} does not tell which images it is about: an older version of "
             "lightly-adv wrote it. Evaluate the checkpoint again."
         )
     return content
 
 
 def compare(first: Content, second: Content) -> Comparison:
-    """Compare two reports, picture by picture.
+    """Compare two reports, image by image.
 
     Args:
         first: Content of a report, A.
         second: Content of the other one, B.
 
     Raises:
-        ValueError: If threat models, suites or pictures are not the same.
+        ValueError: If threat models, suites or images are not the same.
 
     Examples:
         >>> def report(name: str, right: list[int]) -> dict[str, Any]:
@@ -153,21 +153,21 @@ def compare(first: Content, second: Content) -> Comparison:
     row = first["rows"][0]
     return Comparison(
         names=(str(row["name"]), str(second["rows"][0]["name"])),
-        label=f"{row['suite']}, {_ball(first)}, {len(worst):,} pictures",
+        label=f"{row['suite']}, {_ball(first)}, {len(worst):,} images",
         accuracy=accuracy,
         differences=differences,
         only=(int((worst > better).sum()), int((better > worst).sum())),
-        needed=pictures_needed(better, worst),
+        needed=images_needed(better, worst),
         num_samples=len(worst),
     )
 
 
 def _check(first: Content, second: Content) -> None:
-    """Refuse what cannot be compared picture by picture."""
+    """Refuse what cannot be compared image by image."""
     told = (
         ("threat model", _ball, "--norm and --eps"),
         ("suite", _suite, "--suite and --restarts"),
-        ("number of pictures", _count, "--max_samples"),
+        ("number of images", _count, "--max_samples"),
     )
     for what, of, options in told:
         if of(first) != of(second):
@@ -178,8 +178,8 @@ def _check(first: Content, second: Content) -> None:
             )
     if first["data"]["digest"] != second["data"]["digest"]:
         raise ValueError(
-            "the reports are about different pictures (their data digests differ), so "
-            "no picture can be compared. Evaluate one of the checkpoints again on the "
+            "the reports are about different images (their data digests differ), so "
+            "no image can be compared. Evaluate one of the checkpoints again on the "
             "data of the other, in the same order and normalised alike."
         )
 
@@ -212,7 +212,7 @@ def _order(content: Content) -> list[str]:
     """Return "clean" and the attacks in the order in which they ran.
 
     Older reports do not tell it but for the order of their keys, which many tools
-    sort; as every attack leaves fewer pictures than those before, it is known anyway.
+    sort; as every attack leaves fewer images than those before, it is known anyway.
     """
     told: list[str] | None = content.get("attack_order")
     return told or sorted(content["flags"], key=partial(_left, content))
@@ -296,11 +296,11 @@ _NEEDS = {
     "threat_model": Need(_is_ball, "norm, eps_text and two bounds"),
     "flags": Need(
         _are_flags,
-        "0 or 1 for every picture, clean and after each attack, which leaves no "
-        "picture that one before it has broken",
+        "0 or 1 for every image, clean and after each attack, which leaves no "
+        "image that one before it has broken",
     ),
     "data": Need(
-        lambda part: part is None or _is_digest(part), "the digest of the pictures"
+        lambda part: part is None or _is_digest(part), "the digest of the images"
     ),
 }
 """What `compare` reads."""

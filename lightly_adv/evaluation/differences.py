@@ -1,4 +1,4 @@
-"""Differences between two models on the same pictures, with intervals."""
+"""Differences between two models on the same images, with intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BOTH = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.8)
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much more pictures one model gets right than another, in points of percent.
+    """How much more images one model gets right than another, in points of percent.
 
     Args:
         mean: The difference.
@@ -46,18 +46,18 @@ def paired_difference(
 ) -> PairedDifference:
     """Return the accuracy of the first model minus that of the second.
 
-    The interval is a paired bootstrap: pictures are drawn with replacement, for both
-    models the same. With several seeds the difference of a picture is its mean over
-    them, so the interval covers the choice of the pictures, not that of the seeds.
+    The interval is a paired bootstrap: images are drawn with replacement, for both
+    models the same. With several seeds the difference of an image is its mean over
+    them, so the interval covers the choice of the images, not that of the seeds.
 
     Args:
-        first: Whether each picture is right, of shape (N,) or (seeds, N).
+        first: Whether each image is right, of shape (N,) or (seeds, N).
         second: The same for the other model, of the same shape.
         draws: Number of bootstrap samples.
         seed: Seed of the samples.
 
     Raises:
-        ValueError: If the shapes differ, or if there is no picture.
+        ValueError: If the shapes differ, or if there is no image.
 
     Examples:
         >>> right = torch.arange(1000) % 2 == 0
@@ -67,9 +67,9 @@ def paired_difference(
     if first.shape != second.shape or first.dim() not in (1, 2) or not first.numel():
         raise ValueError(
             f"flags of the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
-            "expected (N,) or (seeds, N) for the same pictures."
+            "expected (N,) or (seeds, N) for the same images."
         )
-    # Points of percent; exact for whole numbers of pictures.
+    # Points of percent; exact for whole numbers of images.
     points = 100 * (first.double() - second.double())
     points = points.mean(dim=0) if points.dim() == 2 else points
     generator = Generator().manual_seed(seed)
@@ -84,37 +84,37 @@ def paired_difference(
     return PairedDifference(float(points.mean()), low, high)
 
 
-def pictures_needed(
+def images_needed(
     first: Tensor, second: Tensor, *, difference: float | None = None
 ) -> int | None:
-    """Return how many pictures it takes to tell two models apart.
+    """Return how many images it takes to tell two models apart.
 
-    With that many pictures the 95 % interval of the difference leaves out 0 in 4 of 5
-    evaluations, if the models differ on other pictures as they do on these. With p the
-    share of pictures that one model alone gets right, and d the difference, both as
-    shares, the difference of one picture has the variance p - d^2, and n is
+    With that many images the 95 % interval of the difference leaves out 0 in 4 of 5
+    evaluations, if the models differ on other images as they do on these. With p the
+    share of images that one model alone gets right, and d the difference, both as
+    shares, the difference of one image has the variance p - d^2, and n is
     ((1.960 + 0.842) / d)^2 (p - d^2): the two numbers are the quantiles of the normal
     distribution at 0.975 and at 0.8. The formula for McNemar's test [0] is another one:
     it multiplies the first with the root of p, the variance if there were no difference
-    to tell, and so asks for 5 or 6 pictures more.
+    to tell, and so asks for 5 or 6 images more.
 
     - [0] Sample size and power considerations for McNemar's test, Connor, 1987,
       https://doi.org/10.2307/2531961
 
     Args:
-        first: Whether each picture is right, of shape (N,).
+        first: Whether each image is right, of shape (N,).
         second: The same for the other model.
         difference: Which difference to tell, in points of percent; None for that of
-            these pictures.
+            these images.
 
     Returns:
         The number. It has no bound, and is None, where there is no difference to tell,
-        or no picture on which the models differ.
+        or no image on which the models differ.
 
     Examples:
         >>> first, second = torch.ones(100).bool(), torch.ones(100).bool()
         >>> second[:10], first[10:16] = False, False
-        >>> pictures_needed(first, second)
+        >>> images_needed(first, second)
         778
     """
     unequal = (first.bool() != second.bool()).double().mean().item()

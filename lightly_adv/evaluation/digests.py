@@ -1,4 +1,4 @@
-"""Short names of models and pictures, to tell whether they are still the same."""
+"""Short names of models and images, to tell whether they are still the same."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def of_model(model: nn.Module) -> str:
 
 
 def of_batch(images: Tensor, labels: Tensor) -> str:
-    """Return a digest of pictures and labels.
+    """Return a digest of images and labels.
 
     Examples:
         >>> images, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
@@ -58,7 +58,7 @@ def of_batch(images: Tensor, labels: Tensor) -> str:
 
 
 class Data:
-    """A digest of many pictures and labels, however they are cut into batches.
+    """A digest of many images and labels, however they are cut into batches.
 
     Examples:
         >>> images, labels = torch.rand(4, 3, 4, 4), torch.arange(4)

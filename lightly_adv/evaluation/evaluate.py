@@ -32,24 +32,24 @@ def evaluate_robustness(
     checks: Sequence[CheckFunction] | None = None,
     surrogate: nn.Module | None = None,
 ) -> RobustnessReport:
-    """Measure how many pictures a classifier gets right, clean and under attack.
+    """Measure how many images a classifier gets right, clean and under attack.
 
-    A picture counts as robust if it is right without an attack and under every attack
+    An image counts as robust if it is right without an attack and under every attack
     of the suite. Everything runs in float32 and in eval mode. Afterwards the model is
     what it was: weights, buffers, gradients, train/eval flags and `requires_grad` of
     all its parts; the global random states, too. It may be called in training and in
     validation, inside of `torch.no_grad()`, inference mode or autocast.
 
     In a process group (`torch.distributed`) every process has to call it, with the same
-    loader. Each attacks its share of the batches, no picture twice, and all of them get
-    the report on all pictures.
+    loader. Each attacks its share of the batches, no image twice, and all of them get
+    the report on all images.
 
     Args:
-        model: Maps pictures of shape (B, C, H, W) to logits of shape (B, classes).
+        model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).
         loader: Batches (images, labels) or (images, labels, filenames), as they come
             from a `DataLoader` over a `LightlyDataset`.
         threat_model: What the attacks may do. Its `normalize` must be what the
-            transform of the loader did to the pictures.
+            transform of the loader did to the images.
         suite: Which attacks to run; a name, or a `Suite`.
         device: Where to evaluate; the model is moved there, and stays there. None
             stands for the device of the model.
@@ -59,22 +59,22 @@ def evaluate_robustness(
         state: File that the verdicts are kept in. If it is there, the evaluation goes
             on behind the batches that it knows; the loader has to give the same ones.
             In a process group every process has its own, whose name ends in its number.
-        checks: What to look at, on up to 64 of the pictures, to tell whether the
+        checks: What to look at, on up to 64 of the images, to tell whether the
             numbers can be believed; what is found is in `checks` of the report, and
             doubts among its warnings. None stands for what the suite looks at: all
             there is, and with "smoke" nothing. An empty list for nothing.
-        surrogate: Another classifier, which takes the same pictures: those that stand
+        surrogate: Another classifier, which takes the same images: those that stand
             should not fall to an attack on this one. One of the checks.
 
     Returns:
-        A report with accuracies in percent, one flag per picture and attack, warnings.
+        A report with accuracies in percent, one flag per image and attack, warnings.
 
     Raises:
         TypeError: If a batch, the labels or the output of the model are of the wrong
-            type, if the pictures have an integer dtype, or if the model has weights
+            type, if the images have an integer dtype, or if the model has weights
             of another dtype and does not take them.
         ValueError: If the loader is empty, if the logits are NaN, of another shape, of
-            fewer than two classes or too few for a label, if the pictures leave the
+            fewer than two classes or too few for a label, if the images leave the
             range of pixels, if the state is that of another evaluation or model, or if
             there is a surrogate and no check.
         UnconfirmedError: If the model, asked again, does not stand by its answers; if

@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 FIRST_COLUMNS = ("name", "clean_accuracy", "robust_accuracy")
 HEADINGS = {
     "eps_text": "eps",
-    "num_samples": "pictures",
+    "num_samples": "images",
     "epochs_to_scratch_best": "epochs",
 }
 
@@ -62,7 +62,7 @@ def render_report(
         >>> "<h1>Digits</h1>" in page, "45.0" in page
         (True, True)
     """
-    pictures = [(caption, _encode(each)) for caption, each in (figures or {}).items()]
+    images = [(caption, _encode(each)) for caption, each in (figures or {}).items()]
     return (
         environment()
         .get_template("report.html.j2")
@@ -72,7 +72,7 @@ def render_report(
             warnings=warnings,
             rows=rows,
             columns=_columns(rows),
-            figures=pictures,
+            figures=images,
             settings=settings or {},
             versions=report.versions(),
         )

@@ -31,7 +31,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     """
     if count < 1 or not 0 <= right <= count:
         raise ValueError(
-            f"{right} of {count} pictures; expected at least one picture, and no more "
+            f"{right} of {count} images; expected at least one image, and no more "
             "than all of them."
         )
     share, squared = right / count, Z95**2

@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
     """On all batches, in order, also on those of other processes."""
 
     data_digest: str
-    """Digest of all pictures and labels."""
+    """Digest of all images and labels."""
 
     batch_size: int
     """Size of the largest batch."""
@@ -84,8 +84,8 @@ class Plan:
             )
             sample, limit = Sample(), self.suite.max_samples
             total = batches.count(loader, limit)
-            bar = self._bar(total=total, unit="pictures", desc="attacked")
-            found = run.over(sample.of(_pictures(loader, limit)), bar)
+            bar = self._bar(total=total, unit="images", desc="attacked")
+            found = run.over(sample.of(_images(loader, limit)), bar)
             subject = partial(self._subject, sample, model, surrogate)
             checks = self._checked(subject, found, kept, run.data_digest)
             return Outcome(found, run.data_digest, sample.batch_size, checks)
@@ -164,10 +164,10 @@ class Plan:
         return tqdm(disable=not shown, **options)
 
 
-def _pictures(
+def _images(
     loader: Iterable[Any], limit: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pictures and labels, no more than `limit` of them."""
+    """Yield images and labels, no more than `limit` of them."""
     left = limit
     for batch in loader:
         images, labels = (each[:left] for each in verdicts.unpack(batch))

@@ -26,13 +26,13 @@ def gather(
 
     Args:
         own: Verdicts by number of the batch, on the CPU.
-        digests: What tells the pictures of each batch from others; of all batches.
+        digests: What tells the images of each batch from others; of all batches.
         error: What has kept this process from finishing.
 
     Raises:
         Exception: `error`, if there is one.
         RuntimeError: If another process has not finished.
-        ValueError: If the processes were given different pictures.
+        ValueError: If the processes were given different images.
     """
     every: list[Any] = [(dict(own), list(digests), repr(error) if error else None)]
     _, size = rank_and_size()
@@ -45,11 +45,11 @@ def gather(
     failed = {rank: text for rank, (_, _, text) in enumerate(every) if text}
     if failed:
         rank, text = next(iter(failed.items()))
-        raise RuntimeError(f"process {rank} could not evaluate its pictures: {text}")
+        raise RuntimeError(f"process {rank} could not evaluate its images: {text}")
     if any(each[1] != every[0][1] for each in every):
         raise ValueError(
-            "the processes were given different pictures; give all of them the same "
-            "loader, without a DistributedSampler, which repeats pictures, and without "
+            "the processes were given different images; give all of them the same "
+            "loader, without a DistributedSampler, which repeats images, and without "
             "shuffling. Each process takes its own share of the batches."
         )
     found = {index: verdict for each in every for index, verdict in each[0].items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightly_adv.attacks import Attack
 from lightly_adv.evaluation import breakdown, intervals
-from lightly_adv.evaluation import labels as distances
+from lightly_adv.evaluation import formatting as distances
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.threat_model import ThreatModel
 
@@ -27,7 +27,7 @@ class RobustnessReport:
     Args:
         suite: Label of the suite.
         threat_model: What the attacks were allowed to do.
-        flags: One bool tensor (N,) per attack, after "clean": whether a picture is
+        flags: One bool tensor (N,) per attack, after "clean": whether an image is
             still right under this attack and all that ran before it. The last one
             holds the worst case over the whole suite.
         attacks: For each attack, the numbers it ran with; see `describe`.
@@ -37,11 +37,11 @@ class RobustnessReport:
             because there are few classes.
         checks: What was looked at to tell whether the numbers can be believed; each
             that says "WARN" stands among the warnings, too.
-        labels: The right class of each picture, (N,).
-        predictions: What each picture is taken for, (N,): "clean" without an attack,
+        labels: The right class of each image, (N,).
+        predictions: What each image is taken for, (N,): "clean" without an attack,
             "attacked" as the first attack that breaks it has left it.
-        data_digest: Digest of all pictures and labels, however they are batched.
-        batch_size: How many pictures were attacked at once; the noise hangs on it.
+        data_digest: Digest of all images and labels, however they are batched.
+        batch_size: How many images were attacked at once; the noise hangs on it.
         device: Type of the device, such as "cuda".
 
     Examples:
@@ -55,7 +55,7 @@ class RobustnessReport:
         ...     },
         ... )
         >>> print(report)
-        clean 66.7 %, robust 33.3 % (pgd-20, Linf 8/255, 3 pictures)
+        clean 66.7 %, robust 33.3 % (pgd-20, Linf 8/255, 3 images)
     """
 
     suite: str
@@ -74,23 +74,23 @@ class RobustnessReport:
 
     @property
     def num_samples(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.flags["clean"])
 
     @property
     def clean_accuracy(self) -> float:
-        """Share of pictures that are right without an attack, in percent."""
+        """Share of images that are right without an attack, in percent."""
         return _percent(self.flags["clean"])
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of pictures that no attack of the suite breaks, in percent."""
+        """Share of images that no attack of the suite breaks, in percent."""
         return _percent(self.flags[list(self.flags)[-1]])
 
     @property
     def label(self) -> str:
-        """What has to be said with every number: suite, threat model, pictures."""
-        noun = "picture" if self.num_samples == 1 else "pictures"
+        """What has to be said with every number: suite, threat model, images."""
+        noun = "image" if self.num_samples == 1 else "images"
         ball = distances.ball(self.threat_model)
         return f"{self.suite}, {ball}, {self.num_samples:,} {noun}"
 
@@ -155,7 +155,7 @@ class RobustnessReport:
     def intervals(self) -> dict[str, list[float]]:
         """Return the 95 % interval of the accuracy after each attack, in percent.
 
-        It tells how far the accuracy on all pictures of this kind may be from that on
+        It tells how far the accuracy on all images of this kind may be from that on
         these; see `intervals.wilson`.
         """
         return {

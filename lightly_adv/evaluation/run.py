@@ -1,4 +1,4 @@
-"""One run over the pictures of an evaluation."""
+"""One run over the images of an evaluation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Run:
     """Attacks the batches that fall to this process and are not done yet.
 
     Args:
-        model: Maps pictures to logits; inside of `verdicts.undisturbed`.
+        model: Maps images to logits; inside of `verdicts.undisturbed`.
         attacks: The attacks by name.
         device: Where the model is.
         seed: Seed of the noise.
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def data_digest(self) -> str:
-        """Digest of all pictures and labels that came."""
+        """Digest of all images and labels that came."""
         return self._data.hexdigest()
 
     def over(
@@ -74,7 +74,7 @@ class Run:
         found = processes.gather(self._own, self._digests, error)
         if not found:
             raise ValueError(
-                "the loader gave no pictures; expected at least one batch. Is the data "
+                "the loader gave no images; expected at least one batch. Is the data "
                 "set empty, smaller than a batch with drop_last=True, or an iterator "
                 "that is used up?"
             )

@@ -17,7 +17,7 @@ from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.verdicts import Verdict
 
 KNOWN_BY = 8
-"""To how many pictures the answers of a model are kept."""
+"""To how many images the answers of a model are kept."""
 
 
 class State:
@@ -65,17 +65,17 @@ class State:
 
         Args:
             index: Number of the batch.
-            digest: What `digests.of_batch` says of its pictures and labels.
+            digest: What `digests.of_batch` says of its images and labels.
 
         Raises:
-            ValueError: If the verdict is about other pictures.
+            ValueError: If the verdict is about other images.
         """
         entry = self._batches.get(str(index))
         if entry is None:
             return None
         if entry["digest"] != digest:
             raise ValueError(
-                f"batch {index} does not hold the pictures that {self._path} was "
+                f"batch {index} does not hold the images that {self._path} was "
                 "written for: does the loader shuffle, or has its batch size, its "
                 "transform or the data changed? Give it shuffle=False and what it had "
                 "before, or delete the file to begin anew."
@@ -119,7 +119,7 @@ class State:
     def recognise(self, name: str, ask: Callable[[], Tensor]) -> None:
         """Refuse a model that answers otherwise than the one the verdicts are about.
 
-        The identity knows its weights and layers, not what else it does with a picture.
+        The identity knows its weights and layers, not what else it does with an image.
 
         Args:
             name: What the model is in this evaluation.
@@ -139,7 +139,7 @@ class State:
         if known is not None and _differ(torch.tensor(known), ask()[:KNOWN_BY]):
             raise ValueError(
                 f"{self._path} belongs to another {name}, which has the same weights "
-                "and layers, and gives other logits for the first pictures: has a mean "
+                "and layers, and gives other logits for the first images: has a mean "
                 "that it subtracts, a temperature or its code changed? Give another "
                 "file, or delete it to begin anew."
             )
@@ -149,7 +149,7 @@ class State:
 
         Args:
             names: Their names, in the order they are run.
-            data: Digest of all pictures and labels, of which they look at some.
+            data: Digest of all images and labels, of which they look at some.
         """
         found = self._checks["found"]
         if self._checks["data"] != data or [x["name"] for x in found] != list(names):
@@ -157,7 +157,7 @@ class State:
         return [Check(**each) for each in found]
 
     def add_checks(self, checks: Iterable[Check], data: str) -> None:
-        """Write what the checks found on these pictures."""
+        """Write what the checks found on these images."""
         found = [check.to_dict() for check in checks]
         self._checks = {"data": data, "found": found}
         self._write()
@@ -188,7 +188,7 @@ class State:
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:
-    """Return whether answers to the same pictures differ by more than rounding."""
+    """Return whether answers to the same images differ by more than rounding."""
     if one.shape != other.shape:
         return True
     tolerance = outputs.tolerance(other.dtype)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 
 from lightly_adv.attacks import APGD, APGDTargeted, Attack
-from lightly_adv.evaluation import autoattack, labels
+from lightly_adv.evaluation import autoattack, formatting
 from lightly_adv.evaluation.autoattack import ReferenceAttack
-from lightly_adv.evaluation.suites import Suite
+from lightly_adv.evaluation.suites import Suite, registry
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
 
 
+@registry.register("apgd")
 def apgd(
     *, steps: int = 100, restarts: int = 1, max_samples: int | None = None
 ) -> Suite:
@@ -26,7 +27,7 @@ def apgd(
     Args:
         steps: Number of steps of each run.
         restarts: Number of independent runs, for every target.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many images.
 
     Returns:
         A suite whose name tells what differs from 100 steps and one run.
@@ -45,6 +46,7 @@ def apgd(
     return Suite(name, attacks, max_samples)
 
 
+@registry.register("autoattack-standard")
 def autoattack_standard(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     """The standard version of AutoAttack for L-inf, run by pyautoattack.
 
@@ -56,7 +58,7 @@ def autoattack_standard(*, restarts: int = 1, max_samples: int | None = None) ->
 
     Args:
         restarts: Number of runs of each attack; 1 is the standard.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many images.
 
     Raises:
         ImportError: If pyautoattack is not installed.
@@ -65,12 +67,13 @@ def autoattack_standard(*, restarts: int = 1, max_samples: int | None = None) ->
     return _autoattack("autoattack-standard", "Linf", restarts, max_samples)
 
 
+@registry.register("autoattack-l2")
 def autoattack_l2(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     """The standard version of AutoAttack for L2; see `autoattack_standard`.
 
     Args:
         restarts: Number of runs of each attack; 1 is the standard.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many images.
 
     Raises:
         ImportError: If pyautoattack is not installed.
@@ -108,7 +111,7 @@ def _reference(
         instead = other.get(threat_model.norm, "pgd-20")
         raise ValueError(
             f"the suite {suite!r} is made for {norm}, and the threat model is "
-            f"{labels.ball(threat_model)}; take {instead!r} for that."
+            f"{formatting.ball(threat_model)}; take {instead!r} for that."
         )
     return {
         name: ReferenceAttack(threat_model, restarts=restarts, name=name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lightly_adv.attacks import PGD, Attack
-from lightly_adv.evaluation import labels
+from lightly_adv.evaluation import formatting
 from lightly_adv.evaluation.checks import STANDARD, CheckFunction
 from lightly_adv.registry import Registry
 from lightly_adv.threat_model import ThreatModel
@@ -21,9 +21,9 @@ class Suite:
         name: Label that is printed next to every number of this suite.
         attacks: From a threat model to the attacks, by name, in the order to run
             them: the cheap ones first. Every attack must keep to the threat model.
-        max_samples: Evaluate only that many pictures, the first ones. None stands for
+        max_samples: Evaluate only that many images, the first ones. None stands for
             all of them.
-        checks: What to look at, on a few pictures, to tell whether the numbers can be
+        checks: What to look at, on a few images, to tell whether the numbers can be
             believed.
 
     Raises:
@@ -48,7 +48,7 @@ class Suite:
         if self.max_samples is not None and self.max_samples < 1:
             raise ValueError(
                 f"max_samples={self.max_samples} is too small; expected at least 1, or "
-                "None for all pictures."
+                "None for all images."
             )
 
     def create_attacks(self, threat_model: ThreatModel) -> dict[str, Attack]:
@@ -90,6 +90,7 @@ def resolve(suite: str | Suite) -> Suite:
     )
 
 
+@registry.register("pgd")
 def pgd(
     *,
     steps: int = 20,
@@ -102,9 +103,9 @@ def pgd(
     Args:
         steps: Number of gradient steps.
         step_size: Length of a step in pixels of [0, 1]. None stands for eps / 4.
-        restarts: Number of independent runs, each on the pictures that withstood the
+        restarts: Number of independent runs, each on the images that withstood the
             ones before it.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many images.
 
     Returns:
         A suite whose name tells what differs from `pgd_20`.
@@ -120,13 +121,14 @@ def pgd(
         raise ValueError(f"restarts={restarts} is too small; expected at least 1.")
     name = f"pgd-{steps}"
     name += f"x{restarts}" if restarts != 1 else ""
-    name += f"-step-{labels.fraction(step_size)}" if step_size is not None else ""
+    name += f"-step-{formatting.fraction(step_size)}" if step_size is not None else ""
     attacks = functools.partial(
         _pgd, steps=steps, step_size=step_size, restarts=restarts
     )
     return Suite(name, attacks, max_samples)
 
 
+@registry.register("pgd-20")
 def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     """PGD with 20 steps of eps / 4 and a random start: 2/255 at eps = 8/255.
 
@@ -134,9 +136,9 @@ def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
       2020, https://arxiv.org/abs/2003.12862
 
     Args:
-        restarts: Number of independent runs, each on the pictures that withstood the
+        restarts: Number of independent runs, each on the images that withstood the
             ones before it.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many images.
 
     Examples:
         >>> attacks = pgd_20().create_attacks(ThreatModel(eps=8 / 255))
@@ -146,13 +148,14 @@ def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     return pgd(steps=20, restarts=restarts, max_samples=max_samples)
 
 
+@registry.register("smoke")
 def smoke(*, max_samples: int = 256) -> Suite:
-    """PGD with 10 steps on the first 256 pictures: to see whether anything is wrong.
+    """PGD with 10 steps on the first 256 images: to see whether anything is wrong.
 
     Its number is too high and too noisy to be reported.
 
     Args:
-        max_samples: How many pictures to evaluate.
+        max_samples: How many images to evaluate.
 
     Examples:
         >>> smoke().max_samples
@@ -167,7 +170,7 @@ def _pgd(
     threat_model: ThreatModel, *, steps: int, step_size: float | None, restarts: int
 ) -> dict[str, Attack]:
     # Restarts within one attack would keep the run with the highest loss, which need
-    # not be the one that breaks the picture, and would run on broken pictures, too.
+    # not be the one that breaks the image, and would run on broken images, too.
     attack = PGD(threat_model, steps=steps, step_size=step_size)
     return {
         f"pgd-{run}" if run > 1 else "pgd": attack for run in range(1, restarts + 1)

@@ -12,11 +12,12 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.attacks import Attack
+from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import batches, verdicts
 from lightly_adv.evaluation.transfer_report import TransferReport
 from lightly_adv.evaluation.untouched import Untouched
-from lightly_adv.isolation import rng, routes
-from lightly_adv.models.pretext import PretextTask
+from lightly_adv.isolation import rng
+from lightly_adv.pretext import PretextTask
 
 
 def measure_transfer(
@@ -29,16 +30,16 @@ def measure_transfer(
     seed: int = 0,
     progress: bool = False,
 ) -> TransferReport:
-    """Perturb pictures for each model in turn, and show them to all of them.
+    """Perturb images for each model in turn, and show them to all of them.
 
     The models are classifiers, or pretext tasks. A task asks its question about a
-    picture, the attack perturbs what the network sees, and the perturbation is put back
-    to where it is in the picture (`PretextTask.restore`). Then every task asks about
-    the perturbed picture what it had asked about the clean one. All draw from the same
+    image, the attack perturbs what the network sees, and the perturbation is put back
+    to where it is in the image (`PretextTask.restore`). Then every task asks about
+    the perturbed image what it had asked about the clean one. All draw from the same
     seed, so that equal tasks ask equal questions.
 
     As with `evaluate_robustness`, the models are afterwards what they were. Where
-    BatchNorm layers of tasks have routes, clean pictures take "clean" and perturbed
+    BatchNorm layers of tasks have routes, clean images take "clean" and perturbed
     ones "adv".
 
     Args:
@@ -48,7 +49,7 @@ def measure_transfer(
         attack: The attack. Noise of a random start lowers the cosines, and differs from
             model to model; `random_start=False` has none. For pretext tasks the threat
             model is in pixels, without `normalize`.
-        max_samples: Use only that many pictures, the first ones. Where the data come
+        max_samples: Use only that many images, the first ones. Where the data come
             class by class, give a loader that does not.
         device: Where to compute; the models are moved there, and stay there. None
             stands for the device of the first one.
@@ -61,12 +62,12 @@ def measure_transfer(
     Raises:
         TypeError: If a batch does not hold what is needed.
         ValueError: If there are fewer than two models, if tasks and classifiers are
-            mixed, if perturbations differ in size from the pictures, if classifiers
-            differ in their number of classes, or if there is no picture.
+            mixed, if perturbations differ in size from the images, if classifiers
+            differ in their number of classes, or if there is no image.
 
     Examples:
         >>> from lightly_adv import PGD, ThreatModel
-        >>> from lightly_adv.models.pretext.ensemble import PretextEnsemble
+        >>> from lightly_adv.pretext.ensemble import PretextEnsemble
         >>> ensemble = PretextEnsemble(["rotation", "selfie"], "resnet8_tiny")
         >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2, random_start=False)
         >>> loader = [torch.rand(4, 3, 32, 32)]
@@ -87,12 +88,12 @@ def measure_transfer(
             for name, member in members.items()
         }
         bar = stack.enter_context(
-            tqdm(unit="pictures", desc="transfer", disable=not progress)
+            tqdm(unit="images", desc="transfer", disable=not progress)
         )
         asked = _asked(untouched, loader, where, limit=max_samples)
         total, count = _sum(asked, attack, seed, bar)
     if not count:
-        raise ValueError("the loader gave no pictures; expected at least one batch.")
+        raise ValueError("the loader gave no images; expected at least one batch.")
     clean, *rows = (tuple(row) for row in (total / count).tolist())
     return TransferReport(
         names=tuple(members),
@@ -112,7 +113,7 @@ def _asked(
     *,
     limit: int | None,
 ) -> Iterator[tuple[Tensor, list[_Asked]]]:
-    """Yield the pictures of each batch, up to a limit, and who is asked about them."""
+    """Yield the images of each batch, up to a limit, and who is asked about them."""
     left = limit
     for batch in loader:
         images, asked = _ask(members, batch, device, limit=left)
@@ -128,7 +129,7 @@ def _sum(
     seed: int,
     bar: tqdm[Any],
 ) -> tuple[Tensor, int]:
-    """Return the sums of `_measure` over all pictures, and how many these are."""
+    """Return the sums of `_measure` over all images, and how many these are."""
     total, count = torch.zeros((), dtype=torch.float64), 0
     for index, (images, who) in enumerate(asked):
         found = _measure(who, images, attack, key=(seed, 0, index))
@@ -190,17 +191,17 @@ def _measure(
 ) -> Tensor:
     """Return clean accuracies, the matrix of accuracies and that of cosines."""
     threat_model = attack.threat_model
-    room = threat_model.room(images)
+    box = threat_model.box(images)
 
     def answers(shown: Tensor, route: str) -> Tensor:
         return torch.stack([_accuracy(x, shown, key, route) for x in asked])
 
     def perturbed(delta: Tensor) -> Tensor:
         # Where a task changes values, what fits its inputs can lead out of the range.
-        return threat_model.apply(images, delta.clamp(room.lower, room.upper), room)
+        return threat_model.apply(images, delta.clamp(box.lower, box.upper), box)
 
     deltas = [
-        room.std * _perturbation(each, images, attack, key=(*key, number))
+        box.std * _perturbation(each, images, attack, key=(*key, number))
         for number, each in enumerate(asked)
     ]
     clean = answers(images, routes.CLEAN)
@@ -219,7 +220,7 @@ def _accuracy(asked: _Asked, images: Tensor, key: Sequence[int], route: str) -> 
 def _perturbation(
     asked: _Asked, images: Tensor, attack: Attack, *, key: Sequence[int]
 ) -> Tensor:
-    """Return what the attack adds to the pictures to mislead one model."""
+    """Return what the attack adds to the images to mislead one model."""
     *batch, number = key
     inputs, targets = asked.draw(images, rng.batch_generator(*batch))
     with _route(asked, routes.ADV):
@@ -232,7 +233,7 @@ def _perturbation(
     if delta.shape != images.shape:
         raise ValueError(
             f"{asked.name} restores perturbations to {tuple(delta.shape)}, "
-            f"but the pictures are {tuple(images.shape)}; other models cannot be shown "
+            f"but the images are {tuple(images.shape)}; other models cannot be shown "
             "what was perturbed for it."
         )
     return delta
@@ -250,24 +251,24 @@ def _ask(
     *,
     limit: int | None,
 ) -> tuple[Tensor, list[_Asked]]:
-    """Return the pictures of a batch, up to a limit, and who is asked about them."""
+    """Return the images of a batch, up to a limit, and who is asked about them."""
     tasks = [
         _Task(each, each.model)
         for each in members.values()
         if isinstance(each.model, PretextTask)
     ]
     if tasks:
-        return _ordinary(_pictures(batch)[:limit], device), list(tasks)
+        return _ordinary(_images(batch)[:limit], device), list(tasks)
     images, labels = (_ordinary(x[:limit], device) for x in verdicts.unpack(batch))
     asked = [_Classification(each, labels.long()) for each in members.values()]
     return images, list(asked)
 
 
-def _pictures(batch: Any) -> Tensor:
+def _images(batch: Any) -> Tensor:
     images = batch[0] if isinstance(batch, list | tuple) and batch else batch
     if not isinstance(images, Tensor) or images.dim() != 4:
         raise TypeError(
-            f"the pictures of a batch are a {type(images).__name__}; expected one "
+            f"the images of a batch are a {type(images).__name__}; expected one "
             "tensor of shape (B, C, H, W), first in the batch."
         )
     return images
@@ -302,5 +303,5 @@ def _check(
     if max_samples is not None and max_samples < 1:
         raise ValueError(
             f"max_samples={max_samples} is too small; expected at least 1, or None "
-            "for all pictures."
+            "for all images."
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import figures, labels, report
+from lightly_adv.evaluation import figures, formatting, report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,13 +21,13 @@ class TransferReport:
 
     Args:
         names: Names of the models, in the order of rows and columns.
-        clean_accuracy: Accuracy of each model on clean pictures, in percent.
-        accuracy: `accuracy[i][j]` is the accuracy of model j, in percent, on pictures
+        clean_accuracy: Accuracy of each model on clean images, in percent.
+        accuracy: `accuracy[i][j]` is the accuracy of model j, in percent, on images
             that were perturbed for model i.
         cosine: `cosine[i][j]` is the cosine between the perturbations made for i and
-            for j, as they lie in the pictures; the mean over pictures.
+            for j, as they lie in the images; the mean over images.
         attack: The attack.
-        num_samples: Number of pictures.
+        num_samples: Number of images.
         seed: Seed of questions and noise.
 
     Examples:
@@ -41,7 +41,7 @@ class TransferReport:
         ...     num_samples=500,
         ... )
         >>> found.rows()[0]["robust_accuracy"], found.label
-        (31.25, 'PGD-20, Linf 8/255, 500 pictures')
+        (31.25, 'PGD-20, Linf 8/255, 500 images')
     """
 
     names: tuple[str, ...]
@@ -54,10 +54,10 @@ class TransferReport:
 
     @property
     def label(self) -> str:
-        """What has to be said with every number: attack, threat model, pictures."""
+        """What has to be said with every number: attack, threat model, images."""
         kind = f"{type(self.attack).__name__}-{self.attack.steps}"
-        noun = "picture" if self.num_samples == 1 else "pictures"
-        ball = labels.ball(self.attack.threat_model)
+        noun = "image" if self.num_samples == 1 else "images"
+        ball = formatting.ball(self.attack.threat_model)
         return f"{kind}, {ball}, {self.num_samples:,} {noun}"
 
     def rows(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which pictures of one batch a classifier still gets right under attack."""
+"""Which images of one batch a classifier still gets right under attack."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from lightly_adv.isolation import modes, rng
 
 
 class Verdict(NamedTuple):
-    """What became of the pictures of one batch."""
+    """What became of the images of one batch."""
 
     flags: dict[str, Tensor]
-    """Per attack, after "clean", one bool per picture: right under this attack and
+    """Per attack, after "clean", one bool per image: right under this attack and
     under all that came before it."""
 
     probabilities: bool
     """Whether the logits look like probabilities."""
 
     classes: int
-    """How many logits there are per picture."""
+    """How many logits there are per image."""
 
     labels: Tensor
-    """The right class of each picture."""
+    """The right class of each image."""
 
     predictions: dict[str, Tensor]
-    """What each picture is taken for: "clean" without an attack, "attacked" as the
-    first attack that breaks it has left it. A picture that none breaks counts as
+    """What each image is taken for: "clean" without an attack, "attacked" as the
+    first attack that breaks it has left it. An image that none breaks counts as
     right."""
 
     @property
     def worst(self) -> Tensor:
-        """Which pictures are right under every attack."""
+        """Which images are right under every attack."""
         return list(self.flags.values())[-1]
 
     def cpu(self) -> Verdict:
@@ -63,7 +63,7 @@ def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def unpack(batch: Any) -> tuple[Tensor, Tensor]:
-    """Take pictures and labels from a batch, and leave file names behind.
+    """Take images and labels from a batch, and leave file names behind.
 
     Args:
         batch: (images, labels) or (images, labels, filenames), with images of shape
@@ -71,7 +71,7 @@ def unpack(batch: Any) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If the batch is anything else.
-        ValueError: If the number of pictures differs from that of labels.
+        ValueError: If the number of images differs from that of labels.
 
     Examples:
         >>> images, labels = unpack((torch.rand(2, 3, 4, 4), torch.ones(2).long()))
@@ -142,16 +142,16 @@ def attack_batch(
     *,
     key: Sequence[int],
 ) -> Verdict:
-    """Attack the pictures that the model gets right, one attack after the other.
+    """Attack the images that the model gets right, one attack after the other.
 
-    To be called inside of `undisturbed`. An attack meets only the pictures that have
+    To be called inside of `undisturbed`. An attack meets only the images that have
     withstood all attacks before it. One that it returns bit for bit keeps its verdict,
-    so that rounding, which differs with the size of a batch, breaks no picture. In the
+    so that rounding, which differs with the size of a batch, breaks no image. In the
     end the model is asked once more about all of them, each as the attacks left it.
 
     Args:
-        model: Maps pictures to logits of shape (B, C); what `undisturbed` gives.
-        images: Pictures of shape (B, C, H, W), on the device of the model.
+        model: Maps images to logits of shape (B, C); what `undisturbed` gives.
+        images: Images of shape (B, C, H, W), on the device of the model.
         labels: Class numbers of shape (B,), on the same device.
         attacks: The attacks by name.
         key: Non-negative integers that seed the noise of the attacks, such as the seed
@@ -159,15 +159,15 @@ def attack_batch(
 
     Raises:
         TypeError: If the model does not return a tensor, or does not take the dtype of
-            the pictures.
+            the images.
         ValueError: If the logits have another shape, are NaN, of fewer than two
-            classes, or have no place for a label; if the pictures leave the bounds of
+            classes, or have no place for a label; if the images leave the bounds of
             the threat model.
         UnconfirmedError: If the model does not stand by what it said.
     """
     images, labels = _ordinary(images), _ordinary(labels).long()
     for attack in attacks.values():
-        attack.threat_model.room(images)  # refuses pictures it does not fit
+        attack.threat_model.box(images)  # refuses images it does not fit
     logits = checked_logits(ask(model, images), labels)
     clean = logits.argmax(dim=1)
     attacked, standing = clean, clean == labels
@@ -210,12 +210,12 @@ _DTYPES = re.compile(r"dtype|same type|scalar type|should be the same")
 
 
 def ask(model: nn.Module, images: Tensor) -> Any:
-    """Return what a model says to pictures; tell why where their dtypes do not fit.
+    """Return what a model says to images; tell why where their dtypes do not fit.
 
-    A model may have weights of another dtype if it converts the pictures itself.
+    A model may have weights of another dtype if it converts the images itself.
 
     Raises:
-        TypeError: If it does not take pictures of another dtype than its weights.
+        TypeError: If it does not take images of another dtype than its weights.
     """
     try:
         return model(images)
@@ -225,8 +225,8 @@ def ask(model: nn.Module, images: Tensor) -> Any:
             raise
         raise TypeError(
             f"the model has weights of {', '.join(sorted(map(str, weights)))} and does "
-            f"not take pictures of {images.dtype} ({error}); evaluate model.float() on "
-            "pictures of torch.float32."
+            f"not take images of {images.dtype} ({error}); evaluate model.float() on "
+            "images of torch.float32."
         ) from error
 
 

@@ -72,5 +72,5 @@ def _check(grads: Sequence[Tensor]) -> None:
     if len(set(sizes)) > 1:
         raise ValueError(
             f"the gradients have the sizes {sizes} once flattened; expected the same "
-            "for all. Tasks that are compared need inputs of one picture size."
+            "for all. Tasks that are compared need inputs of one image size."
         )

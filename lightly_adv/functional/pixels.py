@@ -1,4 +1,4 @@
-"""Between pictures as the model gets them and pixels in [0, 1]."""
+"""Between images as the model gets them and pixels in [0, 1]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def channel_stats(like: Tensor, normalize: Normalize | None) -> tuple[Tensor, Te
     """Return mean and standard deviation, shaped to broadcast over channels (dim -3).
 
     Args:
-        like: Pictures of shape (..., C, H, W) that give dtype and device; or volumes
+        like: Images of shape (..., C, H, W) that give dtype and device; or volumes
             and videos of shape (B, C, D, H, W).
         normalize: Mean and std per channel, or one of each for all channels; None
             stands for 0 and 1.
@@ -44,7 +44,7 @@ def channel_dim(like: Tensor, channels: int) -> int:
     """Return the dimension that counts channels: -3, or 1 in volumes and videos.
 
     Args:
-        like: Pictures of shape (..., C, H, W), or volumes of shape (B, C, D, H, W).
+        like: Images of shape (..., C, H, W), or volumes of shape (B, C, D, H, W).
         channels: How many channels there should be.
 
     Raises:
@@ -71,11 +71,11 @@ def to_pixels(views: Tensor, normalize: Normalize | None) -> Tensor:
     """Undo a normalisation: `views * std + mean`.
 
     Args:
-        views: Normalised pictures of shape (..., C, H, W).
+        views: Normalised images of shape (..., C, H, W).
         normalize: What was applied to them, None for nothing.
 
     Returns:
-        Pixels of the same shape, in [0, 1] where the pictures were.
+        Pixels of the same shape, in [0, 1] where the images were.
 
     Examples:
         >>> to_pixels(torch.zeros(1, 1, 1, 1), {"mean": [0.5], "std": [0.2]}).item()

@@ -133,7 +133,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 def frozen_parameters(module: nn.Module) -> Iterator[None]:
     """Switch `requires_grad` off for every parameter, then give each its own back.
 
-    An attack differentiates with respect to pictures only; parameters that require no
+    An attack differentiates with respect to images only; parameters that require no
     gradient save the memory and the time of half a backward pass.
 
     Args:

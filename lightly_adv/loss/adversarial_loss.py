@@ -10,8 +10,8 @@ from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
-from lightly_adv.isolation import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.isolation.rng import private_generator

@@ -1,11 +1,49 @@
 """Self-supervised methods as LightningModules, by class or by name."""
 
 from lightly_adv.lightning import pl
-from lightly_adv.methods.pretext_ensemble_module import (
+from lightly_adv.methods.adversarial_module import (
+    AdversarialModule as AdversarialModule,
+)
+from lightly_adv.methods.classifier import RobustClassifier as RobustClassifier
+from lightly_adv.methods.classifier import Trainable as Trainable
+from lightly_adv.methods.criteria import TRADES as TRADES
+from lightly_adv.methods.criteria import AdversarialObjective as AdversarialObjective
+from lightly_adv.methods.criteria import CrossEntropy as CrossEntropy
+from lightly_adv.methods.criteria import KLRegularized as KLRegularized
+from lightly_adv.methods.criteria import create_objective as create_objective
+from lightly_adv.methods.criteria import is_objective as is_objective
+from lightly_adv.methods.criteria import list_objectives as list_objectives
+from lightly_adv.methods.criteria import register_objective as register_objective
+from lightly_adv.methods.pretext import PretextModule as PretextModule
+from lightly_adv.methods.pretext_ensemble import (
     PretextEnsembleModule as PretextEnsembleModule,
 )
-from lightly_adv.methods.pretext_module import PretextModule as PretextModule
 from lightly_adv.registry import Registry
+
+if pl.__name__ == "pytorch_lightning":
+    from lightly_adv.methods.linear_classifier import (
+        LinearClassifier as LinearClassifier,
+    )
+    from lightly_adv.methods.linear_classifier import Protocol as Protocol
+    from lightly_adv.methods.linear_probe import LinearProbeReport as LinearProbeReport
+    from lightly_adv.methods.linear_probe import linear_probe as linear_probe
+else:
+
+    def __getattr__(name: str) -> object:
+        """Tell why what is built on Lightly's own classifier is missing."""
+        if name in (
+            "LinearClassifier",
+            "LinearProbeReport",
+            "Protocol",
+            "linear_probe",
+        ):
+            raise ImportError(
+                f"{name} needs lightly.utils.benchmarking, whose modules are those of "
+                f"pytorch_lightning, and there is only {pl.__name__}; "
+                "pip install pytorch_lightning."
+            )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")
+
 
 _REGISTRY = Registry[pl.LightningModule]("method", "lightly_adv.methods")
 
@@ -13,3 +51,6 @@ create_method = _REGISTRY.create
 list_methods = _REGISTRY.list
 register_method = _REGISTRY.register
 is_method = _REGISTRY.is_registered
+
+register_method("pretext")(PretextModule)
+register_method("pretext_ensemble")(PretextEnsembleModule)

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
-from lightly_adv.isolation import routes
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.training import noise, perturb

@@ -1,4 +1,4 @@
-"""Backbones by name or as objects: from pictures to one feature vector each."""
+"""Backbones by name or as objects: from images to one feature vector each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightly_adv.models import stems as stems  # registers the *_small names
 
 
 def create_backbone(name_or_module: str | nn.Module, **kwargs: Any) -> nn.Module:
-    """Return a network from pictures (B, 3, H, W) to features (B, D).
+    """Return a network from images (B, 3, H, W) to features (B, D).
 
     Nothing is downloaded unless `pretrained=True` is given.
 
@@ -46,16 +46,16 @@ def create_backbone(name_or_module: str | nn.Module, **kwargs: Any) -> nn.Module
 
 
 def feature_dim(backbone: nn.Module, *, image_size: int = 32) -> int:
-    """Return D, the number of features that a backbone gives for each picture.
+    """Return D, the number of features that a backbone gives for each image.
 
     Read from the attributes that timm sets (`head_hidden_size`, `num_features`).
-    Without them one black picture is passed through the network in eval mode, which
+    Without them one black image is passed through the network in eval mode, which
     leaves modes and running statistics as they were; it has as many channels as the
     first convolution takes.
 
     Args:
         backbone: Network from (B, C, H, W) to (B, D).
-        image_size: H and W of that picture.
+        image_size: H and W of that image.
 
     Raises:
         TypeError: If what comes out is not one tensor.
@@ -75,12 +75,12 @@ def feature_dim(backbone: nn.Module, *, image_size: int = 32) -> int:
 
 def _probe(backbone: nn.Module, image_size: int) -> int:
     like = next(backbone.parameters(), torch.empty(0))
-    picture = like.new_zeros(1, _channels(backbone), image_size, image_size)
+    image = like.new_zeros(1, _channels(backbone), image_size, image_size)
     with torch.no_grad(), _evaluating(backbone):
-        features = one_tensor(backbone(picture), backbone)
+        features = one_tensor(backbone(image), backbone)
     if features.dim() != 2:
         raise ValueError(
-            f"{type(backbone).__name__} maps {tuple(picture.shape)} to "
+            f"{type(backbone).__name__} maps {tuple(image.shape)} to "
             f"{tuple(features.shape)}; expected (B, D). End it with pooling and "
             "torch.nn.Flatten()."
         )

@@ -37,8 +37,8 @@ class Ensemble(nn.Module):
       2020, https://arxiv.org/abs/2003.12862
 
     Args:
-        members: Classifiers from pictures (B, 3, H, W) to logits (B, classes), all for
-            the same pictures and classes. Each does its own normalisation, as
+        members: Classifiers from images (B, 3, H, W) to logits (B, classes), all for
+            the same images and classes. Each does its own normalisation, as
             `RobustClassifier` does.
 
     Raises:
@@ -71,7 +71,7 @@ class Ensemble(nn.Module):
         return next((each for each in told if each is not None), None)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return log probabilities (B, classes) of pictures (B, 3, H, W).
+        """Return log probabilities (B, classes) of images (B, 3, H, W).
 
         Raises:
             ValueError: If the members answer with different numbers of classes.
@@ -86,7 +86,7 @@ def _check_member(member: Any) -> None:
     if not isinstance(member, nn.Module):
         raise TypeError(
             f"a member is a {type(member).__name__}; expected a torch.nn.Module that "
-            "maps pictures to logits."
+            "maps images to logits."
         )
 
 

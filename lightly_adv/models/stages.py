@@ -62,7 +62,7 @@ def feature_level(backbone: nn.Module, stages: int | None) -> FeatureLevel:
     """Return where the features of the first stages of a backbone are found.
 
     Args:
-        backbone: A network of timm, or, for `stages=None`, any module from pictures
+        backbone: A network of timm, or, for `stages=None`, any module from images
             (B, 3, H, W) to features (B, D).
         stages: How many stages to run, the stem not counted; None for all of the
             backbone.
@@ -98,7 +98,7 @@ def feature_level(backbone: nn.Module, stages: int | None) -> FeatureLevel:
 
 
 def level_features(backbone: nn.Module, images: Tensor, level: FeatureLevel) -> Tensor:
-    """Return features (B, D) of pictures (B, 3, H, W), averaged over their places.
+    """Return features (B, D) of images (B, 3, H, W), averaged over their places.
 
     Stages behind the level are not run, and take no gradient. (DDP wants to be told:
     `strategy="ddp_find_unused_parameters_true"`.)

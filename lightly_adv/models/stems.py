@@ -1,6 +1,6 @@
-"""ResNets for small pictures, under their own names in timm's registry.
+"""ResNets for small images, under their own names in timm's registry.
 
-A 32 x 32 picture that passes the usual stem (7 x 7 convolution, stride 2, then a
+A 32 x 32 image that passes the usual stem (7 x 7 convolution, stride 2, then a
 max-pool) leaves maps of 8 x 8 for the first stage. The `*_small` networks keep all
 32 x 32 positions: 3 x 3 convolution, stride 1, no pool. `resnet8_tiny` is small
 enough to train on a CPU. Importing this module is what registers the names.
@@ -65,7 +65,7 @@ class SmallStemResNetV2(ResNetV2):
 def _stem_conv(
     stem: nn.Module, *, info: Mapping[str, Any], kernel_size: int, stride: int
 ) -> nn.Conv2d:
-    """Return a convolution for the pictures, device and dtype of an existing stem."""
+    """Return a convolution for the images, device and dtype of an existing stem."""
     first = next(m for m in stem.modules() if isinstance(m, nn.Conv2d))
     conv = nn.Conv2d(
         first.in_channels,
@@ -82,7 +82,7 @@ def _stem_conv(
 
 
 def _correct_reductions(feature_info: list[dict[str, Any]], stem_stride: int) -> None:
-    """Say how much smaller than the picture each map is; timm assumes 2 and 4."""
+    """Say how much smaller than the image each map is; timm assumes 2 and 4."""
     stem, *stages = feature_info
     stem["reduction"] = stem_stride
     for stage in stages:
@@ -170,7 +170,7 @@ def _resnetv2(name: str, *, pretrained: bool, **kwargs: Any) -> nn.Module:
 def resnet8_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Return a ResNet of 308,032 parameters and 128 features, for a CPU.
 
-    Stem 4 x 4 with stride 2 (maps of 16 x 16 for pictures of 32 x 32), then one basic
+    Stem 4 x 4 with stride 2 (maps of 16 x 16 for images of 32 x 32), then one basic
     block at each of 32, 64 and 128 channels. Unlike timm's, its blocks do not begin as
     the identity: in the few hundred steps that it is made for, that costs accuracy.
     """
@@ -184,35 +184,35 @@ def resnet8_tiny(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @_register
 def resnet10_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Return a ResNet-10 with a small-picture stem and 512 features."""
+    """Return a ResNet-10 with a small-image stem and 512 features."""
     arguments = {"block": BasicBlock, "layers": (1, 1, 1, 1), **kwargs}
     return _resnet("resnet10_small", pretrained=pretrained, **arguments)
 
 
 @_register
 def resnet18_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Return a ResNet-18 with a small-picture stem and 512 features."""
+    """Return a ResNet-18 with a small-image stem and 512 features."""
     arguments = {"block": BasicBlock, "layers": (2, 2, 2, 2), **kwargs}
     return _resnet("resnet18_small", pretrained=pretrained, **arguments)
 
 
 @_register
 def resnet34_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Return a ResNet-34 with a small-picture stem and 512 features."""
+    """Return a ResNet-34 with a small-image stem and 512 features."""
     arguments = {"block": BasicBlock, "layers": (3, 4, 6, 3), **kwargs}
     return _resnet("resnet34_small", pretrained=pretrained, **arguments)
 
 
 @_register
 def resnet50_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Return a ResNet-50 with a small-picture stem and 2048 features."""
+    """Return a ResNet-50 with a small-image stem and 2048 features."""
     arguments = {"block": Bottleneck, "layers": (3, 4, 6, 3), **kwargs}
     return _resnet("resnet50_small", pretrained=pretrained, **arguments)
 
 
 @_register
 def resnetv2_18_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Return a pre-activation ResNet-18, small-picture stem, 512 features."""
+    """Return a pre-activation ResNet-18, small-image stem, 512 features."""
     blocks = {"basic": True, "bottle_ratio": 1.0, "channels": (64, 128, 256, 512)}
     arguments = {"layers": (2, 2, 2, 2), **blocks, **kwargs}
     return _resnetv2("resnetv2_18_small", pretrained=pretrained, **arguments)
@@ -220,6 +220,6 @@ def resnetv2_18_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @_register
 def resnetv2_50_small(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Return a pre-activation ResNet-50, small-picture stem, 2048 features."""
+    """Return a pre-activation ResNet-50, small-image stem, 2048 features."""
     arguments = {"layers": (3, 4, 6, 3), **kwargs}
     return _resnetv2("resnetv2_50_small", pretrained=pretrained, **arguments)

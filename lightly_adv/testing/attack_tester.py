@@ -20,7 +20,7 @@ EPS: dict[Norm, float] = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
 """A usual radius for every norm, in pixels."""
 
 NORMALIZE: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
-"""With which the checks normalise pictures: another mean and std for each channel."""
+"""With which the checks normalise images: another mean and std for each channel."""
 
 
 class AttackTester:
@@ -67,7 +67,7 @@ class AttackTester:
         """Perturbed views stay in the ball and in [0, 1], normalised or not."""
         for normalize in (None, NORMALIZE):
             each = replace(threat_model, normalize=normalize)
-            view = _pictures()
+            view = _images()
             stats = normalize or {"mean": [0.0] * 3, "std": [1.0] * 3}
             mean, std = (
                 torch.tensor(stats[key])[:, None, None] for key in ("mean", "std")
@@ -84,7 +84,7 @@ class AttackTester:
     def check_shape_and_dtype(self, threat_model: ThreatModel) -> None:
         """Shape and dtype of the views are kept."""
         for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
-            view = _pictures().to(dtype)
+            view = _images().to(dtype)
             found = self._attack(threat_model, [view])[0]
             seen = f"{found.dtype} {tuple(found.shape)} for {dtype}"
             _require(
@@ -94,7 +94,7 @@ class AttackTester:
     def check_inputs_untouched(self, threat_model: ThreatModel) -> None:
         """The views, their `.grad`, parameters' `.grad` and random streams stay."""
         network = _network()
-        view = _pictures()
+        view = _images()
         before, state = view.clone(), torch.get_rng_state()
         python = random.getstate()
         found = self._attack(threat_model, [view], network=network)[0]
@@ -111,7 +111,7 @@ class AttackTester:
     def check_eps_zero(self, threat_model: ThreatModel) -> None:
         """With eps = 0 the views come back bit for bit."""
         for normalize in (None, NORMALIZE):
-            view = _pictures() * 0.1
+            view = _images() * 0.1
             each = replace(threat_model, eps=0.0, normalize=normalize)
             view = view + 0.3 if normalize else view
             found = self._attack(each, [view])[0]
@@ -119,7 +119,7 @@ class AttackTester:
 
     def check_repeatable(self, threat_model: ThreatModel) -> None:
         """The same generator state gives the same result."""
-        first, second = (self._attack(threat_model, [_pictures()])[0] for _ in range(2))
+        first, second = (self._attack(threat_model, [_images()])[0] for _ in range(2))
         _require(torch.equal(first, second), threat_model, "differs when run again")
 
     def check_keeps_nothing(self, threat_model: ThreatModel) -> None:
@@ -130,7 +130,7 @@ class AttackTester:
         attack = self._create(threat_model)
         first, _, again = (
             self._attack(threat_model, [each], attack=attack)[0]
-            for each in (_pictures(), 1 - _pictures(), _pictures())
+            for each in (_images(), 1 - _images(), _images())
         )
         _require(torch.equal(first, again), threat_model, "remembers the last batch")
 
@@ -141,7 +141,7 @@ class AttackTester:
         def loss(views: Sequence[Tensor]) -> Tensor:
             return (views[0] - target).square().flatten(1).sum(1)
 
-        view = _pictures()
+        view = _images()
         objective = _first_class(_Near(loss)) if self._classifies else loss
         found = self._create(threat_model)(objective, [view], generator=_generator())
         rise = objective(found) - objective([view])
@@ -149,7 +149,7 @@ class AttackTester:
 
     def check_five_dimensions(self, threat_model: ThreatModel) -> None:
         """Stacks of tiles, (B, T, C, H, W), are perturbed as one sample each."""
-        stack = torch.stack([_pictures(), _pictures()], dim=1)
+        stack = torch.stack([_images(), _images()], dim=1)
         attack = self._create(replace(threat_model, normalize=NORMALIZE))
         normal = (stack - 0.5) / 4
         objective = self._objective(_Square())
@@ -158,7 +158,7 @@ class AttackTester:
 
     def check_unused_view(self, threat_model: ThreatModel) -> None:
         """A view that the objective does not depend on stays as it is."""
-        first, second = _pictures(), _pictures()
+        first, second = _images(), _images()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = self._attack(threat_model, [first, second])
@@ -168,9 +168,9 @@ class AttackTester:
     def check_inference_mode(self, threat_model: ThreatModel) -> None:
         """It works inside of `torch.inference_mode`, as in Lightning's validation."""
         network = _network()
-        outside = self._attack(threat_model, [_pictures()], network=network)[0]
+        outside = self._attack(threat_model, [_images()], network=network)[0]
         with torch.inference_mode():
-            inside = self._attack(threat_model, [_pictures()], network=network)[0]
+            inside = self._attack(threat_model, [_images()], network=network)[0]
         _require(
             torch.equal(inside, outside), threat_model, "differs in inference mode"
         )
@@ -193,8 +193,8 @@ class AttackTester:
         return lambda views: network(views[0]).square().sum()
 
 
-def _pictures() -> Tensor:
-    """Pictures with pixels at both ends of the range."""
+def _images() -> Tensor:
+    """Images with pixels at both ends of the range."""
     drawn = torch.rand(3, 3, 8, 8, generator=_generator())
     return (1.5 * drawn - 0.25).clamp(0, 1)
 
@@ -219,7 +219,7 @@ class _Near(nn.Module):
 
 
 def _first_class(network: nn.Module) -> ClassificationObjective:
-    """All pictures of the checks belong to the first class."""
+    """All images of the checks belong to the first class."""
     return ClassificationObjective(network, torch.zeros(3, dtype=torch.long))
 
 

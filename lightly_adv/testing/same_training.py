@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.isolation import report, rng
+from lightly_adv.isolation import leaks, rng
 
 _SHOWN = 10
 """How many differences an error names."""
@@ -86,7 +86,7 @@ def assert_trains_the_same(
 
 def state_after(
     fit: Callable[[list[Any]], Any], callbacks: list[Any], *, seed: int
-) -> report.Snapshot:
+) -> leaks.Snapshot:
     """Train from a seed, and copy all that the training leaves behind.
 
     Args:
@@ -102,7 +102,7 @@ def state_after(
             "fit has to return the Trainer after it trained."
         )
         without = {id(each) for each in callbacks}
-        return report.snapshot(_Everything(trainer, without))
+        return leaks.snapshot(_Everything(trainer, without))
 
 
 class _Everything(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import isolated
 
 
@@ -30,11 +30,11 @@ def assert_no_side_effects(
         >>> norm = nn.BatchNorm1d(2)
         >>> assert_no_side_effects(norm, lambda: norm(torch.rand(4, 2)))
     """
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     for _ in range(evaluations):
         with isolated(module):
             run()
-    changes = before.changes(report.snapshot(module))
+    changes = before.changes(leaks.snapshot(module))
     assert not changes, (
         f"isolated evaluations of {type(module).__name__} changed: {', '.join(changes)}"
     )

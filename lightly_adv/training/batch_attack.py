@@ -186,9 +186,9 @@ def _failure(finite: FiniteObjective) -> NotFiniteError | None:
 
 def _noisy(threat_model: ThreatModel, view: Tensor, generator: Generator) -> Tensor:
     view = view.detach()
-    room = threat_model.unchecked_box(view)
-    noise = threat_model.random_start(room, generator=generator)
-    return threat_model.apply(view, noise, room)
+    box = threat_model.unchecked_box(view)
+    noise = threat_model.random_start(box, generator=generator)
+    return threat_model.apply(view, noise, box)
 
 
 def _inside(threat_model: ThreatModel, view: Tensor) -> Tensor:

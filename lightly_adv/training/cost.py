@@ -16,10 +16,10 @@ _FORWARD, _ACTIVATIONS, _WEIGHTS = 1, 1, 1
 
 @dataclass(frozen=True)
 class StepCost:
-    """How many pictures go through the network in one training step, and how often.
+    """How many images go through the network in one training step, and how often.
 
     Args:
-        pictures: All picture views of a batch, as tensors of shape (B, ..., C, H, W).
+        images: All image views of a batch, as tensors of shape (B, ..., C, H, W).
         attacked: Those of them that are perturbed, and receive a gradient.
         evaluations: How often the attack evaluates the loss.
         streams: How often the step is trained on: 1 for "replace", 2 for "dual".
@@ -36,7 +36,7 @@ class StepCost:
         (96, 96, 4.3)
     """
 
-    pictures: Sequence[Tensor]
+    images: Sequence[Tensor]
     attacked: Sequence[Tensor]
     evaluations: int
     streams: int
@@ -46,14 +46,14 @@ class StepCost:
 
     @property
     def forward(self) -> int:
-        """Pictures that go forward: all of them, in every evaluation."""
-        return (self.streams + self.runs) * _count(self.pictures)
+        """Images that go forward: all of them, in every evaluation."""
+        return (self.streams + self.runs) * _count(self.images)
 
     @property
     def backward(self) -> int:
-        """Pictures that go backward: in the attack only those that are perturbed."""
+        """Images that go backward: in the attack only those that are perturbed."""
         attack = self._backward_runs * _count(self.attacked)
-        return self.streams * _count(self.pictures) + attack
+        return self.streams * _count(self.images) + attack
 
     @property
     def ratio(self) -> float:
@@ -61,7 +61,7 @@ class StepCost:
 
         Counts the pixels of every pass, and a backward pass through the weights twice.
         """
-        every, attacked = _pixels(self.pictures), _pixels(self.attacked)
+        every, attacked = _pixels(self.images), _pixels(self.attacked)
         clean = (_FORWARD + _ACTIVATIONS + _WEIGHTS) * every
         forward = self.runs * _FORWARD * every
         backward = self._backward_runs * _ACTIVATIONS * attacked
@@ -82,7 +82,7 @@ class StepCost:
 
     def __str__(self) -> str:
         """Return a sentence for people."""
-        sizes = Counter(tuple(view.shape[-2:]) for view in self.pictures)
+        sizes = Counter(tuple(view.shape[-2:]) for view in self.images)
         crops = " and ".join(
             f"{count} of {height} x {width} pixels"
             for (height, width), count in sizes.items()
@@ -90,9 +90,9 @@ class StepCost:
         lacking = f", {self.unreached} without a gradient" if self.unreached else ""
         return (
             f"adversarial training: one step = {self.forward} forward + "
-            f"{self.backward} backward picture passes, about {self.ratio:.1f} times "
+            f"{self.backward} backward image passes, about {self.ratio:.1f} times "
             f"clean training ({self.runs} evaluations of the loss; "
-            f"{len(self.attacked)} of {len(self.pictures)} views attacked{lacking}, "
+            f"{len(self.attacked)} of {len(self.images)} views attacked{lacking}, "
             f"{crops})."
         )
 

@@ -11,7 +11,7 @@ from lightly_adv.training.places import Path, Place, words
 from lightly_adv.types import Normalize
 
 SMALLEST = 4
-"""Height and width, in pixels, from which on a tensor can be a picture."""
+"""Height and width, in pixels, from which on a tensor can be an image."""
 
 CONSTANT = "has one value only"
 """Told of a tensor in one batch; in the next it may be an image, or a mask."""
@@ -32,7 +32,7 @@ _TARGETS = frozenset(
 )
 _IMAGES = frozenset(
     words(
-        "image images img imgs picture pictures pic pics photo photos view views crop "
+        "image images img imgs image images pic pics photo photos view views crop "
         "crops pixel pixels x xs input inputs frame frames video videos clip clips "
         "volume volumes scan scans rgb"
     )

@@ -72,9 +72,9 @@ class SubmoduleViews:
         return self.selected.views
 
     @property
-    def pictures(self) -> list[Tensor]:
+    def images(self) -> list[Tensor]:
         """All views that the submodules put out."""
-        return self.selected.pictures
+        return self.selected.images
 
     def evaluated(self, step: Step, views: Sequence[Tensor]) -> Any:
         """Run a step on other views, where it may write into what it is given."""

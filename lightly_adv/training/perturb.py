@@ -8,7 +8,8 @@ from collections.abc import Callable
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack
-from lightly_adv.isolation import modes, routes
+from lightly_adv.batch_norm import routes
+from lightly_adv.isolation import modes
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.isolation.recomputation import recomputed_in
 from lightly_adv.types import Objective, Views

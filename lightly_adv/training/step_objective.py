@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from lightly_adv.isolation import modes, routes
+from lightly_adv.batch_norm import routes
+from lightly_adv.isolation import modes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.isolation.recomputation import recomputed_in
@@ -27,7 +28,7 @@ class Selection(Protocol):
         """The selected views."""
 
     @property
-    def pictures(self) -> list[Tensor]:
+    def images(self) -> list[Tensor]:
         """All views, selected or not."""
 
     def evaluated(self, step: Step, views: Sequence[Tensor]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightly_adv.isolation import routes
+from lightly_adv.batch_norm import routes
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.recomputation import (
     recomputed_as_it_stands,

@@ -1,4 +1,4 @@
-"""Find the pictures in a batch, and put others in their place."""
+"""Find the images in a batch, and put others in their place."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class SelectedViews:
 
     Args:
         views: The selected views.
-        pictures: All picture views of the batch, selected or not.
-        left: Which tensors of the shape of pictures are taken for none, and why.
+        images: All image views of the batch, selected or not.
+        left: Which tensors of the shape of images are taken for none, and why.
     """
 
     views: list[Tensor]
-    pictures: list[Tensor]
+    images: list[Tensor]
     left: dict[Path, str]
     _places: list[Place]
     _batch: Any
@@ -115,7 +115,7 @@ def select_views(
     That is lists, tuples, dicts and dataclasses, also named ones and subclasses; what
     is in frozen dataclasses and other objects is not looked at.
 
-    A picture view is a floating tensor of at least four dimensions whose dimension -3
+    An image view is a floating tensor of at least four dimensions whose dimension -3
     has as many entries as `normalize` has channels, and whose height and width are at
     least 4. Without `normalize` it has 3 channels, or 1 if no tensor has 3. Volumes and
     videos (B, C, D, H, W) are views, too. Single images (C, H, W) in lists become one
@@ -128,14 +128,14 @@ def select_views(
 
     Args:
         batch: What the data loader yields.
-        policy: None for every picture view, "global" for the largest ones, indices
-            into the picture views, or a function from the batch to tensors in it. What
+        policy: None for every image view, "global" for the largest ones, indices
+            into the image views, or a function from the batch to tensors in it. What
             the function returns is perturbed as it is.
         normalize: Mean and std with which the views were normalised, if they were.
         known: What was found in earlier batches; it is added to.
 
     Raises:
-        TypeError: If the pictures are integers, or `policy` is of another kind.
+        TypeError: If the images are integers, or `policy` is of another kind.
         ValueError: If there is no such view.
 
     Examples:
@@ -150,17 +150,17 @@ def select_views(
     check_policy(policy)
     found = _without_repeats(places.leaves(batch))
     channels = image_search.channels_of(normalize)
-    pictures, left = _pictures(found, channels, {} if known is None else known)
+    images, left = _images(found, channels, {} if known is None else known)
     if callable(policy):
-        chosen = _identified(policy(batch), found, pictures, channels)
-    elif pictures:
-        chosen = _chosen(policy, pictures)
+        chosen = _identified(policy(batch), found, images, channels)
+    elif images:
+        chosen = _chosen(policy, images)
     else:
-        raise _no_pictures([leaf for _, leaf in found], channels, normalize)
+        raise _no_images([leaf for _, leaf in found], channels, normalize)
     taken = {id(leaf) for place in chosen for leaf in place.leaves}
     others = [
         place
-        for place in pictures
+        for place in images
         if place in chosen or not taken & {id(leaf) for leaf in place.leaves}
     ]
     everything = list(dict.fromkeys([*others, *chosen]))
@@ -182,12 +182,12 @@ def _without_repeats(found: Any) -> list[tuple[Path, Tensor]]:
     return list(first.values())
 
 
-def _pictures(
+def _images(
     found: list[tuple[Path, Tensor]],
     channels: tuple[int, ...],
     known: dict[Path, str],
 ) -> tuple[list[Place], dict[Path, str]]:
-    """Return the pictures, and the reasons of what looks like one and is none."""
+    """Return the images, and the reasons of what looks like one and is none."""
     candidates = {count: _candidates(found, count) for count in channels}
     everything = [place for each in candidates.values() for place in each]
     left = image_search.tell_apart(everything, known)
@@ -228,7 +228,7 @@ def _place(path: Path, leaf: Tensor) -> Place:
     return Place(path, (leaf,), parts)
 
 
-def _no_pictures(
+def _no_images(
     leaves: list[Tensor], channels: tuple[int, ...], normalize: Normalize | None
 ) -> Exception:
     shaped = [
@@ -239,13 +239,13 @@ def _no_pictures(
     ]
     if any(leaf.dtype == torch.uint8 for leaf in shaped):
         return TypeError(
-            "the pictures in the batch have dtype torch.uint8; expected floating "
+            "the images in the batch have dtype torch.uint8; expected floating "
             "tensors. Convert them in the transform, for instance with "
             "v2.ToDtype(torch.float32, scale=True)."
         )
     seen = [f"{tuple(leaf.shape)} {leaf.dtype}" for leaf in leaves]
     return UnfitBatchError(
-        f"no picture view found in the batch; expected a floating tensor of shape "
+        f"no image view found in the batch; expected a floating tensor of shape "
         f"(B, ..., C, H, W) with C in {sorted(channels)} and at least "
         f"{image_search.SMALLEST} x {image_search.SMALLEST} pixels, but its tensors "
         f"are {seen or 'none'}. {_other_channels(leaves, normalize)}Pass views= a "
@@ -293,26 +293,26 @@ def check_policy(policy: Any) -> None:
     if not policy:
         raise ValueError(
             f"views={policy!r} selects nothing; expected at least one index, or None "
-            "for all picture views."
+            "for all image views."
         )
 
 
-def _chosen(policy: Any, pictures: list[Place]) -> list[Place]:
+def _chosen(policy: Any, images: list[Place]) -> list[Place]:
     if policy is None:
-        return pictures
+        return images
     if policy == "global":
-        areas = [_area(place.leaves[0]) for place in pictures]
+        areas = [_area(place.leaves[0]) for place in images]
         return [
             place
-            for place, area in zip(pictures, areas, strict=True)
+            for place, area in zip(images, areas, strict=True)
             if area == max(areas)
         ]
-    if any(not 0 <= index < len(pictures) for index in policy):
+    if any(not 0 <= index < len(images) for index in policy):
         raise UnfitBatchError(
-            f"views={list(policy)} does not fit a batch with {len(pictures)} picture "
-            f"views; expected indices from 0 to {len(pictures) - 1}."
+            f"views={list(policy)} does not fit a batch with {len(images)} image "
+            f"views; expected indices from 0 to {len(images) - 1}."
         )
-    return list(dict.fromkeys(pictures[index] for index in policy))
+    return list(dict.fromkeys(images[index] for index in policy))
 
 
 def _area(leaf: Tensor) -> int:
@@ -322,7 +322,7 @@ def _area(leaf: Tensor) -> int:
 def _identified(
     views: Any,
     found: list[tuple[Path, Tensor]],
-    pictures: list[Place],
+    images: list[Place],
     channels: tuple[int, ...],
 ) -> list[Place]:
     if not isinstance(views, Sequence) or not views:
@@ -331,10 +331,10 @@ def _identified(
         )
     paths = {id(leaf): path for path, leaf in found}
     for view in views:
-        if not _is_picture_like(view, channels):
+        if not _is_image_like(view, channels):
             raise ValueError(
                 f"the function given as views= returned {_shown(view)}, which is no "
-                f"picture view; {_EXPECTED_VIEWS}"
+                f"image view; {_EXPECTED_VIEWS}"
             )
         if id(view) not in paths:
             raise ValueError(
@@ -345,7 +345,7 @@ def _identified(
         (paths[id(view)], view) for view in {id(view): view for view in views}.values()
     ]
     # What is asked for is one view, even where it is a stack of several.
-    known = {id(place.leaves[0]): place for place in pictures if place.parts is None}
+    known = {id(place.leaves[0]): place for place in images if place.parts is None}
     return [
         *(
             known.get(id(view)) or Place(path, (view,))
@@ -356,7 +356,7 @@ def _identified(
     ]
 
 
-def _is_picture_like(view: Any, channels: tuple[int, ...]) -> bool:
+def _is_image_like(view: Any, channels: tuple[int, ...]) -> bool:
     """Whether it can be perturbed; with any number of channels, as it was asked for."""
     if not (isinstance(view, Tensor) and view.is_floating_point()):
         return False

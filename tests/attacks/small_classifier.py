@@ -1,4 +1,4 @@
-"""A small classifier, and pictures that it tells apart with some effort."""
+"""A small classifier, and images that it tells apart with some effort."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def labelled_pictures(
+def labelled_images(
     count: int, *, seed: int, classes: int = 10
 ) -> tuple[Tensor, Tensor]:
-    """Noisy pictures around one random pattern per class, in [0, 1]."""
+    """Noisy images around one random pattern per class, in [0, 1]."""
     patterns = torch.rand(classes, 3, 8, 8, generator=torch.Generator().manual_seed(9))
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (count,), generator=generator)
@@ -35,7 +35,7 @@ def trained(*, classes: int = 10, steps: int = 150) -> nn.Module:
         )
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(steps):
-        images, labels = labelled_pictures(64, seed=100 + step, classes=classes)
+        images, labels = labelled_images(64, seed=100 + step, classes=classes)
         loss = functional.cross_entropy(model(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from lightly_adv.attacks import APGDTargeted, ClassificationObjective
 from lightly_adv.attacks.attack import Attack
 from lightly_adv.testing import NORMALIZE, AttackTester
 from lightly_adv.types import Norm
-from tests.attacks.small_classifier import labelled_pictures, trained
+from tests.attacks.small_classifier import labelled_images, trained
 
 BALLS = [ThreatModel("Linf", 2 / 255), ThreatModel("L2", 0.08)]
 
@@ -24,7 +24,7 @@ def classifier() -> nn.Module:
 
 
 def right(model: nn.Module, count: int = 400) -> tuple[Tensor, Tensor]:
-    images, labels = labelled_pictures(2 * count, seed=1)
+    images, labels = labelled_images(2 * count, seed=1)
     known = model(images).argmax(1) == labels
     return images[known][:count], labels[known][:count]
 
@@ -77,10 +77,10 @@ def test_it_beats_pgd_of_the_same_cost(
     assert reached[1] > reached[0]
 
 
-def one_picture(
+def one_image(
     loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor, norm: Norm, eps: float
 ) -> Tensor:
-    """APGD with 100 steps on one picture, as the paper's algorithm 1 has it."""
+    """APGD with 100 steps on one image, as the paper's algorithm 1 has it."""
 
     def project(z: Tensor) -> Tensor:
         delta = z - x
@@ -145,10 +145,10 @@ def test_it_is_the_algorithm_of_the_paper(threat_model: ThreatModel) -> None:
     attack = APGD(threat_model)
     generator = torch.Generator().manual_seed(3)
     (found,) = attack(lambda views: loss(views[0]), [images], generator=generator)
-    room = threat_model.room(images)
-    noise = threat_model.random_start(room, generator=torch.Generator().manual_seed(3))
+    box = threat_model.box(images)
+    noise = threat_model.random_start(box, generator=torch.Generator().manual_seed(3))
     for index, image in enumerate(images):
-        expected = one_picture(
+        expected = one_image(
             loss, image, image + noise[index], threat_model.norm, threat_model.eps
         )
         torch.testing.assert_close(found[index], expected, atol=1e-9, rtol=0)
@@ -197,7 +197,7 @@ def test_one_class_cannot_be_left() -> None:
     assert torch.equal(found, images)
 
 
-def test_nothing_is_spent_on_broken_pictures(classifier: nn.Module) -> None:
+def test_nothing_is_spent_on_broken_images(classifier: nn.Module) -> None:
     images, labels = right(classifier, 100)
     sizes: list[int] = []
 
@@ -226,7 +226,7 @@ def test_restarts_keep_what_an_earlier_one_broke(classifier: nn.Module) -> None:
     assert int(often.sum()) < int(once.sum())
 
 
-def test_the_verdict_on_a_picture_does_not_hang_on_its_neighbours(
+def test_the_verdict_on_a_image_does_not_hang_on_its_neighbours(
     classifier: nn.Module,
 ) -> None:
     images, labels = right(classifier, 60)

@@ -107,7 +107,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
     @dataclasses.dataclass(frozen=True)
     class Recording(Attack):
-        def update(self, delta: Tensor, grad: Tensor, room: Any, memory: Any) -> Tensor:
+        def update(self, delta: Tensor, grad: Tensor, box: Any, memory: Any) -> Tensor:
             seen.append(grad)
             return delta
 

@@ -14,7 +14,7 @@ IMAGES = torch.rand(4, 3, 2, 2)
 LABELS = torch.tensor([0, 3, 1, 4])
 
 
-def test_it_is_the_cross_entropy_of_every_picture() -> None:
+def test_it_is_the_cross_entropy_of_every_image() -> None:
     objective = ClassificationObjective(MODEL, LABELS)
     expected = functional.cross_entropy(MODEL(IMAGES), LABELS, reduction="none")
     assert torch.equal(objective([IMAGES]), expected)

@@ -55,8 +55,8 @@ def test_wide_noise_is_cut_to_the_ball() -> None:
 def test_the_noise_is_in_pixels_whatever_the_normalisation() -> None:
     views = torch.zeros(2, 3, 16, 16)
     threat_model = ThreatModel(eps=0.1, normalize=NORMALIZE)
-    room = threat_model.room(views)
-    delta = threat_model.random_start(room, std=0.01, generator=Generator())
+    box = threat_model.box(views)
+    delta = threat_model.random_start(box, std=0.01, generator=Generator())
     assert delta.std() == pytest.approx(0.01, rel=0.1)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lightly_adv import APGD, PGD, AdversarialLoss, AdversarialTraining, ThreatModel
 from lightly_adv.attacks import APGDTargeted
+from lightly_adv.batch_norm import bn_route, convert_dual_batchnorm
 from lightly_adv.callbacks import RobustValidation
-from lightly_adv.models.modules import bn_route, convert_dual_batchnorm
 from tests import zoo
 
 ATTACK = PGD(ThreatModel(eps=0.05), steps=1)
@@ -68,10 +68,10 @@ def refuse(
     ("views", "message"),
     [
         ([2], r"views=\[2\] does not fit a batch with 2 .*; expected indices from 0"),
-        ([0, -1], r"views=\[0, -1\] does not fit a batch with 2 picture views"),
-        (lambda batch: [batch[1]], r"dtype torch.int64, which is no picture view"),
-        (lambda batch: [batch[2]], r"returned a list, which is no picture view"),
-        (lambda batch: batch[2], r"returned a str, which is no picture view"),
+        ([0, -1], r"views=\[0, -1\] does not fit a batch with 2 image views"),
+        (lambda batch: [batch[1]], r"dtype torch.int64, which is no image view"),
+        (lambda batch: [batch[2]], r"returned a list, which is no image view"),
+        (lambda batch: batch[2], r"returned a str, which is no image view"),
         (lambda batch: batch[0][0], r"expected a list of tensors that are in the"),
         (lambda batch: [batch[0][0][:2]], r"which is not in the batch; expected"),
     ],
@@ -80,12 +80,12 @@ def test_views_that_do_not_fit_the_batch_are_refused(views: Any, message: str) -
     refuse(zoo.Base, AdversarialTraining(ATTACK, views=views), message)
 
 
-def test_batches_without_pictures_are_refused() -> None:
+def test_batches_without_images_are_refused() -> None:
     class Flat(zoo.Base):
         def on_before_batch_transfer(self, batch: Any, _: int) -> Any:
             return [[view.flatten(1) for view in batch[0]], *batch[1:]]
 
-    message = r"no picture view found in the batch.*Pass views= a function"
+    message = r"no image view found in the batch.*Pass views= a function"
     refuse(Flat, AdversarialTraining(ATTACK), message)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn import functional as collectives
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.models.modules import convert_dual_batchnorm
+from lightly_adv.batch_norm import convert_dual_batchnorm
 from tests import zoo
 from tests.callbacks import processes
 from tests.callbacks.smooth import Smooth
@@ -229,7 +229,7 @@ def assert_same_weights(found: list[dict[str, Tensor]]) -> None:
 
 def assert_as_one_process(found: list[Any], scenario: processes.Scenario) -> None:
     views, state = scenario(0, 1)
-    # Views have the shape (batches, views of each picture, pictures, C, H, W).
+    # Views have the shape (batches, views of each image, images, C, H, W).
     together = torch.cat([each for each, _ in found], dim=2)
     torch.testing.assert_close(together, views, rtol=0, atol=1e-4)
     for _, other in found:

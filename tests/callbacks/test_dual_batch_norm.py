@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
+from lightly_adv.batch_norm import (
+    bn_route,
+    convert_dual_batchnorm,
+    export_route,
+    routes,
+)
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.evaluation import evaluate_robustness
-from lightly_adv.isolation import routes
-from lightly_adv.models.modules import bn_route, convert_dual_batchnorm, export_route
 from tests import zoo
 
 IDENTITY = PGD(ThreatModel(eps=0.0), steps=2)

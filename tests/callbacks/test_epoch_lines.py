@@ -29,7 +29,7 @@ class Logs(BoringModel):
 
 
 class Validated(Logs):
-    """Meets the same pictures in validation as an attack does."""
+    """Meets the same images in validation as an attack does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class Validated(Logs):
         return self(batch[0]).sum()
 
     def val_dataloader(self) -> Any:
-        pictures = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 0, 1])
-        return DataLoader(TensorDataset(*pictures), batch_size=4)
+        images = torch.rand(4, 3, 2, 2), torch.tensor([0, 1, 0, 1])
+        return DataLoader(TensorDataset(*images), batch_size=4)
 
     def validation_step(self, *args: Any) -> None:
         self.log("val_top1", torch.tensor(50.0))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from tests import zoo
 
 ATTACK = PGD(ThreatModel(eps=0.05), steps=2)
@@ -71,7 +71,7 @@ class Before(pl.Callback):
         self.parameters = dict(pl_module.named_parameters())
         self.requires = {k: v.requires_grad for k, v in self.parameters.items()}
         self.training = [part.training for part in pl_module.modules()]
-        self.snapshot = report.snapshot(pl_module)
+        self.snapshot = leaks.snapshot(pl_module)
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,7 @@ def assert_whole(
         assert parameter.grad is None or not parameter.grad.isnan().any()
     assert [part.training for part in module.modules()] == before.training
     # The name of the hook that runs is Lightning's own.
-    changes = set(before.snapshot.changes(report.snapshot(module)))
+    changes = set(before.snapshot.changes(leaks.snapshot(module)))
     assert changes <= {"_current_fx_name"}
     assert "training_step" not in vars(module)
     assert "log" not in vars(module)

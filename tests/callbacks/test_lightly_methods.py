@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
 from lightly_adv.functional import pixels
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from lightly_adv.training.step_objective import StepObjective
 from tests import methods_zoo, zoo
 from tests.methods_zoo.method import LARGE, NORMALIZE, SMALL, Method, loader
@@ -34,9 +34,7 @@ def attack(eps: float) -> PGD:
     return PGD(threat_model, steps=2, step_size=eps / 2)
 
 
-def fit(
-    method: Method, *callbacks: pl.Callback, precision: Any = 32
-) -> report.Snapshot:
+def fit(method: Method, *callbacks: pl.Callback, precision: Any = 32) -> leaks.Snapshot:
     """Train, and return everything that training leaves behind."""
     data = loader(method, steps=STEPS)
     return zoo.state(
@@ -45,7 +43,7 @@ def fit(
 
 
 @functools.cache
-def plain(method: Method) -> report.Snapshot:
+def plain(method: Method) -> leaks.Snapshot:
     return fit(method)
 
 
@@ -96,7 +94,7 @@ def attacks(monkeypatch: pytest.MonkeyPatch) -> list[Attacked]:
 
 
 class Watch(pl.Callback):
-    """Note everything but pictures that the training step is given."""
+    """Note everything but images that the training step is given."""
 
     def __init__(self) -> None:
         self.others: list[list[Any]] = []
@@ -106,14 +104,14 @@ class Watch(pl.Callback):
 
         def training_step(batch: Any, batch_idx: int) -> Any:
             leaves = pytree.tree_leaves(batch)
-            self.others.append([each for each in leaves if not is_picture(each)])
+            self.others.append([each for each in leaves if not is_image(each)])
             return inner(batch, batch_idx)
 
         pl_module.training_step = training_step
 
 
-def is_picture(leaf: Any) -> bool:
-    """Pictures are all that the replicas draw with a size of a crop."""
+def is_image(leaf: Any) -> bool:
+    """Images are all that the replicas draw with a size of a crop."""
     shape = tuple(getattr(leaf, "shape", ()))
     return any(shape[1:] == (3, size, size) for size in (LARGE, SMALL))
 
@@ -134,9 +132,9 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
         ]
         assert tuple(moved) == method.reached[at % len(method.reached)]
     batches = [pytree.tree_leaves(each) for each in loader(method, steps=STEPS)]
-    others = [[each for each in leaves if not is_picture(each)] for leaves in batches]
-    pictures = [sum(map(is_picture, leaves)) for leaves in batches]
-    assert [len(each.clean) for each in attacks] == 2 * pictures
+    others = [[each for each in leaves if not is_image(each)] for leaves in batches]
+    images = [sum(map(is_image, leaves)) for leaves in batches]
+    assert [len(each.clean) for each in attacks] == 2 * images
     for seen in watch.others:
         assert any(same(seen, each) for each in others)
 

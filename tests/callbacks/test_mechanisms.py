@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.models.modules import convert_dual_batchnorm
+from lightly_adv.batch_norm import convert_dual_batchnorm
 from tests import zoo
 from tests.zoo import state
 

@@ -68,7 +68,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
-        # Where pictures themselves are coarse, so is the result.
+        # Where images themselves are coarse, so is the result.
         slack = 2 * torch.finfo(views[0].dtype).eps
         for view, moved in zip(views, found, strict=True):
             assert moved.dtype == view.dtype

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
 from lightly_adv.attacks import AttackSchedule
 from lightly_adv.callbacks.refusals import check_attacked_once, check_trainable
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.methods import PretextModule
+from lightly_adv.methods import PretextModule, RobustClassifier
 from tests import zoo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -204,15 +203,15 @@ def trainer_that(sync_batchnorm: bool, strategy: str = "ddp") -> pl.Trainer:
 
 def test_torch_drops_the_activation_and_timm_keeps_it() -> None:
     """Why the refusal is there; it can go once torch keeps the activation."""
-    pictures = torch.randn(2, 8, 4, 4)
+    images = torch.randn(2, 8, 4, 4)
     layer = timm_layers.BatchNormAct2d(8).eval()
-    acted: Tensor = layer(pictures)
+    acted: Tensor = layer(images)
     assert acted.min() == 0
-    assert convert_as_torch(layer)(pictures).min() < 0
+    assert convert_as_torch(layer)(images).min() < 0
     kept = timm_layers.convert_sync_batchnorm(layer)
-    assert torch.equal(kept(pictures), acted)
+    assert torch.equal(kept(images), acted)
     # Nor does it help to convert with timm first, and to leave the switch on.
-    assert convert_as_torch(kept)(pictures).min() < 0
+    assert convert_as_torch(kept)(images).min() < 0
 
 
 @pytest.mark.parametrize("synchronised", [False, True])

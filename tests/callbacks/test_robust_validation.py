@@ -119,7 +119,7 @@ def test_file_names_are_left_behind() -> None:
     assert validated(batches, robust_validation()) == expected(batches)
 
 
-def test_max_samples_takes_the_first_pictures() -> None:
+def test_max_samples_takes_the_first_images() -> None:
     value = validated(loader(), robust_validation(max_samples=20))
     assert value == expected(loader(), max_samples=20)
     assert value == validated(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.models.modules import convert_dual_batchnorm
+from lightly_adv.batch_norm import convert_dual_batchnorm
 from tests import zoo
 from tests.zoo import state
 
@@ -32,7 +32,7 @@ class WritesIntoItsBatch(zoo.Base):
 
 
 class GradientPenalty(zoo.Base):
-    """Differentiates with respect to its pictures."""
+    """Differentiates with respect to its images."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         first, second = batch[0]

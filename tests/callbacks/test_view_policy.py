@@ -85,7 +85,7 @@ def test_the_cost_is_said_once_before_training(
     with caplog.at_level(logging.INFO):
         zoo.fit(Counting, [callback])
     (message,) = messages(caplog)
-    assert f"one step = {forward} forward + {backward} backward picture" in message
+    assert f"one step = {forward} forward + {backward} backward image" in message
     assert f"about {ratio} times clean training" in message
     # One evaluation, of two views, tells which of them receive a gradient.
     assert heard[:2] == [0, 0]

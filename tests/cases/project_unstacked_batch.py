@@ -1,6 +1,6 @@
-"""A batch that is a list of single pictures (C, H, W), stacked inside training_step, as lightning-bolts' MoCo does with its collate function.
+"""A batch that is a list of single images (C, H, W), stacked inside training_step, as lightning-bolts' MoCo does with its collate function.
 
-Right: the pictures are attacked, or there is a way (views=) to name them.
+Right: the images are attacked, or there is a way (views=) to name them.
 """
 import sys, torch, pytorch_lightning as pl
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
@@ -9,8 +9,8 @@ class Module(pl.LightningModule):
     def __init__(self):
         super().__init__(); self.net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 2)); self.seen = []
     def training_step(self, batch, batch_idx):
-        pictures, labels = batch
-        x = torch.stack([torch.stack(pair) for pair in pictures])       # (B, 2, 3, H, W)
+        images, labels = batch
+        x = torch.stack([torch.stack(pair) for pair in images])       # (B, 2, 3, H, W)
         self.seen.append(x.detach().clone())
         return self.net(x.flatten(0, 1)).square().mean()
     def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -33,4 +33,4 @@ if __name__ == "__main__":
             if run(**options) > 4 / 255: sys.exit(0)
             why.append("nothing was perturbed")
         except Exception as e: why.append(f"{type(e).__name__}: {e}"); print(options and "views=function", "->", why[-1])
-    print("NO WAY: a batch of unstacked pictures (C, H, W) is refused, and so is the views= function that the message recommends"); sys.exit(1)
+    print("NO WAY: a batch of unstacked images (C, H, W) is refused, and so is the views= function that the message recommends"); sys.exit(1)

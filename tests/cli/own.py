@@ -12,7 +12,7 @@ from tests.cli.tiny import TinyDataModule
 
 
 class OwnModule(pl.LightningModule):
-    """Reports whether a training picture is none of those in the data."""
+    """Reports whether a training image is none of those in the data."""
 
     def __init__(self) -> None:
         super().__init__()

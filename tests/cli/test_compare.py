@@ -31,7 +31,7 @@ def test_table_and_verdict(
     assert lines[4].split()[:4] == ["after", "fgsm", "50.0", "55.0"]
     assert lines[5].split()[:4] == ["robust", "25.0", "40.0", "+15.0"]
     assert lines[6].startswith("B better by 15.0 points [")
-    assert lines[6].endswith("(two, Linf 8/255, 400 pictures)")
+    assert lines[6].endswith("(two, Linf 8/255, 400 images)")
     assert json.loads(out.read_text())["names"] == ["a", "b"]
     assert main(["compare", *reports, "--out", str(out)]) == 1
     assert "choose another file with --out" in capsys.readouterr().err
@@ -44,4 +44,4 @@ def test_refusals_are_one_line(
     Path(reports[0]).write_text(json.dumps(old))
     assert main(["compare", *reports]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "a.json does not tell which pictures it is about" in line
+    assert "a.json does not tell which images it is about" in line

@@ -1,4 +1,4 @@
-"""`lightly-adv corruptions`, on a classifier of tiny pictures."""
+"""`lightly-adv corruptions`, on a classifier of tiny images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_table_report_and_figure(
 ) -> None:
     capsys.readouterr()
     assert corruptions(checkpoint, *QUICK, "--max_samples", 12) == 0
-    name = "corruptions-last-fog-contrast-at-1-5-12-pictures.json"
+    name = "corruptions-last-fog-contrast-at-1-5-12-images.json"
     out = checkpoint.parents[1] / name
     content = json.loads(out.read_text())
     assert list(content["corruptions"]) == ["fog", "contrast"]
@@ -48,8 +48,8 @@ def test_table_report_and_figure(
     assert not out.with_name(f"{name}.state").exists()
     shown = capsys.readouterr().out
     assert "corruption      1" in shown
-    assert "C-style, severities 1 5, 12 pictures" in shown
-    assert "warning: the pictures are 8 x 8" in shown
+    assert "C-style, severities 1 5, 12 images" in shown
+    assert "warning: the images are 8 x 8" in shown
     assert corruptions(checkpoint, *QUICK, "--max_samples", 12) == 1
     assert "choose another file with --out" in capsys.readouterr().err
 
@@ -112,7 +112,7 @@ def test_refusals(
     assert not out.parent.exists() or not any(out.parent.iterdir())
 
 
-def test_published_files_need_their_pictures(
+def test_published_files_need_their_images(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "labels.npy", np.tile(np.arange(32) % 2, 5))

@@ -72,7 +72,7 @@ def seen(text: str) -> dict[str, str]:
     return {line[6:19].strip(): line[:4] for line in rows}
 
 
-def test_a_module_in_a_file_on_random_pictures(
+def test_a_module_in_a_file_on_random_images(
     own: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", f"{own}:Own", "--data.size", "16"]) == 0
@@ -156,7 +156,7 @@ def test_a_config_brings_the_callback(
     assert main(["doctor", str(config)]) == 0
     shown = capsys.readouterr().out
     assert "PGD, Linf 4/255, 2 steps" in shown
-    # Two streams, and two evaluations of 8 pictures.
+    # Two streams, and two evaluations of 8 images.
     assert "one step = 32 forward + 32 backward" in shown
     assert main(["doctor", str(config), "--attack", "FGSM"]) == 0
     assert "FGSM, Linf 8/255, 1 steps" in capsys.readouterr().out

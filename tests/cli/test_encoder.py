@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from lightly_adv.cli import encoder as command
 from lightly_adv.cli.main import main
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.methods import PretextEnsembleModule, PretextModule, RobustClassifier
 from lightly_adv.models import create_backbone
 from tests.cli.tiny import TinyDataModule
 
@@ -81,7 +80,7 @@ def test_a_report_of_a_pretext_run(
     for name in command.MEANINGS:
         (line,) = (each for each in lines if each.split()[0] == name)
         assert float(line.split()[1]) == pytest.approx(row[name], abs=0.06)
-    assert "APGD-1, Linf 4/255, 16 pictures" in lines
+    assert "APGD-1, Linf 4/255, 16 images" in lines
     assert encoder(checkpoint) == 1
     assert "choose another file with --out" in capsys.readouterr().err
 
@@ -103,7 +102,7 @@ def test_too_few_to_vote(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert encoder(runs["own"], "--knn_k", 200, "--out", tmp_path / "x.json") == 1
-    assert "the bank has 24 pictures, but k=200" in capsys.readouterr().err
+    assert "the bank has 24 images, but k=200" in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
 
 
@@ -127,7 +126,7 @@ def test_the_normalisation_is_that_of_the_module() -> None:
         assert command.encoder_of(own)(images).equal(own.backbone(images))
 
 
-def test_training_pictures_vote_as_they_are() -> None:
+def test_training_images_vote_as_they_are() -> None:
     data = TinyDataModule()
     torch.manual_seed(0)
     first, again = (
@@ -137,7 +136,7 @@ def test_training_pictures_vote_as_they_are() -> None:
     labels = torch.cat([labels for _, labels in command._bank(data)])
     assert labels[:6].tolist() == [0, 1, 0, 1, 0, 1]
     plain = data.train_dataset
-    source = plain.pictures.source(plain.indices)
+    source = plain.images.source(plain.indices)
     assert sorted(first.sum(dim=(1, 2, 3)).tolist()) == pytest.approx(
         sorted(source.sum(dim=(1, 2, 3)).tolist())
     )

@@ -15,7 +15,7 @@ from lightly_adv import ThreatModel
 from lightly_adv.cli import evaluate as evaluate_command
 from lightly_adv.cli.main import main
 from lightly_adv.evaluation import evaluate_robustness
-from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.methods import RobustClassifier
 from lightly_adv.models import Ensemble
 from tests.cli.tiny import TinyDataModule
 
@@ -61,7 +61,7 @@ def evaluate(*arguments: object) -> int:
 
 def test_the_objective_is_kept(runs: dict[str, Path]) -> None:
     config = (runs["trades"].parents[1] / "config.yaml").read_text()
-    assert "class_path: lightly_adv.finetuning.TRADES\n" in config
+    assert "class_path: lightly_adv.methods.TRADES\n" in config
     content = torch.load(runs["trades"], weights_only=True)
     assert "TRADES(beta=2.0), PGD" in content["hyper_parameters"]["trained_with"]
 

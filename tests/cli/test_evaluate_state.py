@@ -65,7 +65,7 @@ def test_an_interrupted_evaluation_goes_on(
     assert f"going on from {state}" in capsys.readouterr().out
     assert out.read_text() == whole.read_text()
     assert json.loads(out.read_text())["predictions"]["attacked"]
-    assert done == once, "a picture was evaluated twice"
+    assert done == once, "an image was evaluated twice"
     names = {path.name for path in out.parent.iterdir()}
     assert names == {"report.html", "report.json", "report.md"}
     page = (out.parent / "report.html").read_text()
@@ -79,7 +79,7 @@ def test_restarts_are_chosen_where_there_are_any(
     for suite in ("pgd-20", "apgd"):
         out = tmp_path / f"{suite}.json"
         assert evaluate(checkpoint, "--suite", suite, *few, "--out", out) == 0
-        assert f"({suite}x2, Linf 8/255, 3 pictures)" in capsys.readouterr().out
+        assert f"({suite}x2, Linf 8/255, 3 images)" in capsys.readouterr().out
     notes = json.loads((tmp_path / "apgd.json").read_text())["notes"]
     assert any(
         "the targeted DLR loss takes 4 classes; with 2" in note for note in notes

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from lightly_adv.cli.main import main
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.methods import PretextModule
+from lightly_adv.methods import PretextModule, RobustClassifier
 from lightly_adv.models.export import load_exported
 from tests.cli.test_evaluate import HALVES, finetune
 

@@ -70,15 +70,15 @@ def test_without_a_robust_accuracy_there_is_no_robust_backbone(
     assert "that of best-clean.ckpt is in" in capsys.readouterr().out
 
 
-def test_pictures_of_validation_are_clean_and_no_test_pictures() -> None:
+def test_images_of_validation_are_clean_and_no_test_images() -> None:
     data = TinyDataModule()
     train, val = data.train_dataset, data.val_dataset
     assert val is not None
     assert train.augmentation is not None
     assert val.augmentation is None
     assert not set(train.indices.tolist()) & set(val.indices.tolist())
-    assert len(train) + len(val) == data.num_pictures
-    assert val.pictures is train.pictures
+    assert len(train) + len(val) == data.num_images
+    assert val.images is train.images
 
 
 def test_options_of_the_task_one_by_one(command: Command) -> None:

@@ -110,7 +110,7 @@ def test_finetune_then_evaluate(
     assert [row["name"] for row in rows] == ["last", "best-clean", "best-robust"]
     for row in rows:
         assert 0 <= row["robust_accuracy"] <= row["clean_accuracy"] <= 100
-        assert row["measured_with"] == "smoke, Linf 8/255, 32 pictures"
+        assert row["measured_with"] == "smoke, Linf 8/255, 32 images"
 
     # The backbone is in the weights; where it came from may be gone.
     Path(checkpoint).unlink()

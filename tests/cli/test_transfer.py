@@ -55,7 +55,7 @@ def test_an_ensemble_brings_all_of_its_tasks(
     assert found["checkpoints"] == [str(runs["ensemble"])]
     assert (tmp_path / "out" / "transfer.png").stat().st_size > 1000
     shown = capsys.readouterr().out
-    assert "PGD-2, Linf 4/255, 32 pictures" in shown
+    assert "PGD-2, Linf 4/255, 32 images" in shown
     assert "cosine between perturbations" in shown
 
 

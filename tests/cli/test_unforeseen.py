@@ -1,4 +1,4 @@
-"""`lightly-adv unforeseen`, on a classifier of tiny pictures."""
+"""`lightly-adv unforeseen`, on a classifier of tiny images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_table_report_and_figure(
 ) -> None:
     capsys.readouterr()
     assert unforeseen(checkpoint, *QUICK, "--max_samples", 12) == 0
-    name = "unforeseen-last-fog-snow-1-steps-12-pictures.json"
+    name = "unforeseen-last-fog-snow-1-steps-12-images.json"
     out = checkpoint.parents[1] / name
     content = json.loads(out.read_text())
     assert list(content["attacks"]) == ["fog", "snow"]
@@ -46,8 +46,8 @@ def test_table_report_and_figure(
     assert not out.with_name(f"{name}.state").exists()
     shown = capsys.readouterr().out
     assert "attack  eps 1  eps 2" in shown
-    assert "2 unforeseen attacks, 1 steps, 12 pictures" in shown
-    assert "warning: there are only 12 pictures" in shown
+    assert "2 unforeseen attacks, 1 steps, 12 images" in shown
+    assert "warning: there are only 12 images" in shown
     assert unforeseen(checkpoint, *QUICK, "--max_samples", 12) == 1
     assert "choose another file with --out" in capsys.readouterr().err
 
@@ -60,17 +60,17 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     few = ("--attacks", "fog", "--steps", "1", "--max_samples", 12)
     assert unforeseen(checkpoint, *few, "--out", tmp_path / "whole.json") == 0
-    attack_pictures, done = evaluate.attack_pictures, []
+    attack_images, done = evaluate.attack_images, []
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         done.append(1)
         if len(done) > 8:  # of 6 for each batch
             raise KeyboardInterrupt
-        return attack_pictures(*args, **kwargs)
+        return attack_images(*args, **kwargs)
 
     out = tmp_path / "new" / "report.json"
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "attack_pictures", interrupted)
+        patch.setattr(evaluate, "attack_images", interrupted)
         assert unforeseen(checkpoint, *few, "--out", out) == 130
     assert not out.exists()
     capsys.readouterr()

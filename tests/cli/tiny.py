@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from lightly_adv.data import PictureDataModule
-from lightly_adv.data.pictures import InMemory, Pictures
+from lightly_adv.data import ImageDataModule
+from lightly_adv.data.image_dataset import Images, InMemory
 
 
-class TinyDataModule(PictureDataModule):
-    """Random pictures of 8 x 8, half of a class bright."""
+class TinyDataModule(ImageDataModule):
+    """Random images of 8 x 8, half of a class bright."""
 
     padding = 1
-    num_pictures = 32
+    num_images = 32
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"batch_size": 8, "val_fraction": 0.25, **options})
@@ -23,17 +23,17 @@ class TinyDataModule(PictureDataModule):
     def num_classes(self) -> int:
         return 2
 
-    def load_train(self) -> Pictures:
+    def load_train(self) -> Images:
         return self._load(0)
 
-    def load_test(self) -> Pictures:
+    def load_test(self) -> Images:
         return self._load(1)
 
-    def _load(self, seed: int) -> Pictures:
+    def _load(self, seed: int) -> Images:
         generator = torch.Generator().manual_seed(seed)
-        labels = torch.arange(self.num_pictures) % 2
-        noise = torch.rand(self.num_pictures, 3, 8, 8, generator=generator)
-        return Pictures(InMemory((noise + labels[:, None, None, None]) / 2), labels)
+        labels = torch.arange(self.num_images) % 2
+        noise = torch.rand(self.num_images, 3, 8, 8, generator=generator)
+        return Images(InMemory((noise + labels[:, None, None, None]) / 2), labels)
 
 
 class NoClasses(TinyDataModule):
@@ -45,7 +45,7 @@ class NoClasses(TinyDataModule):
 
 
 class ThreeClasses(TinyDataModule):
-    """One that tells of a third class, of which there are no pictures."""
+    """One that tells of a third class, of which there are no images."""
 
     @property
     def num_classes(self) -> int:
@@ -55,15 +55,15 @@ class ThreeClasses(TinyDataModule):
 class NoTestImages(TinyDataModule):
     """One whose test images are not there."""
 
-    def load_test(self) -> Pictures:
-        raise FileNotFoundError("there is no folder data/test; expected pictures.")
+    def load_test(self) -> Images:
+        raise FileNotFoundError("there is no folder data/test; expected images.")
 
 
 class EmptyTestSet(TinyDataModule):
     """One with a test set without images."""
 
-    def load_test(self) -> Pictures:
-        return Pictures(InMemory(torch.empty(0, 3, 8, 8)), torch.empty(0).long())
+    def load_test(self) -> Images:
+        return Images(InMemory(torch.empty(0, 3, 8, 8)), torch.empty(0).long())
 
 
 class SixBatches(TinyDataModule):

@@ -32,7 +32,7 @@ def test_both_formats_hold_the_same(tmp_path: Path, name: str) -> None:
     assert (found.labels.tolist(), found.labels.dtype) == (LABELS, np.dtype(np.int64))
 
 
-def test_pictures_of_a_plain_npz_are_mapped(tmp_path: Path) -> None:
+def test_images_of_a_plain_npz_are_mapped(tmp_path: Path) -> None:
     path = write(tmp_path / "batch.npz", labels=LABELS, data=DATA)
     found = batch_files.read_batch(path)
     assert isinstance(found.data.base, np.memmap)
@@ -40,14 +40,14 @@ def test_pictures_of_a_plain_npz_are_mapped(tmp_path: Path) -> None:
     assert not found.data.flags.writeable
 
 
-def test_pictures_of_a_compressed_npz_are_read(tmp_path: Path) -> None:
+def test_images_of_a_compressed_npz_are_read(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "batch.npz", data=DATA, labels=LABELS)
     found = batch_files.read_batch(tmp_path / "batch.npz")
     assert not isinstance(found.data.base, np.memmap)
     np.testing.assert_array_equal(found.data, DATA)
 
 
-def test_pictures_with_axes_of_their_own_are_laid_flat(tmp_path: Path) -> None:
+def test_images_with_axes_of_their_own_are_laid_flat(tmp_path: Path) -> None:
     path = write(tmp_path / "batch.npz", data=DATA.reshape(4, 3, 2, 2), labels=LABELS)
     np.testing.assert_array_equal(batch_files.read_batch(path).data, DATA)
 

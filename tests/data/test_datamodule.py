@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.data import PictureDataModule
-from lightly_adv.data.pictures import InMemory, Pictures
+from lightly_adv.data import ImageDataModule
+from lightly_adv.data.image_dataset import Images, InMemory
 
 
-class Toy(PictureDataModule):
-    """120 pictures to train on and 10 to test on, each of one colour; four classes."""
+class Toy(ImageDataModule):
+    """120 images to train on and 10 to test on, each of one colour; four classes."""
 
     padding = 1
 
@@ -24,19 +24,19 @@ class Toy(PictureDataModule):
     def num_classes(self) -> int:
         return 4
 
-    def load_train(self) -> Pictures:
+    def load_train(self) -> Images:
         self.loads.append("train")
-        return _pictures(120)
+        return _images(120)
 
-    def load_test(self) -> Pictures:
+    def load_test(self) -> Images:
         self.loads.append("test")
-        return _pictures(10)
+        return _images(10)
 
 
 class ToyWithVal(Toy):
-    def load_val(self) -> Pictures | None:
+    def load_val(self) -> Images | None:
         self.loads.append("val")
-        return _pictures(6)
+        return _images(6)
 
 
 class Linear(pl.LightningModule):
@@ -62,10 +62,10 @@ class Linear(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def _pictures(count: int) -> Pictures:
+def _images(count: int) -> Images:
     colours = torch.arange(100, 100 + count, dtype=torch.uint8)
     images = colours[:, None, None, None].expand(-1, 3, 8, 8)
-    return Pictures(InMemory(images), torch.arange(count) % 4)
+    return Images(InMemory(images), torch.arange(count) % 4)
 
 
 def _trainer() -> pl.Trainer:
@@ -135,7 +135,7 @@ def test_labelled_fraction() -> None:
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.5, 54), (0.1, 11), (1e-9, 1)])
-def test_fraction_of_the_training_pictures(fraction: float, count: int) -> None:
+def test_fraction_of_the_training_images(fraction: float, count: int) -> None:
     data, everything = Toy(fraction=fraction), Toy()
     assert len(data.train_dataset) == count
     assert set(data.train_dataset.indices.tolist()) < set(
@@ -177,8 +177,8 @@ def test_padding_and_flips_are_options() -> None:
     ramp = torch.arange(8.0).div(8).expand(40, 3, 8, 8)
 
     class Ramps(Toy):
-        def load_train(self) -> Pictures:
-            return Pictures(InMemory(ramp), torch.arange(40) % 4)
+        def load_train(self) -> Images:
+            return Images(InMemory(ramp), torch.arange(40) % 4)
 
     def images(**options: Any) -> Tensor:
         data = Ramps(batch_size=40, val_fraction=0.0, **options)
@@ -233,9 +233,9 @@ def test_without_validation_in_a_trainer() -> None:
         ({"num_workers": -1}, "num_workers=-1"),
         ({"val_fraction": 1.0}, "val_fraction=1.0 must be at least 0 and less than 1"),
         ({"fraction": 0.0}, "fraction=0.0 must be more than 0 and at most 1"),
-        ({"fraction": 10}, "0.1 uses a tenth of the training pictures"),
+        ({"fraction": 10}, "0.1 uses a tenth of the training images"),
         ({"labelled_fraction": 0.0}, "labelled_fraction=0.0 must be more than 0"),
-        ({"labelled_fraction": 100}, "for a number of pictures use num_labelled"),
+        ({"labelled_fraction": 100}, "for a number of images use num_labelled"),
         ({"labelled_fraction": 0.5, "num_labelled": 8}, "both given; use one of them"),
         ({"crop_padding": -1}, "crop_padding=-1 and flip_share=None; expected pixels"),
         ({"flip_share": 1.5}, r"flip_share=1.5; expected .* a share in \[0, 1\]"),

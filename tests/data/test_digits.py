@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from jsonargparse import ArgumentParser
 
-from lightly_adv.data import DigitsDataModule, PictureDataModule
+from lightly_adv.data import DigitsDataModule, ImageDataModule
 
 sklearn_datasets = pytest.importorskip("sklearn.datasets")
 
@@ -20,7 +20,7 @@ def test_every_scan_is_there_once() -> None:
     scans = torch.from_numpy(digits.images).float() / 16
     expected = F.interpolate(scans[:, None], size=(32, 32), mode="bilinear")
     images = [
-        dataset.pictures.source(dataset.indices)[:, 0].flatten(1)
+        dataset.images.source(dataset.indices)[:, 0].flatten(1)
         for dataset in (data.train_dataset, data.test_dataset)
     ]
     ordered = torch.cat(images).sum(dim=1).sort().values
@@ -45,7 +45,7 @@ def test_test_set_is_the_last_40_of_each_digit() -> None:
 
 def test_training_crops_but_never_flips() -> None:
     data = DigitsDataModule(num_labelled=10, val_fraction=0.0)
-    clean = data.train_dataset.pictures.source(data.train_dataset.indices)
+    clean = data.train_dataset.images.source(data.train_dataset.indices)
     padded = F.pad(clean, [2] * 4)
     images, _ = data.train_dataset.__getitems__(range(10))
     crops = padded.unfold(2, 32, 1).unfold(3, 32, 1).flatten(2, 3)
@@ -61,7 +61,7 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_on_the_command_line() -> None:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(PictureDataModule, "data")
+    parser.add_subclass_arguments(ImageDataModule, "data")
     config = parser.parse_args(["--data=DigitsDataModule", "--data.num_labelled=20"])
     assert config.data.class_path.endswith("DigitsDataModule")
     options = config.data.init_args

@@ -9,8 +9,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import functional as tv
 
 from lightly_adv.data import ImageFolderDataModule
+from lightly_adv.data.image_dataset import InMemory
 from lightly_adv.data.image_folder import OnDisk
-from lightly_adv.data.pictures import InMemory
 
 
 def _write(
@@ -30,11 +30,11 @@ def _root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_same_pictures_and_labels_as_torchvision(tmp_path: Path) -> None:
+def test_same_images_and_labels_as_torchvision(tmp_path: Path) -> None:
     data = ImageFolderDataModule(_root(tmp_path))
     images, labels = next(iter(data.test_dataloader()))
     expected = ImageFolder(str(tmp_path / "test"))
-    pixels = [tv.pil_to_tensor(picture) / 255 for picture, _ in expected]
+    pixels = [tv.pil_to_tensor(image) / 255 for image, _ in expected]
     assert torch.equal(images, torch.stack(pixels))
     assert labels.tolist() == expected.targets == [0, 0, 0, 1, 1]
     assert (data.classes, data.num_classes) == (["cat", "dog"], 2)
@@ -47,7 +47,7 @@ def test_validation_is_split_off_training(tmp_path: Path) -> None:
     assert data.val_dataset.labels.bincount().tolist() == [2, 3]
 
 
-def test_the_first_validation_pictures_stand_for_all(tmp_path: Path) -> None:
+def test_the_first_validation_images_stand_for_all(tmp_path: Path) -> None:
     data = ImageFolderDataModule(_root(tmp_path), val_fraction=0.25)
     assert data.val_dataset is not None
     assert data.val_dataset.labels.tolist() == [1, 0, 1, 0, 1]
@@ -79,18 +79,18 @@ def test_fewer_classes_in_test_keep_their_labels(tmp_path: Path) -> None:
     assert ImageFolderDataModule(tmp_path).test_dataset.labels.tolist() == [1, 1]
 
 
-def test_larger_pictures_are_scaled_and_cropped(tmp_path: Path) -> None:
+def test_larger_images_are_scaled_and_cropped(tmp_path: Path) -> None:
     _write(tmp_path, "train", {"cat": 1, "dog": 1}, size=(80, 64))
     data = ImageFolderDataModule(tmp_path, image_size=32)
     images = data.load_train().source(torch.arange(2))
-    picture = Image.open(tmp_path / "train" / "dog" / "0.png").resize(
+    image = Image.open(tmp_path / "train" / "dog" / "0.png").resize(
         (40, 32), Image.Resampling.BILINEAR
     )
-    expected = tv.pil_to_tensor(picture.crop((4, 0, 36, 32)))
+    expected = tv.pil_to_tensor(image.crop((4, 0, 36, 32)))
     assert torch.equal(images[1], expected)
 
 
-def test_grey_pictures_become_colour(tmp_path: Path) -> None:
+def test_grey_images_become_colour(tmp_path: Path) -> None:
     _write(tmp_path, "train", {"cat": 1, "dog": 1})
     grey = Image.new("L", (32, 32), 51)
     grey.save(tmp_path / "train" / "cat" / "0.png")
@@ -117,19 +117,17 @@ def test_hidden_folders_and_other_files_are_ignored(tmp_path: Path) -> None:
     assert len(ImageFolderDataModule(root).load_train().labels) == 20
 
 
-def test_padding_grows_with_the_pictures(tmp_path: Path) -> None:
+def test_padding_grows_with_the_images(tmp_path: Path) -> None:
     sizes = (32, 96)
     modules = [ImageFolderDataModule(tmp_path, image_size=size) for size in sizes]
     assert [data.padding for data in modules] == [4, 12]
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"no folder .*train; expected pictures"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*train; expected images"):
         ImageFolderDataModule(tmp_path).setup("fit")
     _write(tmp_path, "train", {"cat": 1, "dog": 1})
-    with pytest.raises(FileNotFoundError, match=r"no folder .*test; expected pictures"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*test; expected images"):
         ImageFolderDataModule(tmp_path).setup("test")
 
 
@@ -143,9 +141,7 @@ def test_folder_without_class_folders(tmp_path: Path) -> None:
 def test_empty_class_folder(tmp_path: Path) -> None:
     root = _root(tmp_path)
     (root / "train" / "eel").mkdir()
-    with pytest.raises(
-        FileNotFoundError, match=r"class folder .*eel holds no pictures"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"class folder .*eel holds no images"):
         ImageFolderDataModule(root).setup("fit")
 
 
@@ -164,15 +160,15 @@ def test_classes_that_training_lacks(tmp_path: Path) -> None:
         ImageFolderDataModule(root).setup("test")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture"])
-def test_unreadable_picture(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"not an image"])
+def test_unreadable_image(content: bytes, tmp_path: Path) -> None:
     root = _root(tmp_path)
     (root / "train" / "dog" / "3.png").write_bytes(content)
     with pytest.raises(ValueError, match=r"dog.3\.png cannot be read as an image"):
         ImageFolderDataModule(root).setup("fit")
 
 
-def test_truncated_picture(tmp_path: Path) -> None:
+def test_truncated_image(tmp_path: Path) -> None:
     path = _root(tmp_path) / "train" / "dog" / "3.png"
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"dog.3\.png cannot be read as an image"):
@@ -186,6 +182,6 @@ def test_cifar10(cifar10_root: Path) -> None:
     assert data.test_dataset.labels.bincount().tolist() == [500] * 10
     images, labels = next(iter(data.test_dataloader()))
     assert labels.unique().tolist() == [0]
-    # Airplanes have more sky above than ground below: the pictures are upright.
+    # Airplanes have more sky above than ground below: the images are upright.
     assert images[:, 2, :8].mean() > images[:, 2, -8:].mean()
     assert 0.3 < images.mean() < 0.7

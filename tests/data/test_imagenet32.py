@@ -11,15 +11,14 @@ import torch
 
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.data import DigitsDataModule, ImageNet32DataModule
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.methods import PretextModule
+from lightly_adv.methods import PretextModule, RobustClassifier
 from lightly_adv.models import save_backbone
 
 PER_BATCH, CLASSES = 20, 5
 
 
 def batch(number: int, size: int = 32) -> dict[str, Any]:
-    """Pictures whose first pixel is red, as bright as the number of the picture."""
+    """Images whose first pixel is red, as bright as the number of the image."""
     data = np.full((PER_BATCH, 3 * size**2), 7, dtype=np.uint8)
     data[:, 0] = PER_BATCH * number + np.arange(PER_BATCH)
     labels = [1 + each % CLASSES for each in range(PER_BATCH)]
@@ -55,9 +54,9 @@ def test_both_formats(tmp_path: Path, npz: bool) -> None:
     assert val.labels.bincount().tolist() == [10] * CLASSES
 
     # Batches in the order of their numbers: 10 comes after 9, not after 1.
-    images = train.pictures.source(torch.arange(200))
+    images = train.images.source(torch.arange(200))
     assert images[:, 0, 0, 0].tolist() == list(range(200))
-    assert train.pictures.labels[:6].tolist() == [0, 1, 2, 3, 4, 0]
+    assert train.images.labels[:6].tolist() == [0, 1, 2, 3, 4, 0]
 
     images, labels = next(iter(data.val_dataloader()))
     assert (images.shape, images.dtype) == ((50, 3, 32, 32), torch.float32)

@@ -80,21 +80,21 @@ def test_too_many_labels_for_a_class() -> None:
 @pytest.mark.parametrize(
     ("fraction", "count"), [(1, 100), (0.5, 50), (0.014, 1), (1e-9, 1)]
 )
-def test_any_pictures(fraction: float, count: int) -> None:
+def test_any_images(fraction: float, count: int) -> None:
     picked = splits.pick_any(100, fraction=fraction, seed=0).tolist()
     assert len(picked) == count
     assert picked == sorted(set(picked))
     assert set(picked) <= set(range(100))
 
 
-def test_more_of_any_pictures_contain_fewer() -> None:
+def test_more_of_any_images_contain_fewer() -> None:
     few, more = (splits.pick_any(100, fraction=f, seed=4).tolist() for f in (0.1, 0.3))
     assert set(few) < set(more)
     assert few != splits.pick_any(100, fraction=0.1, seed=5).tolist()
 
 
 def test_every_beginning_has_all_classes() -> None:
-    labels = LABELS.sort().values  # as the pictures in class folders come
+    labels = LABELS.sort().values  # as the images in class folders come
     order = splits.spread(labels)
     assert order.sort().values.tolist() == list(range(100))
     for count in range(1, 101):
@@ -106,7 +106,7 @@ def test_every_beginning_has_all_classes() -> None:
         assert torch.equal(members, members.sort().values)
 
 
-def test_there_may_be_numbers_without_a_picture() -> None:
+def test_there_may_be_numbers_without_a_image() -> None:
     labels = torch.tensor([3, 3, 1])
     assert labels[splits.spread(labels)].tolist() == [3, 1, 3]
     assert splits.spread(labels[:0]).tolist() == []

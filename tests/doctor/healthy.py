@@ -59,13 +59,13 @@ def images(count: int = 8, size: int = 16) -> Tensor:
 
 
 def batch(normalize: Normalize | None = None, *, count: int = 8) -> list[Tensor]:
-    """Return pictures and labels."""
+    """Return images and labels."""
     given = pixels.to_normalized(images(count), normalize)
     return [given, torch.arange(count) % 4]
 
 
 def attack(normalize: Normalize | None, **options: Any) -> PGD:
-    """Return the attack for normalised pictures."""
+    """Return the attack for normalised images."""
     return PGD(ThreatModel(normalize=normalize, **options), steps=3)
 
 

@@ -15,12 +15,11 @@ from lightly_adv.doctor import (
     START,
     Finding,
     Patient,
-    RandomPictures,
+    RandomImages,
     diagnose,
 )
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.isolation import report
-from lightly_adv.methods import PretextModule
+from lightly_adv.isolation import leaks
+from lightly_adv.methods import PretextModule, RobustClassifier
 from tests import zoo
 from tests.callbacks.test_refusals import Manual, Pulling
 from tests.doctor import healthy
@@ -50,9 +49,9 @@ def test_everything_is_left_as_it_was(create: Callable[[], pl.LightningModule]) 
     next(module.parameters()).grad = gradient
     objects, modes = dict(vars(module)), [each.training for each in module.modules()]
     required = [each.requires_grad for each in module.parameters()]
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     diagnosis = diagnose(module, zoo.batches(), healthy.ATTACK, accelerator="cpu")
-    assert not before.changes(report.snapshot(module))
+    assert not before.changes(leaks.snapshot(module))
     assert vars(module).keys() == objects.keys()
     assert all(vars(module)[name] is each for name, each in objects.items())
     assert [each.training for each in module.modules()] == modes
@@ -70,10 +69,10 @@ def test_everything_is_left_as_it_was(create: Callable[[], pl.LightningModule]) 
 def test_methods_pass_but_for_their_batch_norm(method: Method) -> None:
     pl.seed_everything(0, verbose=False)
     module = method.create()
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     attack = PGD(ThreatModel(normalize=NORMALIZE), steps=2)
     diagnosis = examine(module, loader(method, steps=1), attack)
-    assert not before.changes(report.snapshot(module))
+    assert not before.changes(leaks.snapshot(module))
     # Fresh networks with BatchNorm, on batches of 4.
     assert set(blamed(diagnosis)) <= {"batch norm", "loss"}, diagnosis
     assert diagnosis.ok, diagnosis
@@ -89,9 +88,9 @@ def test_random_streams_and_loaders_go_on_as_without_it() -> None:
         dataset, batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(3)
     )
     module = Healthy()
-    before, state = report.snapshot(module), data.generator.get_state()
+    before, state = leaks.snapshot(module), data.generator.get_state()
     diagnose(module, data, healthy.ATTACK, accelerator="cpu")
-    assert not before.changes(report.snapshot(module))
+    assert not before.changes(leaks.snapshot(module))
     assert torch.equal(data.generator.get_state(), state)
 
 
@@ -152,7 +151,7 @@ def test_what_keeps_training_from_starting_is_told(
     assert (first.name, first.status) == ("start", "FAIL")
     assert message in first.seen
     # What does not need the training step is examined all the same.
-    assert diagnosis.statuses["pictures"] == diagnosis.statuses["eps"] == "PASS"
+    assert diagnosis.statuses["images"] == diagnosis.statuses["eps"] == "PASS"
     assert {"training step", "gradient", "loss"} <= set(diagnosis.skipped)
 
 
@@ -172,20 +171,20 @@ def test_errors_before_the_first_step_are_told_with_their_place() -> None:
 
     class Broken(TensorDataset):
         def __getitem__(self, index: int) -> Any:
-            raise OSError("this picture is broken")
+            raise OSError("this image is broken")
 
     diagnosis = examine(Unready())
     assert blamed(diagnosis) == {"start": "FAIL"}
     text = told(diagnosis, "start")
     assert "RuntimeError: no optimiser today (raised in configure_optimizers," in text
     diagnosis = examine(Healthy(), DataLoader(Broken(*healthy.batch())))
-    assert "OSError: this picture is broken" in told(diagnosis, "start")
-    assert not {"data", "pictures"} & set(diagnosis.statuses)
+    assert "OSError: this image is broken" in told(diagnosis, "start")
+    assert not {"data", "images"} & set(diagnosis.statuses)
     diagnosis = examine(Healthy(), DataLoader([], batch_size=None))  # type: ignore[arg-type]
     assert "there is no batch" in told(diagnosis, "start")
 
 
-def test_without_data_the_module_is_asked_then_pictures_are_made_up() -> None:
+def test_without_data_the_module_is_asked_then_images_are_made_up() -> None:
     class Loading(Healthy):
         def train_dataloader(self) -> Any:
             return DataLoader([healthy.batch()], batch_size=None)  # type: ignore[arg-type]
@@ -194,10 +193,10 @@ def test_without_data_the_module_is_asked_then_pictures_are_made_up() -> None:
     assert diagnosis.statuses["data"] == "PASS"
     diagnosis = diagnose(zoo.Base(), None, healthy.ATTACK, accelerator="cpu")
     assert diagnosis.statuses["data"] == "WARN"
-    assert "the pictures are random: views 0, 1 of 8 x 3 x 64 x 64" in told(
+    assert "the images are random: views 0, 1 of 8 x 3 x 64 x 64" in told(
         diagnosis, "data"
     )
-    assert diagnosis.statuses["pictures"] == "PASS"
+    assert diagnosis.statuses["images"] == "PASS"
 
 
 def test_without_an_attack_the_normalisation_is_found_out() -> None:
@@ -205,7 +204,7 @@ def test_without_an_attack_the_normalisation_is_found_out() -> None:
     assert blamed(diagnosis) == {}
     assert (
         "CIFAR-10's. Say so to the attack: ThreatModel(normalize={'mean': [0.4914,"
-        in (told(diagnosis, "pictures"))
+        in (told(diagnosis, "images"))
     )
 
 
@@ -218,7 +217,7 @@ def test_the_callback_brings_its_options() -> None:
     assert "attacked: 1." in told(diagnosis, "data")
     assert "it reaches view 1;" in told(diagnosis, "gradient")
     assert "bn_mode='batch'" in told(diagnosis, "batch norm")
-    # 2 streams and 3 evaluations of 2 x 6 pictures.
+    # 2 streams and 3 evaluations of 2 x 6 images.
     assert "60 forward" in told(diagnosis, "cost")
     independent = AdversarialTraining(healthy.ATTACK, independent=True)
     assert "84 forward" in told(examine(zoo.Base(), data, independent), "cost")
@@ -257,9 +256,9 @@ def test_modules_that_attack_by_themselves(
 ) -> None:
     pl.seed_everything(0, verbose=False)
     module = create()
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     diagnosis = examine(module, None, None)
-    assert not before.changes(report.snapshot(module))
+    assert not before.changes(leaks.snapshot(module))
     assert diagnosis.ok, diagnosis
     assert set(blamed(diagnosis)) <= {"batch norm"}
     assert "PGD, Linf 8/255, 3 steps" in diagnosis.subject
@@ -275,7 +274,7 @@ def test_a_module_that_configures_the_callback_itself() -> None:
     diagnosis = examine(Configuring(), None, None)
     assert diagnosis.ok, diagnosis
     assert "3 steps" in diagnosis.subject
-    # Three evaluations and the two streams, for 8 pictures.
+    # Three evaluations and the two streams, for 8 images.
     assert "one step = 40 forward + 40 backward" in told(diagnosis, "cost")
 
 
@@ -312,6 +311,6 @@ def test_what_is_no_attack_is_refused() -> None:
         diagnose(Healthy(), healthy.batch(), 8 / 255)  # type: ignore[arg-type]
 
 
-def test_random_pictures_take_the_normalisation_of_the_attack() -> None:
-    data = RandomPictures(16, views=0, num_classes=4)
+def test_random_images_take_the_normalisation_of_the_attack() -> None:
+    data = RandomImages(16, views=0, num_classes=4)
     assert blamed(examine(Healthy(), data)) == {"data": "WARN"}

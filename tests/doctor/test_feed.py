@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lightly_adv.doctor import RandomPictures
+from lightly_adv.doctor import RandomImages
 from tests.doctor.healthy import Healthy, examine, told
 
 
@@ -45,15 +45,15 @@ def plain(batch: Any) -> Any:
     [
         (three, 2, "(views, labels, names)"),
         (two, 2, "(views, labels)"),
-        (classifier, 2, "(pictures, labels)"),
-        (classifier, 0, "(pictures, labels)"),
-        (plain, 2, "pictures"),
+        (classifier, 2, "(images, labels)"),
+        (classifier, 0, "(images, labels)"),
+        (plain, 2, "images"),
     ],
 )
-def test_random_pictures_come_as_the_step_takes_them(
+def test_random_images_come_as_the_step_takes_them(
     unpack: Callable[[Any], Any], views: int, structure: str
 ) -> None:
-    diagnosis = examine(Fed(unpack), RandomPictures(16, views=views, normalize=None))
+    diagnosis = examine(Fed(unpack), RandomImages(16, views=views, normalize=None))
     assert diagnosis.statuses["training step"] == "PASS"
     assert f"in a batch {structure}. What" in told(diagnosis, "data")
 
@@ -62,16 +62,16 @@ def test_it_is_said_what_was_tried_in_vain() -> None:
     def image(batch: Any) -> Any:
         return batch["image"], batch["label"]
 
-    diagnosis = examine(Fed(image), RandomPictures(16, normalize=None))
+    diagnosis = examine(Fed(image), RandomImages(16, normalize=None))
     assert diagnosis.statuses["training step"] == "FAIL"
     assert (
         "in a batch (views, labels, names) (the step fails on (views, labels), "
-        "(view, view), (pictures, labels), pictures, too)"
+        "(view, view), (images, labels), images, too)"
     ) in told(diagnosis, "data")
 
 
 def test_labels_that_do_not_fit_are_no_matter_of_structure() -> None:
-    data = RandomPictures(16, num_classes=100, normalize=None, batch_size=16)
+    data = RandomImages(16, num_classes=100, normalize=None, batch_size=16)
     diagnosis = examine(Fed(three), data)
     assert diagnosis.statuses["labels"] == "FAIL"
     assert "(views, labels, names). What" in told(diagnosis, "data")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from lightly_adv.doctor import Diagnosis, Finding
 
 FINDINGS = [
-    Finding("pictures", "PASS", "fine."),
+    Finding("images", "PASS", "fine."),
     Finding("batch norm", "WARN", "word " * 40, "Do something about it. " * 8),
     Finding("batch norm", "PASS", "fine."),
     Finding("loss", "FAIL", "it falls.", traceback="Traceback of it"),
@@ -13,7 +13,7 @@ FINDINGS = [
 def test_the_worst_status_of_a_check_counts() -> None:
     diagnosis = Diagnosis("Own", FINDINGS)
     assert diagnosis.statuses == {
-        "pictures": "PASS",
+        "images": "PASS",
         "batch norm": "WARN",
         "loss": "FAIL",
     }
@@ -25,7 +25,7 @@ def test_the_worst_status_of_a_check_counts() -> None:
 def test_the_table_is_aligned_and_narrow() -> None:
     text = str(Diagnosis("Own; 2 views", FINDINGS, skipped=["cost"]))
     lines = text.splitlines()
-    assert lines[:3] == ["Own; 2 views", "", "PASS  pictures       fine."]
+    assert lines[:3] == ["Own; 2 views", "", "PASS  images       fine."]
     assert all(len(line) <= 88 for line in lines)
     assert all(each == each.rstrip() for each in lines)
     remedy = next(at for at, line in enumerate(lines) if "->" in line)

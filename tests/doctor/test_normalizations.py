@@ -42,7 +42,7 @@ def test_undoing_a_double_is_undoing_one_after_the_other() -> None:
     assert torch.allclose(pixels.to_pixels(twice, found.normalize), IMAGES, atol=1e-5)
 
 
-def test_nothing_fits_what_is_no_picture() -> None:
+def test_nothing_fits_what_is_no_image() -> None:
     values = normalizations.values_of([1e4 * torch.randn(4, 3, 8, 8)])
     assert normalizations.best(values, None) is None
 

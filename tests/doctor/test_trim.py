@@ -32,8 +32,8 @@ def test_batches_that_take_too_long_are_cut(monkeypatch: pytest.MonkeyPatch) -> 
     assert blamed(diagnosis) == {}
     assert "(the first of 32; all of them" in told(diagnosis, "data")
     text = told(diagnosis, "cost")
-    assert text.startswith("one step = 128 forward + 128 backward picture passes")
-    assert "Estimated from fewer pictures" in text
+    assert text.startswith("one step = 128 forward + 128 backward image passes")
+    assert "Estimated from fewer images" in text
 
 
 def test_a_step_that_needs_the_whole_batch_gets_it(

@@ -1,6 +1,6 @@
 """Evaluate a small model slowly: `python -m tests.evaluation.slow_evaluation STATE`.
 
-Also the pictures and the model of the tests that resume it.
+Also the images and the model of the tests that resume it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCHES = 6
 
 
 class Wavering(Counting):
-    """Draws noise in every evaluation, and counts how many pictures it has seen."""
+    """Draws noise in every evaluation, and counts how many images it has seen."""
 
     def __init__(self, *, pause: float = 0.0) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from lightly_adv.evaluation.autoattack import ReferenceAttack
 from lightly_adv.testing import NORMALIZE
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
-from tests.attacks.small_classifier import labelled_pictures, trained
+from tests.attacks.small_classifier import labelled_images, trained
 
 pyautoattack = pytest.importorskip("pyautoattack")
 
@@ -41,7 +41,7 @@ def short(threat_model: ThreatModel) -> dict[str, Attack]:
 def counts_of_the_original(
     model: nn.Module, images: Tensor, labels: Tensor, norm: Norm, log: Any
 ) -> list[int]:
-    """How many pictures are right after each attack, as it logs them."""
+    """How many images are right after each attack, as it logs them."""
     reference = pyautoattack.AutoAttack(model, norm=norm, eps=EPS[norm], seed=0)
     counts = {"apgd": STEPS["apgd-ce"], "apgd_targeted": STEPS["apgd-t"]}
     for attack, count in counts.items():
@@ -70,7 +70,7 @@ def test_counts_are_those_of_pyautoattack_called_directly(
     norm: Norm, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = trained()
-    images, labels = labelled_pictures(40, seed=1)
+    images, labels = labelled_images(40, seed=1)
     expected = counts_of_the_original(model, images, labels, norm, caplog)
     report = evaluate_robustness(
         model,
@@ -108,7 +108,7 @@ def test_the_suites_have_the_numbers_of_the_standard_version(norm: Norm) -> None
 @pytest.mark.parametrize("classes", [2, 3, 4, 6])
 def test_few_classes(classes: int) -> None:
     model = trained(classes=classes)
-    images, labels = labelled_pictures(24, seed=1, classes=classes)
+    images, labels = labelled_images(24, seed=1, classes=classes)
     report = evaluate_robustness(
         model, [(images, labels)], ThreatModel(eps=4 / 255), suite=Suite("short", short)
     )
@@ -174,7 +174,7 @@ def test_normalised_views_stay_in_the_ball_and_eps_0_moves_nothing(
             logits: Tensor = model(views * std + mean)
             return logits
 
-    images, labels = labelled_pictures(20, seed=2)
+    images, labels = labelled_images(20, seed=2)
     views = (images - mean) / std
     for norm, eps in EPS.items():
         threat_model = ThreatModel(norm, 4 * eps, NORMALIZE)
@@ -188,7 +188,7 @@ def test_normalised_views_stay_in_the_ball_and_eps_0_moves_nothing(
 
 def test_double_precision_and_seeds() -> None:
     model = copy.deepcopy(trained()).double()
-    images, labels = labelled_pictures(20, seed=2)
+    images, labels = labelled_images(20, seed=2)
     attack = ReferenceAttack(ThreatModel(eps=4 / 255), name="square", steps=20)
     first, again = (attacked(attack, model, images.double(), labels) for _ in range(2))
     assert first.dtype == torch.float64

@@ -24,7 +24,7 @@ def test_classes_add_up_to_the_whole() -> None:
             assert row[f"{side}_interval"] == expected
 
 
-def test_confusion_counts_every_picture_once() -> None:
+def test_confusion_counts_every_image_once() -> None:
     generator = torch.Generator().manual_seed(0)
     labels, found = torch.randint(4, (2, 300), generator=generator)
     matrix = breakdown.confusion(labels, found, classes=4)

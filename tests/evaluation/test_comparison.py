@@ -56,10 +56,10 @@ def test_the_better_one_is_named_whichever_comes_first() -> None:
         "pgd": (25.0, 40.0),
     }
     assert found.only == (0, 60)
-    assert found.label == "two, Linf 8/255, 400 pictures"
+    assert found.label == "two, Linf 8/255, 400 images"
 
 
-def test_where_it_cannot_be_told_the_pictures_needed_are() -> None:
+def test_where_it_cannot_be_told_the_images_needed_are() -> None:
     one = content(clean=range(300), pgd=range(50))
     other = content(clean=range(300), pgd=range(45, 99))
     found = comparison.compare(one, other)
@@ -67,7 +67,7 @@ def test_where_it_cannot_be_told_the_pictures_needed_are() -> None:
     more = found.needed - 400
     assert found.verdict == (
         "no difference at this sample size: about "
-        f"{round(more, -3):,} pictures more needed to tell 1.0 points"
+        f"{round(more, -3):,} images more needed to tell 1.0 points"
     )
     assert 18_000 < more < 18_500
     assert not found.notes
@@ -75,7 +75,7 @@ def test_where_it_cannot_be_told_the_pictures_needed_are() -> None:
 
 def test_equal_models() -> None:
     assert comparison.compare(A, A).verdict == (
-        "no difference: both get the same pictures right"
+        "no difference: both get the same images right"
     )
     one = content(clean=range(300), pgd=range(50))
     other = content(clean=range(300), pgd=range(50, 100))
@@ -84,10 +84,10 @@ def test_equal_models() -> None:
     )
 
 
-def test_few_differing_pictures_are_told() -> None:
+def test_few_differing_images_are_told() -> None:
     other = content(clean=range(300), fgsm=range(200), pgd=range(104))
     (note,) = comparison.compare(A, other).notes
-    assert "the models differ on 4 pictures only" in note
+    assert "the models differ on 4 images only" in note
 
 
 def change(path: str, value: Any, of: dict[str, Any] = B) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def change(path: str, value: Any, of: dict[str, Any] = B) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("data.digest", "c3d4", r"different pictures .* Evaluate one of"),
+        ("data.digest", "c3d4", r"different images .* Evaluate one of"),
         ("threat_model.eps_text", "4/255", "A has Linf 8/255, B Linf 4/255.* --eps"),
         ("threat_model.norm", "L2", r"threat model: .* --norm"),
         ("threat_model.bounds", [-1, 1], r"Linf 8/255 in \[-1, 1\]"),
@@ -154,12 +154,12 @@ def test_files_that_are_no_reports(tmp_path: Path, text: str, words: str) -> Non
         ("threat_model.bounds", ["0", "1"], "two bounds"),
         ("flags", [1, 0], r"'flags' in it is \[1, 0\], expected 0 or 1"),
         ("flags", {"pgd": [1]}, "clean and after each attack"),
-        ("flags", {"clean": []}, "0 or 1 for every picture"),
-        ("flags.pgd", [1] * 399, "0 or 1 for every picture"),
-        ("flags.pgd", ["1"] * 400, "0 or 1 for every picture"),
-        ("flags.pgd", 1, "0 or 1 for every picture"),
+        ("flags", {"clean": []}, "0 or 1 for every image"),
+        ("flags.pgd", [1] * 399, "0 or 1 for every image"),
+        ("flags.pgd", ["1"] * 400, "0 or 1 for every image"),
+        ("flags.pgd", 1, "0 or 1 for every image"),
         ("data", 5, "'data' in it is 5, expected the digest"),
-        ("flags.pgd", [1] * 400, "leaves no picture that one before it has broken"),
+        ("flags.pgd", [1] * 400, "leaves no image that one before it has broken"),
         ("attack_order", ["clean", "pgd"], "'attack_order' in it is"),
         ("attack_order", ["clean", "pgd", "fgsm"], "each after those that leave more"),
         ("attack_order", "clean", "'attack_order' in it is 'clean'"),

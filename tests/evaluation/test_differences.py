@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lightly_adv.evaluation.differences import (
     PairedDifference,
+    images_needed,
     paired_difference,
-    pictures_needed,
 )
 
 
@@ -43,7 +43,7 @@ def test_pairing_makes_the_interval_narrow() -> None:
     assert paired.high - paired.low < 0.3 * (unpaired.high - unpaired.low)
 
 
-def test_seeds_are_averaged_picture_by_picture() -> None:
+def test_seeds_are_averaged_image_by_image() -> None:
     first = torch.tensor([[1, 0], [0, 1]])
     second = torch.zeros(2, 2)
     assert paired_difference(first, second) == PairedDifference(50.0, 50.0, 50.0)
@@ -65,7 +65,7 @@ def test_other_shapes_are_refused(
 
 
 def flags(count: int, first: int, second: int) -> tuple[Tensor, Tensor]:
-    """Return flags of two models, of which each alone gets some pictures right."""
+    """Return flags of two models, of which each alone gets some images right."""
     one, other = torch.zeros(2, count).bool()
     one[:first] = True
     other[first : first + second] = True
@@ -75,12 +75,12 @@ def flags(count: int, first: int, second: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("first", "second"), [(60, 20), (0.16, 0.10), (0.06, 0.01), (0.3, 0.26)]
 )
-def test_with_the_pictures_needed_four_of_five_are_told(
+def test_with_the_images_needed_four_of_five_are_told(
     first: float, second: float
 ) -> None:
     count = 500
     only = [round(x * count) if x < 1 else int(x) for x in (first, second)]
-    needed = pictures_needed(*flags(count, *only))
+    needed = images_needed(*flags(count, *only))
     assert needed is not None
     shares = torch.tensor([*only, count - sum(only)]) / count
     generator = torch.Generator().manual_seed(0)
@@ -98,7 +98,7 @@ def test_with_the_pictures_needed_four_of_five_are_told(
 def test_the_formula_for_the_test_of_mcnemar_takes_5_or_6_more(
     first: int, second: int
 ) -> None:
-    needed = pictures_needed(*flags(1000, first, second))
+    needed = images_needed(*flags(1000, first, second))
     assert needed is not None
     unequal, told = (first + second) / 1000, (first - second) / 1000
     roots = 1.95996 * math.sqrt(unequal) + 0.84162 * math.sqrt(unequal - told**2)
@@ -107,14 +107,14 @@ def test_the_formula_for_the_test_of_mcnemar_takes_5_or_6_more(
 
 def test_a_difference_half_as_large_takes_four_times_as_many() -> None:
     one, other = flags(10_000, 800, 700)
-    needed = pictures_needed(one, other)
-    half = pictures_needed(one, other, difference=0.5)
+    needed = images_needed(one, other)
+    half = images_needed(one, other, difference=0.5)
     assert needed is not None
     assert half is not None
     assert half / needed == pytest.approx(4, rel=0.01)
-    assert pictures_needed(other, one) == needed
+    assert images_needed(other, one) == needed
 
 
 def test_what_cannot_be_told_takes_no_number() -> None:
-    assert pictures_needed(*flags(100, 5, 5)) is None
-    assert pictures_needed(*flags(100, 0, 0), difference=1.0) is None
+    assert images_needed(*flags(100, 5, 5)) is None
+    assert images_needed(*flags(100, 0, 0), difference=1.0) is None

@@ -34,7 +34,7 @@ def test_models_tell_layers_and_their_settings_not_addresses() -> None:
     assert digests.of_model(first) == digests.of_model(second)
 
 
-def test_data_tell_order_pictures_and_labels() -> None:
+def test_data_tell_order_images_and_labels() -> None:
     images, labels = torch.rand(6, 3, 2, 2), torch.arange(6)
 
     def digest(images: torch.Tensor, labels: torch.Tensor, size: int) -> str:

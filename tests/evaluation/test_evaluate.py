@@ -41,7 +41,7 @@ def weights(model: nn.Sequential) -> tuple[Tensor, Tensor]:
     return layer.weight.detach(), layer.bias.detach()
 
 
-def pictures(
+def sample_images(
     count: int = 64, *, low: float = 0.0, high: float = 1.0, classes: int = 2
 ) -> Batch:
     generator = torch.Generator().manual_seed(1)
@@ -70,7 +70,7 @@ def worst_margin(
 ) -> Tensor:
     """Smallest margin of a linear classifier of two classes, in closed form.
 
-    For L2 it ignores the bounds, so the pictures must keep clear of them.
+    For L2 it ignores the bounds, so the images must keep clear of them.
     """
     stats = threat_model.normalize or {"mean": [0.0] * 3, "std": [1.0] * 3}
     mean, std = (torch.tensor(stats[key])[:, None, None] for key in ("mean", "std"))
@@ -103,9 +103,9 @@ def test_flags_equal_the_closed_form_of_a_linear_classifier(
     threat_model: ThreatModel, low: float, high: float, normalize: Normalize | None
 ) -> None:
     threat_model = ThreatModel(threat_model.norm, threat_model.eps, normalize)
-    model, (images, labels) = linear(), pictures(low=low, high=high)
+    model, (images, labels) = linear(), sample_images(low=low, high=high)
     margin = worst_margin(model, images, labels, threat_model)
-    assert margin.abs().min() > 1e-4, "a picture too close to call"
+    assert margin.abs().min() > 1e-4, "an image too close to call"
     views = images
     if normalize is not None:
         mean, std = (torch.tensor(normalize[k])[:, None, None] for k in ("mean", "std"))
@@ -119,8 +119,8 @@ def test_flags_equal_the_closed_form_of_a_linear_classifier(
     assert 0 < report.robust_accuracy < report.clean_accuracy
 
 
-def test_no_picture_that_is_safe_by_proof_is_broken_with_several_classes() -> None:
-    model, (images, labels) = linear(4), pictures(classes=4)
+def test_no_image_that_is_safe_by_proof_is_broken_with_several_classes() -> None:
+    model, (images, labels) = linear(4), sample_images(classes=4)
     report = evaluate_robustness(model, [(images, labels)], ThreatModel(eps=0.02))
     logits = model(images)
     weight, _ = weights(model)
@@ -138,7 +138,7 @@ def test_at_eps_0_robust_equals_clean_even_if_verdicts_depend_on_the_batch() -> 
             return features - features.mean(0)
 
     # Of those above the mean, not all are above their own mean.
-    images, labels = pictures()
+    images, labels = sample_images()
     batch = (images, torch.zeros_like(labels))
     report = evaluate_robustness(Centred(), [batch], ThreatModel(eps=0.0))
     assert torch.equal(report.flags["pgd"], report.flags["clean"])
@@ -146,7 +146,7 @@ def test_at_eps_0_robust_equals_clean_even_if_verdicts_depend_on_the_batch() -> 
 
 
 def test_file_names_are_left_behind_and_any_loader_is_taken() -> None:
-    images, labels = pictures()
+    images, labels = sample_images()
     model, threat_model = linear(), ThreatModel(eps=0.03)
     expected = evaluate_robustness(model, [(images, labels)], threat_model)
     named = [[images, labels.int(), ["a.png"] * len(images)]]
@@ -156,8 +156,8 @@ def test_file_names_are_left_behind_and_any_loader_is_taken() -> None:
         assert torch.equal(report.flags["pgd"], expected.flags["pgd"])
 
 
-def test_max_samples_takes_the_first_pictures() -> None:
-    images, labels = pictures()
+def test_max_samples_takes_the_first_images() -> None:
+    images, labels = sample_images()
     batches = [(images[i : i + 10], labels[i : i + 10]) for i in range(0, 60, 10)]
     model, threat_model = linear(), ThreatModel(eps=0.03)
     whole = evaluate_robustness(model, batches, threat_model)
@@ -176,7 +176,7 @@ def test_max_samples_takes_the_first_pictures() -> None:
 
 @dataclass(frozen=True)
 class Recorder(FGSM):
-    """An attack that takes note of how many pictures it gets."""
+    """An attack that takes note of how many images it gets."""
 
     counts: list[int] = field(default_factory=list)
 
@@ -198,7 +198,7 @@ def test_an_attack_meets_only_what_withstood_those_before_it() -> None:
         }
 
     report = evaluate_robustness(
-        linear(), [pictures()], ThreatModel(eps=0.03), suite=Suite("two", attacks)
+        linear(), [sample_images()], ThreatModel(eps=0.03), suite=Suite("two", attacks)
     )
     clean, first, second = (int(flag.sum()) for flag in report.flags.values())
     assert counts == [clean, first]
@@ -207,14 +207,14 @@ def test_an_attack_meets_only_what_withstood_those_before_it() -> None:
 
 
 def test_an_attack_is_not_run_where_nothing_stands() -> None:
-    images, _ = pictures()
+    images, _ = sample_images()
     wrong = 1 - linear()(images).argmax(1)
     report = evaluate_robustness(linear(), [(images, wrong)], ThreatModel(eps=0.03))
     assert report.clean_accuracy == report.robust_accuracy == 0
 
 
 def test_restarts_run_on_what_withstood_the_ones_before() -> None:
-    model, batch = convolutional(), pictures(classes=3)
+    model, batch = convolutional(), sample_images(classes=3)
     once, often = (
         evaluate_robustness(
             model,
@@ -236,7 +236,7 @@ def test_the_model_is_left_bit_for_bit_as_it_was() -> None:
     model[1].eval()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     flags = [part.training for part in model.modules()]
-    evaluate_robustness(model, [pictures(classes=3)], ThreatModel(eps=0.03))
+    evaluate_robustness(model, [sample_images(classes=3)], ThreatModel(eps=0.03))
     assert [part.training for part in model.modules()] == flags
     assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
     assert [p.requires_grad for p in model.parameters()] == [True, False] + [True] * 4
@@ -256,13 +256,13 @@ def test_parameters_need_no_gradient_while_attacked() -> None:
             logits: Tensor = self.linear(images)
             return logits
 
-    evaluate_robustness(Watched(), [pictures()], ThreatModel(eps=0.03))
+    evaluate_robustness(Watched(), [sample_images()], ThreatModel(eps=0.03))
     assert seen == {False}
 
 
 def test_the_model_is_put_back_after_an_error() -> None:
     model = convolutional()
-    images, labels = pictures(classes=3)
+    images, labels = sample_images(classes=3)
     batches: list[Any] = [(images, labels), {"image": images}]
     with pytest.raises(TypeError):
         evaluate_robustness(model, batches, ThreatModel(eps=0.03))
@@ -272,14 +272,14 @@ def test_the_model_is_put_back_after_an_error() -> None:
 
 
 def test_batch_norm_and_dropout_are_in_eval_mode() -> None:
-    model, (images, labels) = convolutional(), pictures(classes=3)
+    model, (images, labels) = convolutional(), sample_images(classes=3)
     report = evaluate_robustness(model, [(images, labels)], ThreatModel(eps=0.03))
     expected = model.eval()(images).argmax(1) == labels
     assert torch.equal(report.flags["clean"], expected)
 
 
 def test_global_random_states_are_left_alone_and_results_repeat() -> None:
-    images, labels = pictures(classes=3)
+    images, labels = sample_images(classes=3)
     dataset = TensorDataset(images, labels)
     loader = DataLoader(dataset, batch_size=16, shuffle=True)
     model, threat_model = convolutional(), ThreatModel(eps=0.05)
@@ -299,7 +299,7 @@ def test_global_random_states_are_left_alone_and_results_repeat() -> None:
     "context", [torch.inference_mode, torch.no_grad, torch.enable_grad]
 )
 def test_any_grad_mode_gives_the_same_flags(context: Any) -> None:
-    model, (images, labels) = convolutional(), pictures(classes=3)
+    model, (images, labels) = convolutional(), sample_images(classes=3)
     threat_model = ThreatModel(eps=0.03)
     expected = evaluate_robustness(model, [(images, labels)], threat_model)
     with context():
@@ -324,7 +324,9 @@ def test_autocast_is_switched_off_and_reported() -> None:
             return logits
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        report = evaluate_robustness(Watched(), [pictures()], ThreatModel(eps=0.03))
+        report = evaluate_robustness(
+            Watched(), [sample_images()], ThreatModel(eps=0.03)
+        )
         assert torch.is_autocast_enabled("cpu")
     assert dtypes == {torch.float32}
     (warning,) = report.warnings
@@ -332,7 +334,7 @@ def test_autocast_is_switched_off_and_reported() -> None:
 
 
 def test_half_precision_weights_are_reported() -> None:
-    images, labels = pictures()
+    images, labels = sample_images()
     report = evaluate_robustness(
         linear().bfloat16(), [(images.bfloat16(), labels)], ThreatModel(eps=0.03)
     )
@@ -350,10 +352,8 @@ def test_half_precision_weights_are_reported() -> None:
 def test_other_dtypes_are_refused_with_the_remedy(
     weights: torch.dtype, given: torch.dtype
 ) -> None:
-    images, labels = pictures()
-    words = (
-        rf"weights of {weights} .* pictures of {given} .*; evaluate model\.float\(\)"
-    )
+    images, labels = sample_images()
+    words = rf"weights of {weights} .* images of {given} .*; evaluate model\.float\(\)"
     with pytest.raises(TypeError, match=words):
         evaluate([(images.to(given), labels)], linear().to(weights))
 
@@ -364,7 +364,7 @@ def test_other_errors_of_half_models_are_not_blamed_on_the_dtype() -> None:
             raise RuntimeError("CUDA out of memory")
 
     with pytest.raises(RuntimeError, match=r"^CUDA out of memory"):
-        evaluate([pictures()], Full(1, 1).half())
+        evaluate([sample_images()], Full(1, 1).half())
 
 
 def test_double_precision_and_models_that_convert_are_taken() -> None:
@@ -377,7 +377,7 @@ def test_double_precision_and_models_that_convert_are_taken() -> None:
             logits: Tensor = self.model(images.double())
             return logits
 
-    images, labels = pictures()
+    images, labels = sample_images()
     expected = evaluate([(images.double(), labels)], linear().double())
     found = evaluate([(images, labels)], Converting())
     assert not expected.warnings
@@ -387,25 +387,25 @@ def test_double_precision_and_models_that_convert_are_taken() -> None:
 
 
 def test_other_errors_of_a_model_are_its_own() -> None:
-    images, labels = pictures()
+    images, labels = sample_images()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         evaluate([(images[:, :, :2], labels)])
 
 
 def test_probabilities_are_reported() -> None:
     model = nn.Sequential(linear(), nn.Softmax(dim=1))
-    report = evaluate_robustness(model, [pictures()], ThreatModel(eps=0.03))
+    report = evaluate_robustness(model, [sample_images()], ThreatModel(eps=0.03))
     (warning,) = report.warnings
     assert "pass logits, not probabilities" in warning
-    assert not evaluate_robustness(linear(), [pictures()], ThreatModel()).warnings
+    assert not evaluate_robustness(linear(), [sample_images()], ThreatModel()).warnings
 
 
-def test_progress_shows_pictures_and_standing(
+def test_progress_shows_images_and_standing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    evaluate_robustness(linear(), [pictures()], ThreatModel(eps=0.03))
+    evaluate_robustness(linear(), [sample_images()], ThreatModel(eps=0.03))
     assert capsys.readouterr() == ("", "")
-    loader = DataLoader(TensorDataset(*pictures()), batch_size=32)
+    loader = DataLoader(TensorDataset(*sample_images()), batch_size=32)
     report = evaluate_robustness(linear(), loader, ThreatModel(eps=0.03), progress=True)
     standing = int(report.flags["pgd"].sum())
     shown = capsys.readouterr().err
@@ -414,7 +414,9 @@ def test_progress_shows_pictures_and_standing(
 
 
 def test_curve_falls_and_begins_at_the_clean_accuracy() -> None:
-    curve = robust_curve(linear(), [pictures()], ThreatModel(), [0.0, 0.02, 0.1, 1.0])
+    curve = robust_curve(
+        linear(), [sample_images()], ThreatModel(), [0.0, 0.02, 0.1, 1.0]
+    )
     values = [report.robust_accuracy for report in curve]
     assert values[0] == curve[0].clean_accuracy
     assert values == sorted(values, reverse=True)
@@ -424,7 +426,7 @@ def test_curve_falls_and_begins_at_the_clean_accuracy() -> None:
 
 def test_the_device_is_that_of_the_model_or_the_one_asked_for() -> None:
     report = evaluate_robustness(
-        linear(), [pictures()], ThreatModel(eps=0.03), device="cpu"
+        linear(), [sample_images()], ThreatModel(eps=0.03), device="cpu"
     )
     assert report.flags["pgd"].device == torch.device("cpu")
 
@@ -433,11 +435,11 @@ def evaluate(batches: Sequence[Any], model: nn.Module | None = None) -> Any:
     return evaluate_robustness(model or linear(), batches, ThreatModel(eps=0.03))
 
 
-IMAGES, LABELS = pictures()
+IMAGES, LABELS = sample_images()
 
 
 class Returns(nn.Module):
-    """Returns the same thing for all pictures."""
+    """Returns the same thing for all images."""
 
     def __init__(self, output: Any) -> None:
         super().__init__()
@@ -502,7 +504,7 @@ def test_outputs_that_cannot_be_meant(
 
 @pytest.mark.parametrize("batches", [[], [(IMAGES[:0], LABELS[:0])]])
 def test_an_empty_loader_is_refused(batches: list[Any]) -> None:
-    with pytest.raises(ValueError, match="the loader gave no pictures"):
+    with pytest.raises(ValueError, match="the loader gave no images"):
         evaluate(batches)
 
 
@@ -513,7 +515,7 @@ def test_a_function_is_no_model() -> None:
 
 def test_reports_say_what_was_run() -> None:
     report = evaluate_robustness(
-        linear(), [pictures()], ThreatModel(eps=8 / 255), suite="smoke", seed=7
+        linear(), [sample_images()], ThreatModel(eps=8 / 255), suite="smoke", seed=7
     )
     assert isinstance(report, RobustnessReport)
     assert (report.suite, report.seed, report.num_samples) == ("smoke", 7, 64)

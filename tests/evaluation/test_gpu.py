@@ -13,7 +13,7 @@ from lightly_adv.evaluation import Suite, evaluate_robustness, strong_suites
 from lightly_adv.evaluation.autoattack import NAMES, ReferenceAttack
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
-from tests.attacks.small_classifier import labelled_pictures, trained
+from tests.attacks.small_classifier import labelled_images, trained
 
 pytestmark = [
     pytest.mark.gpu,
@@ -35,7 +35,7 @@ def test_the_device_does_not_matter(
     if name == "autoattack":
         pytest.importorskip("pyautoattack")
     suite = strong_suites.apgd(steps=20) if name == "apgd" else Suite(name, reference)
-    images, labels = labelled_pictures(60, seed=1)
+    images, labels = labelled_images(60, seed=1)
     batches = [(images[:40], labels[:40]), (images[40:], labels[40:])]
     threat_model, model = ThreatModel(norm, eps), copy.deepcopy(trained())
     state = torch.cuda.get_rng_state()

@@ -64,7 +64,7 @@ def read(text: str) -> Reader:
 def test_the_table_holds_every_column_once_and_numbers_as_people_read_them() -> None:
     reader = read(page())
     assert reader.cells == [
-        *("name", "clean %", "robust %", "eps", "pictures"),
+        *("name", "clean %", "robust %", "eps", "images"),
         *("first", "80.0", "45.0", "8/255", "10,000"),
         *("<second>", "82.0", "41.0", "-", "-"),
     ]

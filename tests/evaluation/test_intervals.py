@@ -29,5 +29,5 @@ def test_both_ends_are_alike() -> None:
 
 @pytest.mark.parametrize(("right", "count"), [(0, 0), (3, 2), (-1, 2)])
 def test_what_was_not_counted_is_refused(right: int, count: int) -> None:
-    with pytest.raises(ValueError, match=f"{right} of {count} pictures; expected"):
+    with pytest.raises(ValueError, match=f"{right} of {count} images; expected"):
         intervals.wilson(right, count)

@@ -24,13 +24,13 @@ pytestmark = pytest.mark.skipif(
 
 
 def failing(subject: Subject) -> Check:
-    raise TypeError(f"not on {len(subject.images)} pictures")
+    raise TypeError(f"not on {len(subject.images)} images")
 
 
 def outcome(rank: int, folder: str) -> dict[str, Any]:
     """What a process of two gets to see."""
     model = Wavering()
-    uneven = 43  # the last batch has 3 pictures, and one process has a batch less
+    uneven = 43  # the last batch has 3 images, and one process has a batch less
 
     def measure(**options: Any) -> Any:
         settings = {"suite": suite(), **options}
@@ -104,14 +104,14 @@ def test_a_loader_that_shards_by_itself_is_refused(
     outcomes: list[dict[str, Any]],
 ) -> None:
     for each in outcomes:
-        assert "were given different pictures" in each["sampler"]
+        assert "were given different images" in each["sampler"]
         assert "without a DistributedSampler" in each["sampler"]
 
 
 def test_an_error_in_one_process_ends_all(outcomes: list[dict[str, Any]]) -> None:
     whole, broken = (each["broken"] for each in outcomes)
     assert broken.startswith("TypeError: a batch is a tuple of 1")
-    assert whole.startswith("RuntimeError: process 1 could not evaluate its pictures")
+    assert whole.startswith("RuntimeError: process 1 could not evaluate its images")
     assert "a batch is a tuple of 1" in whole
 
 
@@ -119,9 +119,9 @@ def test_an_error_in_a_check_of_the_first_ends_all(
     outcomes: list[dict[str, Any]],
 ) -> None:
     first, second = (each["check"] for each in outcomes)
-    assert first == "TypeError: not on 43 pictures"
+    assert first == "TypeError: not on 43 images"
     assert second.startswith("RuntimeError: process 0 could not do the work of all")
-    assert "not on 43 pictures" in second
+    assert "not on 43 images" in second
 
 
 def test_without_a_group_there_is_one_process() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from lightly_adv import __version__
 from lightly_adv.attacks import FGSM, PGD
-from lightly_adv.evaluation import RobustnessReport, intervals, labels, report
+from lightly_adv.evaluation import RobustnessReport, formatting, intervals, report
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Normalize
 
@@ -45,16 +45,16 @@ def test_accuracies_are_percentages_and_the_last_attack_holds_the_worst_case() -
 
 def test_every_printed_number_carries_its_label() -> None:
     numbers, warning, note = str(found()).splitlines()
-    assert numbers == "clean 75.0 %, robust 25.0 % (two, Linf 8/255, 4 pictures)"
+    assert numbers == "clean 75.0 %, robust 25.0 % (two, Linf 8/255, 4 images)"
     assert warning == "warning: beware"
     assert note == "note: by the way"
-    assert found(1).label == "two, Linf 8/255, 1 picture"
+    assert found(1).label == "two, Linf 8/255, 1 image"
 
 
-def test_a_thousand_pictures_are_written_with_a_comma() -> None:
+def test_a_thousand_images_are_written_with_a_comma() -> None:
     flags = {"clean": torch.ones(1000).bool(), "pgd": torch.zeros(1000).bool()}
     many = RobustnessReport(suite="s", threat_model=THREAT_MODEL, flags=flags)
-    assert many.label.endswith("1,000 pictures")
+    assert many.label.endswith("1,000 images")
 
 
 def test_json_holds_rows_settings_versions_and_flags() -> None:
@@ -88,6 +88,6 @@ def test_without_labels_there_is_nothing_per_class() -> None:
 
 def test_distances_are_written_as_in_papers() -> None:
     written = {8 / 255: "8/255", 0.25 / 255: "0.25/255", 0.031: "0.031", 0.0: "0"}
-    assert {value: labels.fraction(value) for value in written} == written
-    assert labels.fraction(12.0) == "12"
-    assert labels.ball(ThreatModel(norm="L2", eps=128 / 255)) == "L2 128/255"
+    assert {value: formatting.fraction(value) for value in written} == written
+    assert formatting.fraction(12.0) == "12"
+    assert formatting.ball(ThreatModel(norm="L2", eps=128 / 255)) == "L2 128/255"

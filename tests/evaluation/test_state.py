@@ -125,7 +125,7 @@ def test_other_weights_and_threat_models_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_other_pictures_are_refused(tmp_path: Path) -> None:
+def test_other_images_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "state"
     evaluate(Wavering(), state=path)
     model, threat_model = Wavering(), ThreatModel(eps=0.03)
@@ -299,7 +299,7 @@ def test_a_model_with_numbers_of_its_own_goes_on(tmp_path: Path) -> None:
     assert evaluate(Unseeded(1), state=path).to_json() == expected.to_json()
 
 
-def test_checks_of_fewer_pictures_are_run_again(tmp_path: Path) -> None:
+def test_checks_of_fewer_images_are_run_again(tmp_path: Path) -> None:
     def run(count: int, state: Path | None = None) -> RobustnessReport:
         few = apgd(steps=3, max_samples=count)
         return evaluate(Wavering(), suite=few, checks=(random_outputs,), state=state)

@@ -8,7 +8,7 @@ import torch
 from lightly_adv.attacks import APGD, APGDTargeted
 from lightly_adv.evaluation import create_suite, evaluate_robustness, strong_suites
 from lightly_adv.threat_model import ThreatModel
-from tests.attacks.small_classifier import labelled_pictures, trained
+from tests.attacks.small_classifier import labelled_images, trained
 
 THREAT_MODEL = ThreatModel(eps=2 / 255)
 
@@ -54,7 +54,7 @@ def test_no_restarts_are_refused() -> None:
 
 def test_it_is_stronger_than_pgd_20_and_says_what_it_did() -> None:
     model = trained(classes=6)
-    images, labels = labelled_pictures(100, seed=1, classes=6)
+    images, labels = labelled_images(100, seed=1, classes=6)
     batches = [(images[:60], labels[:60]), (images[60:], labels[60:])]
     strong, weak = (
         evaluate_robustness(model, batches, THREAT_MODEL, suite=suite)
@@ -64,7 +64,7 @@ def test_it_is_stronger_than_pgd_20_and_says_what_it_did() -> None:
     both = strong.flags["apgd-t"], weak.flags["pgd"][:80]
     assert int(both[0].sum()) <= int(both[1].sum())
     assert bool((strong.flags["apgd-t"] <= strong.flags["apgd-ce"]).all())
-    assert strong.label == "apgd-30, Linf 2/255, 80 pictures"
+    assert strong.label == "apgd-30, Linf 2/255, 80 images"
     assert strong.notes == [
         "with 6 classes APGDTargeted aimed at 5 wrong ones instead of 9."
     ]

@@ -8,22 +8,19 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv import PGD, ThreatModel
+from lightly_adv.batch_norm import convert_dual_batchnorm
 from lightly_adv.evaluation import measure_transfer
 from lightly_adv.isolation import rng
-from lightly_adv.models.modules import (
-    IMAGENET_NORMALIZE,
-    Normalize,
-    convert_dual_batchnorm,
-)
-from lightly_adv.models.pretext import PretextTask, create_pretext_task
-from lightly_adv.models.pretext.ensemble import PretextEnsemble
-from tests.models.pretext.tiny import BrightTask, CroppedTask, TinyNet
+from lightly_adv.models import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.pretext import PretextTask, create_pretext_task
+from lightly_adv.pretext.ensemble import PretextEnsemble
+from tests.pretext.tiny import BrightTask, CroppedTask, TinyNet
 
 ATTACK = PGD(ThreatModel(eps=0.1), steps=3, random_start=False)
 
 
 class Half(nn.Module):
-    """Two classes, told apart by the mean of one half of the picture."""
+    """Two classes, told apart by the mean of one half of the image."""
 
     def __init__(self, columns: slice) -> None:
         super().__init__()
@@ -36,7 +33,7 @@ class Half(nn.Module):
 
 
 class Turned(PretextTask):
-    """Was the picture turned upside down? Looks at the brightness at the top."""
+    """Was the image turned upside down? Looks at the brightness at the top."""
 
     def __init__(self, *, moved: bool = True) -> None:
         super().__init__(nn.Flatten())
@@ -67,7 +64,7 @@ GRID: dict[str, dict[str, Any]] = {
 
 
 def labelled(count: int = 8, *, gap: float = 0.05) -> list[tuple[Tensor, Tensor]]:
-    """Grey pictures, a little brighter where the label is 1, in two batches."""
+    """Grey images, a little brighter where the label is 1, in two batches."""
     labels = torch.arange(count) % 2
     images = torch.full((count, 3, 8, 8), 0.5)
     images += (gap * (2 * labels - 1))[:, None, None, None]
@@ -114,7 +111,7 @@ def test_opposed_classifiers() -> None:
     assert found.cosine[0][1] == pytest.approx(-1)
 
 
-def test_tasks_are_compared_in_the_picture() -> None:
+def test_tasks_are_compared_in_the_image() -> None:
     """Both look at the same pixels, whichever way round they see them."""
     tasks = {"turned": Turned(), "again": Turned(), "still": Turned(moved=False)}
     found = measure_transfer(tasks, bright_above(), ATTACK)
@@ -140,7 +137,7 @@ def test_own_perturbations_are_those_of_the_task(name: str) -> None:
 
 
 def test_tasks_that_change_values_stay_in_range() -> None:
-    """What fits the darkened half does not fit the bright picture."""
+    """What fits the darkened half does not fit the bright image."""
     seen: list[Tensor] = []
 
     class Watching(BrightTask):
@@ -174,7 +171,7 @@ def test_nothing_is_left_behind() -> None:
     assert all(p.requires_grad and p.grad is None for p in ensemble.parameters())
 
 
-def test_normalized_pictures_are_perturbed_in_pixels() -> None:
+def test_normalized_images_are_perturbed_in_pixels() -> None:
     """The same pixels, told in other numbers."""
     mean, std = (0.5, 0.4, 0.3), (0.1, 0.2, 0.4)
     layer = Normalize({"mean": mean, "std": std})
@@ -194,12 +191,12 @@ def test_normalized_pictures_are_perturbed_in_pixels() -> None:
     assert torch.tensor(found.cosine).allclose(torch.tensor(plain.cosine))
 
 
-def test_as_many_pictures_as_asked_for() -> None:
+def test_as_many_images_as_asked_for() -> None:
     models = {name: Half(LEFT) for name in "ab"}
     for limit, expected in ((3, 3), (7, 7), (100, 8)):
         found = measure_transfer(models, labelled(), ATTACK, max_samples=limit)
         assert found.num_samples == expected
-    assert found.label == "PGD-3, Linf 0.1, 8 pictures"
+    assert found.label == "PGD-3, Linf 0.1, 8 images"
 
 
 def test_the_report_as_json_and_as_a_figure() -> None:
@@ -219,7 +216,7 @@ def test_the_report_as_json_and_as_a_figure() -> None:
     [
         (["rotation"], ValueError, "expected at least two"),
         (["rotation", "classifier"], ValueError, "classifiers, which answer"),
-        (["rotation", "cropped"], ValueError, r"\(4, 3, 4, 4\), but the pictures are"),
+        (["rotation", "cropped"], ValueError, r"\(4, 3, 4, 4\), but the images are"),
         (["rotation", "bright"], NotImplementedError, "restore"),
     ],
 )
@@ -249,7 +246,7 @@ def test_arguments_that_cannot_be_meant() -> None:
         measure_transfer(models, [torch.rand(4, 3, 8, 8)], normalized)
     with pytest.raises(ValueError, match="max_samples=0"):
         measure_transfer(models, [torch.rand(4, 3, 8, 8)], ATTACK, max_samples=0)
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         measure_transfer(models, [], ATTACK)
     with pytest.raises(TypeError, match="a batch are a dict"):
         measure_transfer(models, [{"x": 1}], ATTACK)

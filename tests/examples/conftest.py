@@ -1,4 +1,4 @@
-"""Pictures for the examples."""
+"""Images for the examples."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 import torch
 from torchvision.utils import save_image
 
-from tests.examples.watching import PICTURES
+from tests.examples.watching import IMAGES
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with as many random pictures as are in a batch, of two classes."""
-    root = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with as many random images as are in a batch, of two classes."""
+    root = tmp_path_factory.mktemp("images")
     generator = torch.Generator().manual_seed(0)
-    for at in range(PICTURES):
+    for at in range(IMAGES):
         folder = root / ("cat", "dog")[at % 2]
         folder.mkdir(exist_ok=True)
         smooth = torch.rand(1, 3, 4, 4, generator=generator)
-        picture = torch.nn.functional.interpolate(smooth, size=32, mode="bilinear")
-        save_image(picture[0], folder / f"{at}.png")
+        image = torch.nn.functional.interpolate(smooth, size=32, mode="bilinear")
+        save_image(image[0], folder / f"{at}.png")
     return root
 
 

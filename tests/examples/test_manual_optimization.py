@@ -15,14 +15,14 @@ from torch import Tensor
 
 from lightly_adv.attacks import Attack
 from lightly_adv.functional import pixels
-from tests.examples.watching import EXAMPLES, PICTURES
+from tests.examples.watching import EXAMPLES, IMAGES
 
 SCRIPT = EXAMPLES / "manual_optimization" / "simclr.py"
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_both_losses_are_attacked_and_each_optimizer_steps_once(
-    pictures: Path, alone: None, monkeypatch: pytest.MonkeyPatch
+    images: Path, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[list[float]] = []
     run: Callable[..., list[Tensor]] = Attack.__call__
@@ -33,7 +33,7 @@ def test_both_losses_are_attacked_and_each_optimizer_steps_once(
         return found
 
     monkeypatch.setattr(Attack, "__call__", watched)
-    options = ["--data", str(pictures), "--epochs", "1", "--batch-size", str(PICTURES)]
+    options = ["--data", str(images), "--epochs", "1", "--batch-size", str(IMAGES)]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options])
     torch.manual_seed(0)
     names = runpy.run_path(str(SCRIPT), run_name="__main__")

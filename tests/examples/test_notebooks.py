@@ -42,12 +42,12 @@ def test_notebooks_are_valid() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_notebook_runs_cell_by_cell(
-    pictures: Path, alone: None, monkeypatch: pytest.MonkeyPatch
+    images: Path, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in a kernel, whose own options the script does not know.
     monkeypatch.setattr(sys, "argv", ["ipykernel_launcher.py", "-f", "kernel.json"])
-    options = ["--data", str(pictures), "--epochs", "1"]
-    options += ["--batch-size", str(watching.PICTURES)]
+    options = ["--data", str(images), "--epochs", "1"]
+    options += ["--batch-size", str(watching.IMAGES)]
     _, given, *rest = code(NOTEBOOKS / "rotation_pretraining.ipynb")
     assert "argv[1:] = []" in given
     names: dict[str, Any] = {"__name__": "__main__"}

@@ -61,26 +61,26 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     for part, count in (("train", 8), ("test", 4)):
         for label in "ab":
-            folder = tmp_path / "pictures" / part / label
+            folder = tmp_path / "images" / part / label
             folder.mkdir(parents=True)
             for index in range(count):
                 image = torch.rand(3, 32, 32, generator=generator)
                 save_image(image, folder / f"{index}.png")
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 @pytest.mark.slow
-def test_from_pictures_to_tables(
-    claims: dict[str, Any], pictures: Path, tmp_path: Path
+def test_from_images_to_tables(
+    claims: dict[str, Any], images: Path, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
     out = tmp_path / "out"
     settings = claims["settings"].read("small", TINY, out, [0, 1])
-    experiment = claims["phases"].Experiment(settings, pictures, out)
+    experiment = claims["phases"].Experiment(settings, images, out)
     workers = InProcess()
     experiment.run(workers)
     content = claims["tables"].collect(experiment)
@@ -88,7 +88,7 @@ def test_from_pictures_to_tables(
     rows = {row["key"]: row for row in content["rows"]}
     assert len(rows) == len(content["rows"])
     assert rows["none-AFF-x2"]["epochs"] == 2
-    # 4 labelled pictures, 3 steps and the update; 6 others, 2 steps and 2 updates.
+    # 4 labelled images, 3 steps and the update; 6 others, 2 steps and 2 updates.
     assert rows["none-AFF"]["passes"] == 4 * 4
     assert rows["adversarial-rotation-AFF"]["passes"] == 4 * 4 + 6 * 4
     assert rows["standard-jigsaw-AFF"]["passes"] == 4 * 4 + 6 * 2
@@ -227,7 +227,7 @@ def test_paper_scale_has_the_numbers_of_its_recipes(
     ["adversarial-ensemble-h-on", "adversarial-selfie", "adversarial-simclr"],
 )
 def test_paper_scale_starts(
-    claims: dict[str, Any], pictures: Path, tmp_path: Path, name: str
+    claims: dict[str, Any], images: Path, tmp_path: Path, name: str
 ) -> None:
     torch.set_num_threads(1)
     tiny = ["pretraining.attack.steps=1", "pretraining.overrides={}"]
@@ -237,7 +237,7 @@ def test_paper_scale_starts(
     arm = {each.name: each for each in claims["settings"].arms_of(settings)}[name]
     path = tmp_path / "backbone.json"
     training = importlib.import_module("claims.training")
-    training.pretrain(settings, pictures, path, arm=arm, seed=0)
+    training.pretrain(settings, images, path, arm=arm, seed=0)
     assert path.with_suffix(".safetensors").exists()
 
 
@@ -274,13 +274,13 @@ def test_a_failed_job_is_named(claims: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_bn_modes_are_compared(
     claims: dict[str, Any],
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     script = importlib.import_module("bn_mode")
-    places = ("--data", str(pictures), "--out", str(tmp_path / "out"))
+    places = ("--data", str(images), "--out", str(tmp_path / "out"))
     options = ("--seeds", "0", "--set", *TINY)
     monkeypatch.setattr(sys, "argv", ["bn_mode.py", *places, *options])
     script.main()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv import functional
-from lightly_adv.models.pretext import JigsawTask, RotationTask, SelfieTask
+from lightly_adv.pretext import JigsawTask, RotationTask, SelfieTask
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
 NAMES = ("operations", "paper_code", "pretext_step")
@@ -33,7 +33,7 @@ def images() -> Tensor:
     return torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_same_pictures_are_turned_and_shuffled(scripts: dict[str, Any]) -> None:
+def test_the_same_images_are_turned_and_shuffled(scripts: dict[str, Any]) -> None:
     paper = scripts["paper_code"]
     turned, turns = paper.draw_rotation(images())
     assert torch.equal(RotationTask("resnet8_tiny").restore(turned, turns), images())

@@ -28,7 +28,7 @@ def test_there_is_an_example_of_each_method() -> None:
 @pytest.mark.parametrize("name", watching.VIEWS)
 def test_example(
     name: str,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -36,7 +36,7 @@ def test_example(
     monkeypatch.chdir(tmp_path)
     path = watching.EXAMPLES / "pytorch" / f"{name}.py"
     epochs = EPOCHS[name]
-    run = watching.run(path, pictures, monkeypatch, epochs=epochs)
+    run = watching.run(path, images, monkeypatch, epochs=epochs)
     run.check(name, epochs=epochs)
     printed = re.findall(r"epoch: \d\d, loss: (\S+)", capsys.readouterr().out)
     assert len(printed) == epochs
@@ -53,7 +53,7 @@ def _check_state(name: str, names: dict[str, Any]) -> None:
     model, criterion = names["model"], names["criterion"]
     batches = EPOCHS[name]
     if name == "moco":
-        assert int(criterion.memory_bank.bank_ptr) == batches * watching.PICTURES
+        assert int(criterion.memory_bank.bank_ptr) == batches * watching.IMAGES
     if name == "dino":
         assert criterion.center.abs().max() > 0
     if name != "mae":

@@ -39,11 +39,11 @@ def test_there_is_an_example_of_each_method(folder: str) -> None:
 def test_example(
     folder: str,
     name: str,
-    pictures: Path,
+    images: Path,
     alone: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = watching.run(script(folder, name), pictures, monkeypatch, epochs=1)
+    run = watching.run(script(folder, name), images, monkeypatch, epochs=1)
     run.check(name, epochs=1)
     trainer, model = run.names["trainer"], run.names["model"]
     assert trainer.global_step == 1

@@ -13,7 +13,7 @@ from lightly_adv.attacks import Attack
 from lightly_adv.cli.main import main
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
-from lightly_adv.models.pretext import JigsawTask, SelfieTask
+from lightly_adv.pretext import JigsawTask, SelfieTask
 
 FOLDER = Path(__file__).parents[2] / "examples" / "recipes" / "pretraining"
 TASKS = ("rotation", "jigsaw", "selfie", "ensemble")
@@ -140,8 +140,8 @@ def test_the_diversity_term_is_one_option(weight: str) -> None:
     assert -22 < logged["train_gradient_diversity"] < 1e-3
 
 
-def test_pictures_of_ones_own_take_the_place_of_the_digits() -> None:
+def test_images_of_ones_own_take_the_place_of_the_digits() -> None:
     recipe = FOLDER / "small" / "jigsaw_standard.yaml"
-    options = ("--data", "ImageFolderDataModule", "--data.root", "pictures")
+    options = ("--data", "ImageFolderDataModule", "--data.root", "images")
     data = built(recipe, *options).datamodule
-    assert (str(data.root), data.batch_size) == ("pictures", 128)
+    assert (str(data.root), data.batch_size) == ("images", 128)

@@ -36,16 +36,16 @@ def run(script: str, *arguments: str, folder: Path) -> str:
     return done.stdout
 
 
-def pictures(root: Path) -> Path:
-    """Write a picture folder with two classes."""
+def images(root: Path) -> Path:
+    """Write an image folder with two classes."""
     generator = torch.Generator().manual_seed(0)
     for part, count in (("train", 20), ("test", 4)):
         for label in ("cat", "dog"):
             folder = root / part / label
             folder.mkdir(parents=True)
             for at in range(count):
-                picture = torch.rand(3, 32, 32, generator=generator)
-                save_image(picture, folder / f"{at}.png")
+                image = torch.rand(3, 32, 32, generator=generator)
+                save_image(image, folder / f"{at}.png")
     return root
 
 
@@ -53,7 +53,7 @@ def test_rotation(tmp_path: Path) -> None:
     protocol = "{name: AFF, trainable: all, attacked: true, epochs: 1}"
     arguments = (
         "pytorch_lightning/rotation.py",
-        *("--data", str(pictures(tmp_path / "data")), "--seeds", "0", "--set"),
+        *("--data", str(images(tmp_path / "data")), "--seeds", "0", "--set"),
         "pretraining.epochs=1",
         "pretraining.arms=[none, adversarial]",
         "pretraining.data.batch_size=8",
@@ -91,7 +91,7 @@ def wait_until(true: Callable[[], bool], seconds: float) -> None:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_rotation_ends_with_its_workers(tmp_path: Path) -> None:
     script = str(EXAMPLES / "pytorch_lightning" / "rotation.py")
-    data = str(pictures(tmp_path / "data"))
+    data = str(images(tmp_path / "data"))
     process = subprocess.Popen(
         [sys.executable, script, "--data", data, "--seeds", "0"],
         cwd=tmp_path,

@@ -44,17 +44,17 @@ exec(Path(os.environ["EXAMPLE"]).read_text(), {"__name__": "__main__"})
 """Runs an example, also in the process that Lightning starts with the same command."""
 
 
-def test_processes_end_with_the_same_weights(pictures: Path, tmp_path: Path) -> None:
+def test_processes_end_with_the_same_weights(images: Path, tmp_path: Path) -> None:
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
     example = EXAMPLES / "pytorch_lightning_distributed" / "moco.py"
-    # With two pictures per process, BatchNorm makes the first step so long that the
+    # With two images per process, BatchNorm makes the first step so long that the
     # running statistics no longer fit the weights: the attacked loss is then NaN for
     # one seed in ten.
     options = ["--devices", "2", "--epochs", "2", "--batch-size", "4"]
     added = {"EXAMPLE": str(example), "OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(driver), "--data", str(pictures), *options],
+        [sys.executable, str(driver), "--data", str(images), *options],
         cwd=tmp_path,
         env={**os.environ, **added, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,

@@ -23,14 +23,14 @@ from torch.optim.optimizer import (
 
 from lightly_adv.attacks import Attack
 from lightly_adv.functional import pixels
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EPS = 8 / 255
 STEPS = 3
 """Steps of the attack; the examples take five, which is only slower."""
-PICTURES = 8
-"""Pictures in the folder and in a batch, so that an epoch is one batch."""
+IMAGES = 8
+"""Images in the folder and in a batch, so that an epoch is one batch."""
 
 VIEWS = {
     "simclr": 2,
@@ -84,11 +84,11 @@ class Run:
 
 
 def run(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, *, epochs: int) -> Run:
-    """Run a script on a folder of pictures, from the same random state each time."""
+    """Run a script on a folder of images, from the same random state each time."""
     torch.manual_seed(0)
     np.random.seed(0)
     found = Run()
-    options = ("--epochs", str(epochs), "--batch-size", str(PICTURES))
+    options = ("--epochs", str(epochs), "--batch-size", str(IMAGES))
     monkeypatch.setattr(sys, "argv", [str(path), "--data", str(data), *options])
     monkeypatch.setattr(Attack, "__call__", _watched(Attack.__call__, found.calls))
     with _steps_watched(found.moved):
@@ -102,9 +102,9 @@ def _watched(attack: Callable[..., list[Tensor]], calls: list[Call]) -> Any:
     ) -> list[Tensor]:
         self = dataclasses.replace(self, steps=STEPS)
         state = _state(objective)
-        before = report.snapshot(state)
+        before = leaks.snapshot(state)
         perturbed = attack(self, objective, views, **options)
-        leaked = before.changes(report.snapshot(state))
+        leaked = before.changes(leaks.snapshot(state))
         with torch.no_grad():
             first, last = (float(objective(each)) for each in (views, perturbed))
         calls.append(Call(_changes(views, perturbed), first, last, leaked))

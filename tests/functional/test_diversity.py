@@ -111,5 +111,5 @@ def test_one_gradient_is_refused() -> None:
 
 def test_gradients_of_different_sizes_are_refused() -> None:
     grads = [torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)]
-    with pytest.raises(ValueError, match=r"\(2, 192\), \(2, 48\).*one picture size"):
+    with pytest.raises(ValueError, match=r"\(2, 192\), \(2, 48\).*one image size"):
         gradient_diversity(grads)

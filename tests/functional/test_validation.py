@@ -39,8 +39,8 @@ def test_what_is_in_lightlys_format_stays_as_it_is() -> None:
 def test_single_numbers_hold_for_all_channels(channels: int) -> None:
     threat_model = ThreatModel(normalize={"mean": 0.5, "std": 0.25})  # type: ignore[dict-item]
     view = torch.rand(2, channels, 4, 4) * 4 - 2
-    room = threat_model.room(view)
-    assert torch.allclose(room.upper, 0.5 - view * 0.25)
+    box = threat_model.box(view)
+    assert torch.allclose(box.upper, 0.5 - view * 0.25)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import isolated
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.testing import assert_no_side_effects
 from tests import zoo
@@ -52,7 +52,7 @@ def test_the_original_objects_come_back_by_identity() -> None:
 
 def test_everything_comes_back_after_an_error() -> None:
     module = zoo.Metrics()
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
 
     def fail() -> None:
         module.calls = 7
@@ -62,7 +62,7 @@ def test_everything_comes_back_after_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="inside"), isolated(module):
         fail()
-    assert before.changes(report.snapshot(module)) == []
+    assert before.changes(leaks.snapshot(module)) == []
 
 
 class Holding(nn.Module):
@@ -110,11 +110,11 @@ class Holding(nn.Module):
 
 def test_every_kind_of_attribute_is_set_aside() -> None:
     module = Holding()
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     with isolated(module):
         module.disturb()
-        inside = before.changes(report.snapshot(module))
-    assert before.changes(report.snapshot(module)) == []
+        inside = before.changes(leaks.snapshot(module))
+    assert before.changes(leaks.snapshot(module)) == []
     # Otherwise the comparison would pass because it sees nothing.
     named = {name.split("[")[0].split(" ")[0] for name in inside}
     kept = {"training"} | {name for name in vars(module) if "hook" in name}
@@ -278,14 +278,14 @@ def test_counters_and_named_tuples_are_copied() -> None:
             self.place.tensor.add_(1)
 
     module = Counting()
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     with isolated(module):
         module()
         assert next(module.numbers) == 5
         assert type(module.place) is Place
-    assert before.changes(report.snapshot(module)) == []
+    assert before.changes(leaks.snapshot(module)) == []
     module()
-    assert before.changes(report.snapshot(module)) == [
+    assert before.changes(leaks.snapshot(module)) == [
         "numbers (position)",
         "letters['a']",
         "place[0]",

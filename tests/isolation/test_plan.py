@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from lightly_adv import isolated
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import Isolation
 
 
@@ -172,17 +172,17 @@ def test_state_of_every_kind_is_set_aside(case: Case, differentiable: bool) -> N
     module: Any = nn.Linear(2, 2)
     module.held = held = case.make()
     isolation = Isolation(module, differentiable=differentiable)
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     for _ in range(5):
         with isolation.evaluation():
             case.disturb(module.held)
-            inside = before.changes(report.snapshot(module))
+            inside = before.changes(leaks.snapshot(module))
         assert module.held is held
-        assert before.changes(report.snapshot(module)) == []
+        assert before.changes(leaks.snapshot(module)) == []
         # Otherwise the comparison would pass because it sees nothing.
         assert inside
     case.disturb(module.held)
-    assert before.changes(report.snapshot(module))
+    assert before.changes(leaks.snapshot(module))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda each: each.name)
@@ -204,9 +204,9 @@ def test_evaluations_see_what_happens_between_them(case: Case) -> None:
         assert _values(module).changes(_values(twin)) == []
 
 
-def _values(module: nn.Module) -> report.Snapshot:
-    values = report.snapshot(module).values
-    return report.Snapshot({k: v for k, v in values.items() if "of the class" not in k})
+def _values(module: nn.Module) -> leaks.Snapshot:
+    values = leaks.snapshot(module).values
+    return leaks.Snapshot({k: v for k, v in values.items() if "of the class" not in k})
 
 
 def test_shared_memory_of_processes() -> None:
@@ -214,10 +214,10 @@ def test_shared_memory_of_processes() -> None:
     try:
         module: Any = nn.Linear(2, 2)
         module.block = block
-        before = report.snapshot(module)
+        before = leaks.snapshot(module)
         with isolated(module):
             block.buf[0] = 7
-            assert before.changes(report.snapshot(module)) == ["block"]
+            assert before.changes(leaks.snapshot(module)) == ["block"]
         assert block.buf[0] == 0
     finally:
         block.close()
@@ -255,14 +255,14 @@ def test_learning_rates_and_schedulers_that_the_module_holds() -> None:
     module.optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     module.scheduler = torch.optim.lr_scheduler.StepLR(module.optimizer, 1, 0.5)
     group = module.optimizer.param_groups[0]
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     with isolated(module):
         assert group["params"][0] is not module.weight
         with pytest.warns(UserWarning, match="lr_scheduler"):
             module.scheduler.step()
         assert group["lr"] == 0.5
         module.optimizer.add_param_group({"params": [torch.zeros(1)]})
-    assert before.changes(report.snapshot(module)) == []
+    assert before.changes(leaks.snapshot(module)) == []
     assert len(module.optimizer.param_groups) == 1
     assert group["params"][0] is module.weight
 
@@ -289,7 +289,7 @@ def test_evaluations_nest_in_one_another() -> None:
     module: Any = nn.BatchNorm1d(2)
     module.meter = Meter()
     isolation = Isolation(module)
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     with isolation.evaluation():
         module.meter.update()
         with isolation.evaluation():
@@ -297,7 +297,7 @@ def test_evaluations_nest_in_one_another() -> None:
             module(torch.randn(4, 2))
         assert module.meter.value == 1.0
         assert int(module.num_batches_tracked) == 0
-    assert before.changes(report.snapshot(module)) == []
+    assert before.changes(leaks.snapshot(module)) == []
 
 
 def test_an_error_while_looking_leaves_everything() -> None:
@@ -322,10 +322,10 @@ def test_thousands_of_objects_in_a_list_are_data() -> None:
     with isolated(module):
         module.rows.clear()
     assert len(module.rows) == 1001
-    before = report.snapshot(module)
+    before = leaks.snapshot(module)
     with isolated(module):
         first.append(1)
-    assert before.changes(report.snapshot(module)) == [
+    assert before.changes(leaks.snapshot(module)) == [
         "rows[0] (length)",
         "rows[0][1]",
     ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 from lightly_adv.loss import AdversarialLoss
 from lightly_adv.training import noise
 from tests import zoo
@@ -205,7 +205,7 @@ def test_state_advances_once() -> None:
     AdversarialLoss(own, ATTACK, mode="dual")(module, VIEWS)
     plain(plain_module(VIEWS[0]), plain_module(VIEWS[1]))
     for first, second in ((module, plain_module), (own, plain)):
-        assert report.snapshot(first).changes(report.snapshot(second)) == []
+        assert leaks.snapshot(first).changes(leaks.snapshot(second)) == []
 
 
 @pytest.mark.parametrize("mode", ["replace", "dual"])
@@ -246,12 +246,12 @@ def test_lists_of_views_go_to_criteria_of_lists() -> None:
             out: Tensor = teacher(view)
         return out
 
-    before = report.snapshot(criterion)
+    before = leaks.snapshot(criterion)
     # The large views go to both networks: they are perturbed once, for both.
     loss = criterion((teach, student), (VIEWS, [*VIEWS, small]))
     loss.backward()
     assert loss.dim() == 0
-    assert "criterion.center" in str(before.changes(report.snapshot(criterion)))
+    assert "criterion.center" in str(before.changes(leaks.snapshot(criterion)))
 
 
 def test_in_eval_mode_it_is_the_criterion() -> None:

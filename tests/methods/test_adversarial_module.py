@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.attacks import AttackSchedule
+from lightly_adv.batch_norm import convert_dual_batchnorm
+from lightly_adv.batch_norm.routes import bn_route
 from lightly_adv.functional.schedules import Ramp, value_at
-from lightly_adv.isolation.routes import bn_route
 from lightly_adv.methods.adversarial_module import AdversarialModule
-from lightly_adv.models.modules import convert_dual_batchnorm
 from lightly_adv.training.optimizers import OneCycleSGD
 
 EPS = 8 / 255

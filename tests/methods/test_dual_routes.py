@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from lightly_adv import PGD, ThreatModel
-from lightly_adv.finetuning.robust_classifier import RobustClassifier
-from lightly_adv.isolation import routes
-from lightly_adv.isolation.routes import RoutedLayer
+from lightly_adv.batch_norm import convert_dual_batchnorm, routes
+from lightly_adv.batch_norm.routes import RoutedLayer
 from lightly_adv.methods import PretextModule
+from lightly_adv.methods.classifier import RobustClassifier
 from lightly_adv.models import create_backbone
-from lightly_adv.models.modules import convert_dual_batchnorm
 
 ATTACK = PGD(ThreatModel(eps=8 / 255), steps=2)
 STEPS = 2

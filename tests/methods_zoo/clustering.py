@@ -1,4 +1,4 @@
-"""Methods that assign pictures to prototypes."""
+"""Methods that assign images to prototypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that tell views of one picture from views of others."""
+"""Methods that tell views of one image from views of others."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ METHODS = [
         two_views,
         BOTH,
         "both",
-        "SimCLR on views from `FDATransform`, whose output is again pictures",
+        "SimCLR on views from `FDATransform`, whose output is again images",
     ),
     Method(
         "MoCo",

@@ -1,4 +1,4 @@
-"""Methods whose batches hold grids or masks beside the pictures."""
+"""Methods whose batches hold grids or masks beside the images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.methods_zoo.method import (
     Method,
     feature_map,
     labelled,
-    pictures,
+    make_images,
 )
 
 REGIONS = 4
@@ -143,10 +143,10 @@ def pooled(features: Tensor, mask: Tensor) -> Tensor:
 def with_grids(generator: Generator) -> Batch:
     """Draw what `VICRegLTransform` gives: views, then a grid of places for each.
 
-    Lightly's local grids are 3 x 3 x 2, which is the shape of a tiny picture, too.
+    Lightly's local grids are 3 x 3 x 2, which is the shape of a tiny image, too.
     """
     sizes = [LARGE, LARGE, SMALL]
-    views = [pictures(generator, size) for size in sizes]
+    views = [make_images(generator, size) for size in sizes]
     grids = [
         32 * torch.rand(BATCH, cells, cells, 2, generator=generator)
         for cells in (4, 4, 3)
@@ -159,7 +159,7 @@ def with_masks(generator: Generator) -> Batch:
     corners = torch.arange(REGIONS).view(1, 1, 2, 2).float()
     mask = nn.functional.interpolate(corners, size=LARGE).long()
     masks = mask.repeat(BATCH, 1, 1, 1)
-    return labelled([[pictures(generator), masks], [pictures(generator), masks]])
+    return labelled([[make_images(generator), masks], [make_images(generator), masks]])
 
 
 METHODS = [

@@ -26,8 +26,8 @@ from tests.methods_zoo.method import (
     WIDTH,
     Batch,
     Method,
+    make_images,
     one_view,
-    pictures,
     transformer,
 )
 
@@ -206,11 +206,11 @@ class IJEPA(pl.LightningModule):
 
 
 def with_index_lists(generator: Generator) -> Batch:
-    """Draw what `IJEPAMaskCollator` gives: pictures with labels, and index lists."""
+    """Draw what `IJEPAMaskCollator` gives: images with labels, and index lists."""
     collate = IJEPAMaskCollator(
         input_size=LARGE, patch_size=PATCH, min_keep=1, allow_overlap=True
     )
-    images = pictures(generator)
+    images = make_images(generator)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return collate([(image, 0) for image in images])
@@ -218,16 +218,16 @@ def with_index_lists(generator: Generator) -> Batch:
 
 PIXELS = "the target is made of the perturbed pixels, so it moves with them"
 METHODS = [
-    Method("MAE", MAE, one_view, ((0,),), "the picture", PIXELS),
-    Method("Pixio", Pixio, one_view, ((0,),), "the picture", PIXELS),
-    Method("SimMIM", SimMIM, one_view, ((0,),), "the picture", PIXELS),
-    Method("AIM", AIM, one_view, ((0,),), "the picture", PIXELS),
+    Method("MAE", MAE, one_view, ((0,),), "the image", PIXELS),
+    Method("Pixio", Pixio, one_view, ((0,),), "the image", PIXELS),
+    Method("SimMIM", SimMIM, one_view, ((0,),), "the image", PIXELS),
+    Method("AIM", AIM, one_view, ((0,),), "the image", PIXELS),
     Method(
         "I-JEPA",
         IJEPA,
         with_index_lists,
         ((0,),),
-        "the picture",
+        "the image",
         "through the context encoder; targets have no gradient, index lists stay",
     ),
 ]

@@ -131,7 +131,7 @@ METHODS = [
         CAPI,
         one_view,
         ((0,),),
-        "the picture",
+        "the image",
         "through the student; the clustering loss of the teacher has no gradient",
     ),
 ]

@@ -27,7 +27,7 @@ from tests.methods_zoo.method import (
     NORMALIZE,
     SMALL,
     convolutional,
-    pictures,
+    make_images,
 )
 
 STEPS = 3
@@ -81,7 +81,7 @@ def loader(draw: Callable[[Generator], Any]) -> torch.utils.data.DataLoader[Any]
 
 def pair() -> Any:
     """Two views and labels."""
-    return loader(lambda g: ([pictures(g), pictures(g)], torch.arange(BATCH) % 2))
+    return loader(lambda g: ([make_images(g), make_images(g)], torch.arange(BATCH) % 2))
 
 
 class Contrastive(pl.LightningModule):
@@ -417,21 +417,21 @@ def eight_channels() -> Any:
 
 
 def one_image() -> Any:
-    return loader(lambda g: {"image": pictures(g), "label": torch.arange(BATCH)})
+    return loader(lambda g: {"image": make_images(g), "label": torch.arange(BATCH)})
 
 
 def crops(generator: Generator) -> Any:
     sizes = {"global": [LARGE] * 2, "local": [SMALL] * 2}
     named = {
-        name: [pictures(generator, size) for size in each]
+        name: [make_images(generator, size) for size in each]
         for name, each in sizes.items()
     }
     return {"crops": named, "label": torch.arange(BATCH)}
 
 
 def two_loaders() -> Any:
-    labelled = loader(lambda g: (pictures(g), torch.arange(BATCH) % 2))
-    unlabelled = loader(lambda g: [pictures(g), pictures(g)])
+    labelled = loader(lambda g: (make_images(g), torch.arange(BATCH) % 2))
+    unlabelled = loader(lambda g: [make_images(g), make_images(g)])
     return CombinedLoader(
         {"labelled": labelled, "unlabelled": unlabelled}, "max_size_cycle"
     )
@@ -447,7 +447,7 @@ MECHANISMS = [
     Mechanism(
         "stack of views with a key",
         StackedWithKey,
-        lambda: loader(lambda g: torch.stack([pictures(g), pictures(g)], dim=1)),
+        lambda: loader(lambda g: torch.stack([make_images(g), make_images(g)], dim=1)),
     ),
     Mechanism("dict of loaders", TwoLoaders, two_loaders),
     Mechanism("dict of crops", DictOfCrops, lambda: loader(crops)),
@@ -475,7 +475,7 @@ MECHANISMS = [
         lambda: loader(
             lambda g: [
                 torch.arange(BATCH),
-                [pictures(g), pictures(g)],
+                [make_images(g), make_images(g)],
                 torch.arange(BATCH),
             ]
         ),

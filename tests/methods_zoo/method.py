@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv.functional import pixels
 
 BATCH = 4
-"""Pictures in a batch."""
+"""Images in a batch."""
 LARGE, SMALL = 16, 12
 """Height and width of a global and of a local crop."""
 FEATURES = 8
@@ -26,7 +26,7 @@ WIDTH = 16
 """Width of the transformer."""
 
 NORMALIZE = IMAGENET_NORMALIZE
-"""With which all pictures are normalised."""
+"""With which all images are normalised."""
 
 Batch = Any
 
@@ -39,7 +39,7 @@ class Method:
         name: The name in Lightly's documentation.
         create: Makes a new LightningModule.
         batch: Draws a batch, in the structure that Lightly's transform gives.
-        reached: Numbers of the picture views that receive gradient; one entry per
+        reached: Numbers of the image views that receive gradient; one entry per
             batch, over and over.
         gradient: The same in words.
         remarks: What else to know.
@@ -60,8 +60,8 @@ def loader(method: Method, *, steps: int) -> torch.utils.data.DataLoader[Any]:
     return torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
-def pictures(generator: Generator, size: int = LARGE) -> Tensor:
-    """Draw pictures, normalised as Lightly's transforms do."""
+def make_images(generator: Generator, size: int = LARGE) -> Tensor:
+    """Draw images, normalised as Lightly's transforms do."""
     smooth = torch.rand(BATCH, 3, PATCH, PATCH, generator=generator)
     drawn = nn.functional.interpolate(smooth, size=size, mode="bilinear")
     noise = torch.rand(drawn.shape, generator=generator)
@@ -75,12 +75,12 @@ def labelled(views: Any) -> Batch:
 
 def one_view(generator: Generator) -> Batch:
     """Draw what `MAETransform` and the like give: a list with a single view."""
-    return labelled([pictures(generator)])
+    return labelled([make_images(generator)])
 
 
 def two_views(generator: Generator) -> Batch:
     """Draw what `SimCLRTransform` and the like give."""
-    return labelled([pictures(generator), pictures(generator)])
+    return labelled([make_images(generator), make_images(generator)])
 
 
 def views(count: int, *, local: int = 0) -> Callable[[Generator], Batch]:
@@ -88,7 +88,7 @@ def views(count: int, *, local: int = 0) -> Callable[[Generator], Batch]:
 
     def draw(generator: Generator) -> Batch:
         sizes = [LARGE] * count + [SMALL] * local
-        return labelled([pictures(generator, size) for size in sizes])
+        return labelled([make_images(generator, size) for size in sizes])
 
     return draw
 

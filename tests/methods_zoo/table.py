@@ -42,12 +42,12 @@ COSTS: list[tuple[str, str, dict[int, int], dict[int, int], dict[str, Any]]] = [
 
 
 def render_costs() -> str:
-    """Return the table of costs, per picture of the batch."""
+    """Return the table of costs, per image of the batch."""
     rows = []
-    for views, attack, pictures, attacked, more in COSTS:
+    for views, attack, make_images, attacked, more in COSTS:
         replace, dual = (
             StepCost(
-                _crops(pictures),
+                _crops(make_images),
                 _crops(attacked),
                 evaluations=STEPS,
                 streams=streams,
@@ -64,7 +64,7 @@ def render_costs() -> str:
 
 
 def _crops(sizes: dict[int, int]) -> list[torch.Tensor]:
-    """Return crops of one picture that take no memory."""
+    """Return crops of one image that take no memory."""
     return [
         torch.empty(1, 3, size, size, device="meta")
         for size, count in sizes.items()

@@ -91,11 +91,11 @@ TRANSFORMS: dict[str, Callable[[], Any]] = {
     "VICReg": VICREG,
     "VICRegL": two_sizes("VICRegLTransform", n_local_views=1, **GRIDS),
 }
-"""The transform that Lightly's example of a method has, for small pictures."""
+"""The transform that Lightly's example of a method has, for small images."""
 
 
-def picture(seed: int) -> Image.Image:
-    """Draw a picture with structure."""
+def image(seed: int) -> Image.Image:
+    """Draw an image with structure."""
     generator = torch.Generator().manual_seed(seed)
     small = torch.randint(256, (6, 6, 3), generator=generator, dtype=torch.uint8)
     return Image.fromarray(small.numpy()).resize((40, 40), Image.Resampling.BICUBIC)
@@ -113,16 +113,16 @@ def shapes(batch: Any) -> Any:
 
 def check(method: Method, batch: Any) -> None:
     assert shapes(method.batch(torch.Generator())) == shapes(batch)
-    # Raises if the pictures do not come back into [0, 1].
+    # Raises if the images do not come back into [0, 1].
     for view in select_views(batch, policy=None, normalize=NORMALIZE).views:
-        ThreatModel(normalize=NORMALIZE).room(view)
+        ThreatModel(normalize=NORMALIZE).box(view)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_views_labels_and_names(name: str) -> None:
     torch.manual_seed(0)
     transform = TRANSFORMS[name]()
-    samples = [(transform(picture(at)), at, f"{at}.png") for at in range(BATCH)]
+    samples = [(transform(image(at)), at, f"{at}.png") for at in range(BATCH)]
     check(METHODS[name], default_collate(samples))
 
 
@@ -131,16 +131,16 @@ def test_views_with_masks(name: str) -> None:
     transform = transforms.DetConSTransform(input_size=LARGE)
     mask = tv_tensors.Mask(torch.zeros(1, 40, 40, dtype=torch.int64))
     samples = [
-        (transform(tv_tensors.Image(picture(at)), mask), at, f"{at}.png")
+        (transform(tv_tensors.Image(image(at)), mask), at, f"{at}.png")
         for at in range(BATCH)
     ]
     check(METHODS[name], default_collate(samples))
 
 
-def test_pictures_with_index_lists() -> None:
+def test_images_with_index_lists() -> None:
     transform = IJEPATransform(input_size=LARGE)
     collate = IJEPAMaskCollator(LARGE, PATCH, min_keep=1, allow_overlap=True)
-    collated = collate([(transform(picture(at)), 0) for at in range(BATCH)])
+    collated = collate([(transform(image(at)), 0) for at in range(BATCH)])
     (images, labels), context, masked = METHODS["I-JEPA"].batch(torch.Generator())
     assert shapes([images, labels]) == shapes(collated[0])
     for ours, theirs in zip((context, masked), collated[1:], strict=True):

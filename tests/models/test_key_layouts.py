@@ -11,9 +11,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightly_adv.finetuning import RobustClassifier
+from lightly_adv.batch_norm import convert_dual_batchnorm
+from lightly_adv.methods import RobustClassifier
 from lightly_adv.models import create_backbone, load_backbone
-from lightly_adv.models.modules import convert_dual_batchnorm
 
 State = dict[str, Tensor]
 

@@ -43,9 +43,9 @@ def test_features(name: str) -> None:
 def _row(name: str) -> str:
     with torch.device("meta"):
         model = _create(name, num_classes=0).eval()
-        picture = torch.rand(1, 3, 32, 32)
+        image = torch.rand(1, 3, 32, 32)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        features = model(picture).shape[1]
+        features = model(image).shape[1]
     macs = counter.get_total_flops() / 2 / 1e6
     return f"| `{name}` | {_parameters(model):,} | {features} | {macs:.1f} |"
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightly_adv.attacks import Attack
 from lightly_adv.testing import AttackTester
-from lightly_adv.threat_model import Room
+from lightly_adv.threat_model import PerturbationBox
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Momentum(Attack):
     own: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def update(
-        self, delta: Tensor, grad: Tensor, room: Room, memory: dict[str, Any]
+        self, delta: Tensor, grad: Tensor, box: PerturbationBox, memory: dict[str, Any]
     ) -> Tensor:
         kept = self.own if self.leak else memory
         kept["sum"] = kept.get("sum", 0.0) + grad.to(delta.dtype)
         return self.threat_model.ascend(
-            delta, kept["sum"], room, step_size=self.step_length
+            delta, kept["sum"], box, step_size=self.step_length
         )
 
 

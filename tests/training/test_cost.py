@@ -49,7 +49,7 @@ def test_an_attack_for_each_view() -> None:
     assert cost.ratio == pytest.approx(1 + (10 + 5) / 3)
 
 
-def test_tiles_are_pictures() -> None:
+def test_tiles_are_images() -> None:
     tiles = [torch.rand(2, 9, 3, 4, 4)]
     assert StepCost(tiles, tiles, evaluations=1, streams=1).forward == 36
 
@@ -57,7 +57,7 @@ def test_tiles_are_pictures() -> None:
 def test_the_sentence() -> None:
     cost = StepCost([*LARGE, *SMALL], LARGE, evaluations=2, streams=1)
     assert str(cost) == (
-        "adversarial training: one step = 96 forward + 48 backward picture passes, "
+        "adversarial training: one step = 96 forward + 48 backward image passes, "
         "about 2.0 times clean training (2 evaluations of the loss; 2 of 8 views "
         "attacked, 2 of 16 x 16 pixels and 6 of 8 x 8 pixels)."
     )
@@ -69,7 +69,7 @@ def test_the_sentence() -> None:
 def test_the_ratio_is_that_of_the_floating_point_operations(
     independent: bool, mode: str, policy: Any
 ) -> None:
-    # The first layer is small: clean training needs no gradient of the pictures.
+    # The first layer is small: clean training needs no gradient of the images.
     module = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
         *(nn.Conv2d(width, 16, 3, padding=1) for width in (4, 16, 16)),
@@ -100,7 +100,7 @@ def test_the_ratio_is_that_of_the_floating_point_operations(
 
     clean = operations(lambda: step(batch))
     cost = StepCost(
-        pictures=batch,
+        images=batch,
         attacked=selected.views,
         evaluations=3,
         streams=2 if mode == "dual" else 1,

@@ -75,7 +75,7 @@ def test_views_of_a_stack_may_be_left_out() -> None:
 def test_a_stack_that_a_function_chose_is_one_view() -> None:
     selected = select([STACK], policy=lambda batch: batch)
     assert [id(view) for view in selected.views] == [id(STACK)]
-    assert [id(view) for view in selected.pictures] == [id(STACK)]
+    assert [id(view) for view in selected.images] == [id(STACK)]
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 6, 8, 8), (2, 3, 6, 8, 8)])

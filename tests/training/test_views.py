@@ -35,7 +35,7 @@ class Batch(NamedTuple):
         Batch([LARGE, SMALL], torch.arange(2)),
     ],
 )
-def test_pictures_are_found_in_any_nesting(batch: Any) -> None:
+def test_images_are_found_in_any_nesting(batch: Any) -> None:
     selected = select_views(batch, policy=None, normalize=STATS)
     assert [id(view) for view in selected.views] == [id(LARGE), id(SMALL)]
     again = selected.replace(selected.views)
@@ -76,7 +76,7 @@ def test_a_tensor_that_is_there_twice_is_one_view() -> None:
     assert replaced[1][0] is new
 
 
-def test_grey_pictures_are_views() -> None:
+def test_grey_images_are_views() -> None:
     view = torch.rand(2, 1, 8, 8)
     selected = select_views([view, GRID], policy=None, normalize=None)
     assert [id(each) for each in selected.views] == [id(view)]
@@ -90,7 +90,7 @@ def test_each_view_of_a_stack_is_a_sample() -> None:
 
 @pytest.mark.parametrize("normalize", [None, STATS])
 @pytest.mark.parametrize("other", [MASK, GRID, torch.rand(2, 3, 3, 2)])
-def test_what_lies_beside_pictures_is_none(
+def test_what_lies_beside_images_is_none(
     other: torch.Tensor, normalize: Normalize | None
 ) -> None:
     selected = select_views([other, LARGE], policy=None, normalize=normalize)
@@ -99,10 +99,10 @@ def test_what_lies_beside_pictures_is_none(
 
 
 @pytest.mark.parametrize("policy", ["global", [1], lambda batch: batch[1:2]])
-def test_all_pictures_are_known_beside_those_selected(policy: Any) -> None:
+def test_all_images_are_known_beside_those_selected(policy: Any) -> None:
     selected = select_views([LARGE, SMALL, GRID], policy=policy, normalize=None)
     assert len(selected.views) == 1
-    assert [id(view) for view in selected.pictures] == [id(LARGE), id(SMALL)]
+    assert [id(view) for view in selected.images] == [id(LARGE), id(SMALL)]
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_all_pictures_are_known_beside_those_selected(policy: Any) -> None:
             [GRID],
             None,
             ValueError,
-            r"no picture view found.*\(2, 7, 7, 2\) torch.float",
+            r"no image view found.*\(2, 7, 7, 2\) torch.float",
         ),
         ([], None, ValueError, r"its tensors are none"),
-        ([LARGE], [1], ValueError, r"views=\[1\] does not fit a batch with 1 picture"),
+        ([LARGE], [1], ValueError, r"views=\[1\] does not fit a batch with 1 image"),
         ([LARGE], [-1], ValueError, r"views=\[-1\] .*; expected indices from 0 to 0"),
         ([LARGE], [], ValueError, r"views=\[\] selects nothing"),
         ([LARGE], "local", TypeError, r"views='local' is not understood"),
@@ -136,7 +136,7 @@ def test_all_pictures_are_known_beside_those_selected(policy: Any) -> None:
             [LARGE, LABELS],
             lambda b: b,
             ValueError,
-            r"shape \(2,\) and dtype torch.int64, which is no picture view",
+            r"shape \(2,\) and dtype torch.int64, which is no image view",
         ),
         ([LARGE, "a.png"], lambda b: b, ValueError, r"returned a str, which is no pic"),
     ],
@@ -148,7 +148,7 @@ def test_what_cannot_be_selected_is_refused(
         select_views(batch, policy=policy, normalize=STATS)
 
 
-def test_a_function_may_choose_what_is_not_taken_for_a_picture() -> None:
+def test_a_function_may_choose_what_is_not_taken_for_a_image() -> None:
     selected = select_views([LARGE, MASK], policy=lambda b: b[1:], normalize=None)
     assert [id(view) for view in selected.views] == [id(MASK)]
 
@@ -203,7 +203,7 @@ def test_frozen_dataclasses_stay_as_they_are() -> None:
     selected = select_views([LARGE, meta], policy=None, normalize=None)
     assert [id(view) for view in selected.views] == [id(LARGE)]
     assert selected.replace([SMALL])[1] is meta
-    with pytest.raises(ValueError, match="no picture view found"):
+    with pytest.raises(ValueError, match="no image view found"):
         select_views(meta, policy=None, normalize=None)
 
 

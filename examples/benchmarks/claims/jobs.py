@@ -36,7 +36,7 @@ class Job:
         path: The file.
         call: What writes it, a function of a module.
         arguments: For the call.
-        cost: Picture passes, about.
+        cost: Image passes, about.
     """
 
     name: str

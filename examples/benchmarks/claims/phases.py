@@ -24,8 +24,8 @@ from claims.settings import (
 TASKS, SEEDS = "ensemble-of-tasks", "ensemble-of-seeds"
 """Ensembles of classifiers: of several tasks, and of several seeds of one task."""
 
-PICTURES, TEST_PICTURES = 20_000, 5_000
-"""Assumed numbers of pictures, for the estimate of the time that is left only."""
+IMAGES, TEST_IMAGES = 20_000, 5_000
+"""Assumed numbers of images, for the estimate of the time that is left only."""
 
 Members = list[tuple[Path, str]]
 """Weights and protocol of each member of an ensemble, or of one classifier."""
@@ -56,7 +56,7 @@ class Experiment:
 
     Args:
         settings: See `settings.read`.
-        root: Folder of the pictures.
+        root: Folder of the images.
         out: Folder of the results.
     """
 
@@ -149,7 +149,7 @@ class Experiment:
         return [job for seed in self.seeds for job in self._control_jobs(seed)]
 
     def testing(self) -> list[Job]:
-        """Attack every classifier and ensemble on the test pictures."""
+        """Attack every classifier and ensemble on the test images."""
         jobs = []
         for seed in self.seeds:
             for name, members in self.tested(seed).items():
@@ -194,7 +194,7 @@ class Experiment:
         return max(self.members, key=self.validation_accuracy)
 
     def validation_accuracy(self, classifier: Classifier) -> float:
-        """Return the last accuracy on validation pictures, mean over the seeds."""
+        """Return the last accuracy on validation images, mean over the seeds."""
         lr = self.best_rate(classifier)
         return fmean(self._score(classifier, seed, lr) for seed in self.seeds)
 
@@ -208,7 +208,7 @@ class Experiment:
         return _read(self._backbone(arm, seed).with_suffix(".json"))
 
     def test_result(self, name: str, seed: int, part: str) -> dict[str, Any]:
-        """Return what the attack on the test pictures found."""
+        """Return what the attack on the test images found."""
         return _read(self._tested(name, seed, part))
 
     def _members(self, classifiers: list[Classifier], seed: int) -> Members:
@@ -270,8 +270,8 @@ class Experiment:
             "suite": self.settings["evaluation"][part],
             "seed": seed,
         }
-        # About 0.4 of the pictures are right without an attack.
-        cost = 0.4 * 20 * TEST_PICTURES * len(members)
+        # About 0.4 of the images are right without an attack.
+        cost = 0.4 * 20 * TEST_IMAGES * len(members)
         path = self._tested(name, seed, part)
         return self._job(
             f"seed {seed}, {part}, {name}", path, training.test, arguments, cost
@@ -308,13 +308,13 @@ class Experiment:
         longer = 1.0
         if ensemble["diversity"].get(arm.diversity):
             longer = 3.0 if ensemble["in_attack"] else 1.5
-        return float(PICTURES * chosen["fraction"] * passes * longer)
+        return float(IMAGES * chosen["fraction"] * passes * longer)
 
     def _finetuning_cost(self, classifier: Classifier) -> float:
         chosen = self.settings["finetuning"]
         how = chosen["protocols"][classifier.protocol]
         passes = training.finetuning_passes_of(self.settings, classifier.protocol)
-        labels = chosen["num_labelled"] or PICTURES
+        labels = chosen["num_labelled"] or IMAGES
         return float(classifier.factor * how["epochs"] * labels * passes)
 
     def _expected_cost(self) -> float:
@@ -332,7 +332,7 @@ class Experiment:
             sum(job.cost for job in self.pretraining())
             + sum(fits)
             + control
-            + 0.4 * 20 * TEST_PICTURES * tests
+            + 0.4 * 20 * TEST_IMAGES * tests
         )
 
 

@@ -11,15 +11,14 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
-from lightly_adv.models import feature_dim
-from lightly_adv.models.modules import IMAGENET_NORMALIZE, Normalize
+from lightly_adv.models import IMAGENET_NORMALIZE, Normalize, feature_dim
 from lightly_adv.training.optimizers import OneCycleSGD
 
 GREY = (0.299, 0.587, 0.114)
 
 
 class SimCLR(pl.LightningModule):
-    """Contrast two random views of each picture."""
+    """Contrast two random views of each image."""
 
     def __init__(
         self,
@@ -62,7 +61,7 @@ class SimCLR(pl.LightningModule):
 
 
 def random_view(images: Tensor) -> Tensor:
-    """Crop and resize, flip, jitter colours and drop them, for each picture anew.
+    """Crop and resize, flip, jitter colours and drop them, for each image anew.
 
     Areas of 0.35 to 1, brightness, contrast and saturation by 0.4, grey with 0.2.
     """

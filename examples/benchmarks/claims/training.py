@@ -26,13 +26,12 @@ from lightly_adv import AdversarialTraining
 from lightly_adv.attacks import AttackSchedule
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.data import ImageFolderDataModule
-from lightly_adv.data.pictures import Pictures
+from lightly_adv.data.image_dataset import Images
 from lightly_adv.evaluation import Suite, create_suite, evaluate_robustness
-from lightly_adv.finetuning import RobustClassifier
-from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.methods import PretextEnsembleModule, PretextModule, RobustClassifier
 from lightly_adv.models import create_backbone, save_backbone
 from lightly_adv.models.ensemble import Ensemble
-from lightly_adv.models.pretext import create_pretext_task
+from lightly_adv.pretext import create_pretext_task
 from lightly_adv.training.optimizers import OneCycleSGD
 
 
@@ -48,7 +47,7 @@ def pretrain(
     trainer, seconds = fit(module, data, epochs, callbacks)
     save_backbone(module.backbone, path.with_suffix(".safetensors"), overwrite=True)
     logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    passes = epochs * _pictures_of(data) * passes_of(settings, arm)
+    passes = epochs * _images_of(data) * passes_of(settings, arm)
     result = {"epochs": epochs, "passes": passes, "seconds": seconds, "logged": logged}
     write(path, result)
 
@@ -68,13 +67,13 @@ def finetune(
 
     Args:
         settings: See `settings.read`.
-        root: Folder of the pictures.
+        root: Folder of the images.
         path: Where the result goes; the weights are beside it.
         backbone: Weights of the pre-trained backbone; None for scratch.
         protocol: "SLF", "ALF" or "AFF".
         lr: Highest learning rate.
         factor: How many times the epochs of the protocol.
-        seed: Chooses labelled and validation pictures, initial weights, order and
+        seed: Chooses labelled and validation images, initial weights, order and
             noise.
     """
     chosen = settings["finetuning"]
@@ -97,7 +96,7 @@ def finetune(
         check_val_every_n_epoch=how["val_every"],
     )
     torch.save(classifier.state_dict(), path.with_suffix(".pt"))
-    passes_per_epoch = _pictures_of(data) * finetuning_passes_of(settings, protocol)
+    passes_per_epoch = _images_of(data) * finetuning_passes_of(settings, protocol)
     result = {
         "epochs": epochs,
         "passes_per_epoch": passes_per_epoch,
@@ -118,20 +117,20 @@ def test(
     suite: dict[str, Any],
     seed: int,
 ) -> None:
-    """Attack a classifier, or an ensemble of several, on the test pictures.
+    """Attack a classifier, or an ensemble of several, on the test images.
 
     Args:
         settings: See `settings.read`.
-        root: Folder of the pictures.
+        root: Folder of the images.
         path: Where the report goes.
         members: Weights and protocol of each classifier.
-        suite: Name and options of the suite; `every: 10` takes each tenth picture.
+        suite: Name and options of the suite; `every: 10` takes each tenth image.
         seed: Of the data, and of the noise.
     """
     data = data_module(settings, root, seed, settings["evaluation"])
-    # The pictures lie class by class: the first ones would be of a few classes.
-    pictures = torch.arange(0, len(data.test_dataset), suite.get("every", 1))
-    batches = pictures.split(data.batch_size)
+    # The images lie class by class: the first ones would be of a few classes.
+    images = torch.arange(0, len(data.test_dataset), suite.get("every", 1))
+    batches = images.split(data.batch_size)
     models = []
     for weights, protocol in members:
         model = new_classifier(settings, data.num_classes, protocol, None, lr=0.1)
@@ -196,7 +195,7 @@ def new_classifier(
 def data_module(
     settings: Settings, root: Path, seed: int, chosen: Settings
 ) -> ImageFolderDataModule:
-    """Return the pictures of a seed, for a part of the settings."""
+    """Return the images of a seed, for a part of the settings."""
     options = ("num_labelled", "fraction", "crop_padding", "flip_share", "batch_size")
     return _Folder(
         root,
@@ -249,7 +248,7 @@ def pretraining_module(settings: Settings, arm: Arm) -> tuple[Any, list[pl.Callb
 
 
 def passes_of(settings: Settings, arm: Arm) -> float:
-    """Return how often a picture passes the network in an epoch of pre-training.
+    """Return how often an image passes the network in an epoch of pre-training.
 
     Forward and backward are one pass, forward alone is half of one. The second
     derivatives of the diversity term are not counted.
@@ -271,8 +270,8 @@ def finetuning_passes_of(settings: Settings, protocol: str) -> float:
     return float(steps + (0.5 if how["trainable"] == "head" else 1))
 
 
-def _pictures_of(data: ImageFolderDataModule) -> int:
-    """Return how many pictures an epoch has; a last batch that is not full may go."""
+def _images_of(data: ImageFolderDataModule) -> int:
+    """Return how many images an epoch has; a last batch that is not full may go."""
     loader = data.train_dataloader()
     count = len(data.train_dataset)
     return len(loader) * data.batch_size if loader.drop_last else count
@@ -319,16 +318,16 @@ def fit(
 
 
 class _Folder(ImageFolderDataModule):
-    """Decode the pictures once in each process, for all seeds."""
+    """Decode the images once in each process, for all seeds."""
 
-    def load_train(self) -> Pictures:
+    def load_train(self) -> Images:
         return _load(self.root, self.image_size, "train")
 
-    def load_test(self) -> Pictures:
+    def load_test(self) -> Images:
         return _load(self.root, self.image_size, "test")
 
 
 @functools.lru_cache
-def _load(root: Path, image_size: int, part: str) -> Pictures:
+def _load(root: Path, image_size: int, part: str) -> Images:
     folder = ImageFolderDataModule(root, image_size=image_size)
     return folder.load_train() if part == "train" else folder.load_test()

@@ -11,7 +11,7 @@ from lightly_adv import PGD, ThreatModel
 
 
 def images() -> torch.Tensor:
-    """Return pictures with pixels from 0 to 1."""
+    """Return images with pixels from 0 to 1."""
     return torch.rand(16, 3, 8, 8, generator=Generator().manual_seed(0))
 
 
@@ -23,7 +23,7 @@ def tiny(gammas: tuple[float, ...] = (0.4, 0.75, 1.35, 2.5)) -> GammaTask:
     return GammaTask(backbone, gammas=gammas)
 
 
-def test_inputs_are_the_pictures_under_the_curves() -> None:
+def test_inputs_are_the_images_under_the_curves() -> None:
     """Class k is the k-th exponent, and pixels stay in [0, 1]."""
     task = tiny(gammas=(0.5, 2.0))
     inputs, targets = task.draw(images())

@@ -19,7 +19,7 @@ def test_it_does_what_every_attack_must(check: str) -> None:
 
 
 def problem() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a network, pictures and labels."""
+    """Return a network, images and labels."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, 3))
     return network, torch.rand(4, 3, 4, 4), torch.tensor([0, 1, 2, 0])
@@ -27,24 +27,24 @@ def problem() -> tuple[nn.Module, Tensor, Tensor]:
 
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_it_is_algorithm_1_of_the_paper(decay: float) -> None:
-    """Written once more as the paper has it, on plain pixels, one picture at a time."""
-    network, pictures, labels = problem()
+    """Written once more as the paper has it, on plain pixels, one image at a time."""
+    network, images, labels = problem()
     eps, steps = 0.1, 5
     expected = []
-    for at in range(len(pictures)):
-        picture, label = pictures[at : at + 1], labels[at : at + 1]
-        x, g = picture, torch.zeros_like(picture)
+    for at in range(len(images)):
+        image, label = images[at : at + 1], labels[at : at + 1]
+        x, g = image, torch.zeros_like(image)
         for _ in range(steps):
             x = x.detach().requires_grad_()
             loss = nn.functional.cross_entropy(network(x), label)
             (gradient,) = torch.autograd.grad(loss, x)
             g = decay * g + gradient / gradient.abs().sum()
             x = x + eps / steps * g.sign()
-            x = x.clamp(picture - eps, picture + eps).clamp(0, 1)
+            x = x.clamp(image - eps, image + eps).clamp(0, 1)
         expected.append(x.detach())
     attack = MIFGSM(ThreatModel(eps=eps), steps=steps, decay=decay)
     found = attack(
-        lambda views: nn.functional.cross_entropy(network(views[0]), labels), [pictures]
+        lambda views: nn.functional.cross_entropy(network(views[0]), labels), [images]
     )
     torch.testing.assert_close(found[0], torch.cat(expected))
 
@@ -52,7 +52,7 @@ def test_it_is_algorithm_1_of_the_paper(decay: float) -> None:
 @pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
 def test_normalised_views_change_nothing(norm: Norm) -> None:
     """The momentum is that of gradients in pixels, whatever the views look like."""
-    network, pictures, labels = problem()
+    network, images, labels = problem()
     mean, std = (torch.tensor(NORMALIZE[key])[:, None, None] for key in ("mean", "std"))
     eps = EPS[norm]
 
@@ -60,22 +60,22 @@ def test_normalised_views_change_nothing(norm: Norm) -> None:
         return nn.functional.cross_entropy(network(pixels), labels)
 
     plain = MIFGSM(ThreatModel(norm, eps), steps=4)
-    usual = plain(lambda views: loss(views[0]), [pictures])[0]
+    usual = plain(lambda views: loss(views[0]), [images])[0]
     other = MIFGSM(ThreatModel(norm, eps, normalize=NORMALIZE), steps=4)
-    given = [(pictures - mean) / std]
+    given = [(images - mean) / std]
     normalised = other(lambda views: loss(views[0] * std + mean), given)[0]
     torch.testing.assert_close(normalised * std + mean, usual)
 
 
 def test_without_momentum_it_is_iterated_fgsm() -> None:
     """With decay=0 only the last gradient counts, and its sign has no scale."""
-    network, pictures, labels = problem()
+    network, images, labels = problem()
     threat_model = ThreatModel(eps=0.1)
     iterated = PGD(threat_model, steps=4, step_size=0.025, random_start=False)
     found = [
         attack(
             lambda views: nn.functional.cross_entropy(network(views[0]), labels),
-            [pictures],
+            [images],
         )[0]
         for attack in (
             iterated,

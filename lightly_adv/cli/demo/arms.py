@@ -15,9 +15,8 @@ from lightly_adv.callbacks import RobustValidation
 from lightly_adv.cli.demo.settings import ADVERSARIAL, NAMES, SCRATCH, Settings
 from lightly_adv.data import DigitsDataModule
 from lightly_adv.evaluation import create_suite, evaluate_robustness, robust_curve
-from lightly_adv.finetuning import RobustClassifier
 from lightly_adv.lightning import pl
-from lightly_adv.methods import PretextModule
+from lightly_adv.methods import PretextModule, RobustClassifier
 from lightly_adv.threat_model import ThreatModel
 
 Report = Callable[[str, dict[str, float]], None]
@@ -25,7 +24,7 @@ Report = Callable[[str, dict[str, float]], None]
 
 
 class History(pl.Callback):
-    """Keep robust accuracy on validation pictures after every epoch, and report.
+    """Keep robust accuracy on validation images after every epoch, and report.
 
     Args:
         stage: What is trained.
@@ -66,7 +65,7 @@ class Seed:
         chosen = self.settings
         self.threat_model = ThreatModel(norm="Linf", eps=chosen.eps)
         options = {"seed": self.seed, "val_fraction": chosen.val_fraction}
-        self.pictures = DigitsDataModule(
+        self.images = DigitsDataModule(
             batch_size=chosen.pretraining_batch_size, **options
         )
         self.labelled = DigitsDataModule(
@@ -74,7 +73,7 @@ class Seed:
         )
 
     def run(self, arm: str) -> dict[str, Any]:
-        """Run one arm; return its results, ready for JSON but for the pictures."""
+        """Run one arm; return its results, ready for JSON but for the images."""
         started = time.perf_counter()
         backbone = None if arm == SCRATCH else self.pretrain(arm)
         pretrained = time.perf_counter()
@@ -85,7 +84,7 @@ class Seed:
             "val_robust_accuracy": history,
             "pretraining_seconds": pretrained - started,
             "fine_tuning_seconds": fine_tuned - pretrained,
-            "pictures": self.attack_pictures(classifier),
+            "images": self.attack_images(classifier),
         }
 
     def pretrain(self, arm: str) -> nn.Module:
@@ -104,7 +103,7 @@ class Seed:
             channels_last=True,
         )
         history = History(arm, self.report)
-        self._fit(module, self.pictures, chosen.pretraining_epochs, history)
+        self._fit(module, self.images, chosen.pretraining_epochs, history)
         return module.backbone
 
     def fine_tune(
@@ -132,9 +131,9 @@ class Seed:
         return classifier, history.robust
 
     def evaluate(self, arm: str, classifier: nn.Module) -> dict[str, Any]:
-        """Attack the test pictures at eps, and some of them at other radii."""
+        """Attack the test images at eps, and some of them at other radii."""
         chosen, loader = self.settings, self.labelled.test_dataloader()
-        self.report(f"{arm}, attack on test pictures", {})
+        self.report(f"{arm}, attack on test images", {})
         found = evaluate_robustness(
             classifier, loader, self.threat_model, suite=chosen.suite
         )
@@ -154,8 +153,8 @@ class Seed:
             "curve": [each.row(name) for each in curve],
         }
 
-    def attack_pictures(self, classifier: nn.Module) -> dict[str, Any]:
-        """Return the first test picture of every class, clean and adversarial."""
+    def attack_images(self, classifier: nn.Module) -> dict[str, Any]:
+        """Return the first test image of every class, clean and adversarial."""
         dataset = self.labelled.test_dataset
         first = [int((dataset.labels == label).nonzero()[0]) for label in range(10)]
         images, labels = dataset.__getitems__(first)

@@ -13,7 +13,7 @@ import torch
 
 from lightly_adv.cli.demo.settings import ADVERSARIAL, NAMES, SCRATCH, Settings
 from lightly_adv.cli.run_folder import versions, write_json
-from lightly_adv.evaluation import figures, labels
+from lightly_adv.evaluation import figures, formatting
 from lightly_adv.evaluation.html import write_report
 
 Found = Mapping[int, Mapping[str, Mapping[str, Any]]]
@@ -29,14 +29,14 @@ COLUMNS = {
 """Columns of the table, and their headings."""
 
 NOTE = """\
-clean, robust: accuracy on test pictures after the last epoch, mean of the seeds.
+clean, robust: accuracy on test images after the last epoch, mean of the seeds.
 epochs: of fine-tuning until the best robust accuracy of scratch is reached, on
-validation pictures; '-' if not by every seed. Pre-training is not counted there,
+validation images; '-' if not by every seed. Pre-training is not counted there,
 but in the seconds. Few seeds decide this: a difference of a few points between two
 rows, or of a few epochs, may be chance."""
 
 EPS_NOTE = (
-    "The radius of the attack was chosen on validation pictures, so that training from "
+    "The radius of the attack was chosen on validation images, so that training from "
     "scratch neither fails nor is perfect."
 )
 
@@ -87,7 +87,7 @@ def write(out: Path, found: Found, settings: Settings, *, seconds: float) -> lis
         rows=[{key: row[key] for key in COLUMNS} for row in rows],
         figures={caption: path.read_bytes() for caption, path in drawn.items()},
         settings=dataclasses.asdict(settings)
-        | {"eps": labels.fraction(settings.eps), "seeds": list(found)},
+        | {"eps": formatting.fraction(settings.eps), "seeds": list(found)},
         warnings=_warnings(found),
         summary=f"{EPS_NOTE} {NOTE}",
     )
@@ -122,7 +122,7 @@ def _row(arm: str, found: Found) -> Row:
 
 def _of_seed(result: Mapping[str, Any], scratch: Mapping[str, Any]) -> Row:
     history = result["val_robust_accuracy"]
-    left_out = ("pictures", "curve", "name")
+    left_out = ("images", "curve", "name")
     return {
         **{key: value for key, value in result.items() if key not in left_out},
         "epochs_to_scratch_best": epochs_to_reach(
@@ -136,16 +136,16 @@ def _draw(found: Found, settings: Settings) -> dict[str, tuple[str, Any]]:
     """Return file name and figure, by caption."""
     every = [result for arms in found.values() for result in arms.values()]
     curve = [row for result in every for row in result["curve"]]
-    first = next(iter(found.values()))[ADVERSARIAL]["pictures"]
-    pictures = {name: torch.from_numpy(array) for name, array in first.items()}
-    grid = figures.picture_grid(
-        pictures["clean"],
-        pictures["adversarial"],
-        labels=pictures["labels"],
-        clean_predictions=pictures["before"],
-        adversarial_predictions=pictures["after"],
+    first = next(iter(found.values()))[ADVERSARIAL]["images"]
+    images = {name: torch.from_numpy(array) for name, array in first.items()}
+    grid = figures.image_grid(
+        images["clean"],
+        images["adversarial"],
+        labels=images["labels"],
+        clean_predictions=images["before"],
+        adversarial_predictions=images["after"],
     )
-    eps = labels.fraction(settings.eps)
+    eps = formatting.fraction(settings.eps)
     return {
         f"Clean and robust accuracy at eps = {eps}": (
             "accuracy.png",
@@ -155,9 +155,9 @@ def _draw(found: Found, settings: Settings) -> dict[str, tuple[str, Any]]:
             "curves.png",
             figures.robustness_curves(curve),
         ),
-        f"The first test picture of every digit: clean, the perturbation found for "
+        f"The first test image of every digit: clean, the perturbation found for "
         f"{NAMES[ADVERSARIAL]}, and perturbed; above each what it is taken for, red if "
-        "that is wrong": ("pictures.png", grid),
+        "that is wrong": ("images.png", grid),
     }
 
 

@@ -24,22 +24,22 @@ class Settings:
         backbone: Name of the backbone.
         eps: Radius of the L-inf ball, in pixels of [0, 1].
         num_labelled: Number of labels, the same ones for all arms of a seed.
-        val_fraction: Share of the training pictures for validation.
+        val_fraction: Share of the training images for validation.
         pretraining_epochs: Epochs of rotation.
-        pretraining_batch_size: Pictures in a batch of rotation.
+        pretraining_batch_size: Images in a batch of rotation.
         pretraining_steps: Steps of the attack of rotation, each of length eps.
         ramp: Share of pre-training over which eps grows.
         epochs: Epochs of fine-tuning.
-        batch_size: Pictures in a batch of fine-tuning.
+        batch_size: Images in a batch of fine-tuning.
         steps: Steps of the attack of fine-tuning, each of 2 / 3 eps.
         lr: Highest learning rate, everywhere.
-        val_steps: Steps of the attack on validation pictures after every epoch, each of
+        val_steps: Steps of the attack on validation images after every epoch, each of
             eps / 2.
-        max_val_samples: How many validation pictures that attack meets.
+        max_val_samples: How many validation images that attack meets.
         suite: Attacks of the result.
         curve: Radii at which the curve is measured, in multiples of eps.
         curve_steps: Steps of the attacks of the curve.
-        curve_samples: How many test pictures these meet.
+        curve_samples: How many test images these meet.
     """
 
     backbone: str = "resnet8_tiny"

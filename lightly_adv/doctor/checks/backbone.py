@@ -54,7 +54,7 @@ def _compare(
         else (_rounded(seen["mean"]), _rounded(seen["std"]))
     )
     if _near(expected, actual):
-        text = f"{name} gets pictures normalised as its configuration says."
+        text = f"{name} gets images normalised as its configuration says."
         return Finding(NAME, "PASS", text)
     how = "plain pixels" if seen is None else f"mean {actual[0]} and std {actual[1]}"
     text = (
@@ -68,13 +68,13 @@ def _compare(
         NAME,
         "WARN",
         f"{text}.",
-        "Normalise pictures as the weights were trained with, and use "
+        "Normalise images as the weights were trained with, and use "
         "ThreatModel.from_timm(backbone).",
     )
 
 
 def _inside(module: nn.Module) -> tuple[str, nn.Module] | None:
-    """Return a layer that normalises pictures, and its name."""
+    """Return a layer that normalises images, and its name."""
     for name, part in module.named_modules():
         if type(part).__name__ == "Normalize" and hasattr(part, "mean"):
             return name, part

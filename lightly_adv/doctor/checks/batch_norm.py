@@ -71,10 +71,10 @@ def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]
 def _batch(patient: Patient, training: int) -> Iterator[tuple[str, str]]:
     if patient.batch is None or patient.random_data:
         return
-    size = patient.full_size or min(len(each) for each in patient.selected.pictures)
+    size = patient.full_size or min(len(each) for each in patient.selected.images)
     if training and size < SMALL_BATCH:
         yield (
-            f"A batch of {size} pictures gives noisy statistics.",
+            f"A batch of {size} images gives noisy statistics.",
             "Train with larger batches, freeze the statistics by putting the layers "
             "into eval mode, or use GroupNorm.",
         )

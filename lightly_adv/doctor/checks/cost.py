@@ -19,7 +19,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     selected = patient.selected
     reached = _reached(patient)
     count = StepCost(
-        _whole(selected.pictures, patient.full_size),
+        _whole(selected.images, patient.full_size),
         _whole(reached, patient.full_size),
         evaluations=patient.attack.evaluations,
         streams=patient.streams,
@@ -32,7 +32,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(NAME, "PASS", counted)
         return
     clean, seconds = _measured(patient)
-    how = "Measured" if patient.full_size is None else "Estimated from fewer pictures"
+    how = "Measured" if patient.full_size is None else "Estimated from fewer images"
     text = (
         f"{counted} {how} on {patient.device}: {_duration(clean)} without the attack, "
         f"{_duration(seconds)} with it ({seconds / clean:.1f} times)"
@@ -71,10 +71,10 @@ def _whole(views: Sequence[Tensor], size: int | None) -> list[Tensor]:
 
 
 def _left_out(patient: Patient) -> float:
-    """Return how many times as many pictures a real batch has."""
+    """Return how many times as many images a real batch has."""
     if patient.full_size is None:
         return 1.0
-    return patient.full_size / len(patient.selected.pictures[0])
+    return patient.full_size / len(patient.selected.images[0])
 
 
 def _duration(seconds: float) -> str:

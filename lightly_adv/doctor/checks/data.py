@@ -1,4 +1,4 @@
-"""Are there pictures, and are they real ones?"""
+"""Are there images, and are they real ones?"""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ NAME = "data"
 
 
 def check(patient: Patient) -> Iterator[Finding]:
-    """Tell which tensors of the batch are pictures; fail if there are none."""
+    """Tell which tensors of the batch are images; fail if there are none."""
     selected = patient.selected
-    seen = _described(selected.pictures)
+    seen = _described(selected.images)
     if patient.full_size is not None:
         seen += f" (the first of {patient.full_size}; all of them would take too long)"
     if patient.random_data:
         yield Finding(
             NAME,
             "WARN",
-            f"no data were given; the pictures are random: {seen}{_fed(patient)}. "
-            "What is said of pictures and labels holds for these.",
+            f"no data were given; the images are random: {seen}{_fed(patient)}. "
+            "What is said of images and labels holds for these.",
             "Give the data that you train on.",
         )
         return
-    if len(selected.views) < len(selected.pictures):
+    if len(selected.views) < len(selected.images):
         numbers = places(selected)
         seen += f"; attacked: {', '.join(map(str, numbers))}"
     yield Finding(NAME, "PASS", f"the batch has {seen}.")
@@ -39,8 +39,8 @@ def _fed(patient: Patient) -> str:
 
 
 def places(selected: SelectedViews) -> list[int]:
-    """Return the numbers of the attacked views among all picture views."""
-    numbers = {id(view): at for at, view in enumerate(selected.pictures)}
+    """Return the numbers of the attacked views among all image views."""
+    numbers = {id(view): at for at, view in enumerate(selected.images)}
     return [numbers[id(view)] for view in selected.views]
 
 

@@ -29,7 +29,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         "WARN",
         f"there is no {missing} on this machine, so one process on the CPU in "
         f"{patient.precision} stands in for Trainer({asked}).",
-        "What is said of pictures, loss and gradient holds there, too; examine once "
+        "What is said of images, loss and gradient holds there, too; examine once "
         "more on the machine that trains for precision and cost.",
     )
 

@@ -16,7 +16,7 @@ MASKED = 0.8
 """Share of zeros from which on a gradient looks masked."""
 
 DEAD = 0.1
-"""Share of pictures that may receive no gradient at all."""
+"""Share of images that may receive no gradient at all."""
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     dead = max(_dead(grad) for grad in reached.values())
     seen = f"it reaches {named(list(reached))}; {100 * zeros:.0f} % of it are zeros"
     if dead:
-        seen += f", and {100 * dead:.0f} % of the pictures receive none"
+        seen += f", and {100 * dead:.0f} % of the images receive none"
     others = [at for at in numbers if at not in reached]
     if others:
         stay = "stays" if len(others) == 1 else "stay"
@@ -43,7 +43,7 @@ def _judged(zeros: float, dead: float, seen: str) -> tuple[Status, str, str]:
         return (
             "FAIL",
             seen,
-            "The loss is flat at these pictures. Look for argmax, rounding or "
+            "The loss is flat at these images. Look for argmax, rounding or "
             "saturated activations on the way to the loss.",
         )
     if zeros > MASKED or dead > DEAD:
@@ -57,5 +57,5 @@ def _judged(zeros: float, dead: float, seen: str) -> tuple[Status, str, str]:
 
 
 def _dead(grad: Tensor) -> float:
-    """Return the share of pictures whose gradient is zero everywhere."""
+    """Return the share of images whose gradient is zero everywhere."""
     return float((grad == 0).flatten(1).all(dim=1).float().mean())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.isolation import report
+from lightly_adv.isolation import leaks
 
 NAME = "isolation"
 
@@ -16,9 +16,9 @@ SHOWN = 6
 
 def check(patient: Patient) -> Iterator[Finding]:
     """Evaluate the loss twice, isolated, and compare the module with before."""
-    before = report.snapshot(patient.module)
+    before = leaks.snapshot(patient.module)
     losses = patient.losses
-    leaked = before.changes(report.snapshot(patient.module))
+    leaked = before.changes(leaks.snapshot(patient.module))
     if not leaked:
         count = len(losses)
         text = f"after {count} evaluations of the loss everything is as it was."

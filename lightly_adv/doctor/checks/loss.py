@@ -58,7 +58,7 @@ def _not_raised(patient: Patient, clean: float, seen: str) -> Finding:
                 f"{seen}. Under bn_mode='batch' it does, from {before:.4g} to "
                 f"{after:.4g}.",
                 "Pass bn_mode='batch', at least until the running statistics of the "
-                "BatchNorm layers fit the pictures.",
+                "BatchNorm layers fit the images.",
             )
     if _mean(patient.nudged_loss) > clean:
         return Finding(

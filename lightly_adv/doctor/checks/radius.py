@@ -1,4 +1,4 @@
-"""What does one eps do to a picture?"""
+"""What does one eps do to an image?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from lightly_adv.attacks import Attack
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.evaluation import labels
+from lightly_adv.evaluation import formatting
 from lightly_adv.functional import pixels
 from lightly_adv.functional.pixels import channel_stats
 from lightly_adv.threat_model import ThreatModel
@@ -51,7 +51,7 @@ def _described(
     eps, norm = threat_model.eps, threat_model.norm
     each = "" if norm == "Linf" else " if spread evenly"
     text = (
-        f"{labels.ball(threat_model)} = {eps:.4g} in pixels of [0, 1]: each of "
+        f"{formatting.ball(threat_model)} = {eps:.4g} in pixels of [0, 1]: each of "
         f"{views[0][0].numel()} values can move by {levels:.3g} of 255 levels{each}"
     )
     if threat_model.normalize is not None and norm == "Linf":
@@ -105,13 +105,13 @@ def _steps(attack: Attack) -> tuple[str, str] | None:
     eps, length = attack.threat_model.eps, attack.step_length
     if length > 2 * eps:
         return (
-            f"A step of {labels.fraction(length)} jumps across the whole ball.",
+            f"A step of {formatting.fraction(length)} jumps across the whole ball.",
             "Pass a step_size below eps; by default it is eps / 4.",
         )
     if not attack.random_start and attack.steps * length < eps * (1 - 1e-6):
         return (
-            f"{attack.steps} steps of {labels.fraction(length)} do not reach the rim "
-            "of the ball.",
+            f"{attack.steps} steps of {formatting.fraction(length)} do not reach the "
+            "rim of the ball.",
             "Take more or longer steps, or random_start=True.",
         )
     return None

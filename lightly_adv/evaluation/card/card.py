@@ -38,7 +38,7 @@ class ResultCard:
         name: Name of the model.
         class_names: Names of the classes; None stands for their numbers.
         curves: Robust accuracy over radius and steps, if it was measured.
-        examples: Pictures to show, if there are any.
+        examples: Images to show, if there are any.
         facts: Further facts, ready for JSON, such as the digest of a checkpoint.
 
     Examples:
@@ -58,7 +58,7 @@ class ResultCard:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the pictures, ready for JSON."""
+        """Return all but the images, ready for JSON."""
         content: dict[str, Any] = json.loads(self.report.to_json(name=self.name))
         content["label"] = self.report.label
         content["class_names"] = self.class_names and list(self.class_names)
@@ -68,7 +68,7 @@ class ResultCard:
         return {**content, **self.facts}
 
     def to_json(self) -> str:
-        """Return all but the pictures as JSON."""
+        """Return all but the images as JSON."""
         # One line for each entry: a list of flags over a thousand lines reads badly.
         entries = (
             f"  {json.dumps(key)}: {json.dumps(value)}"
@@ -77,7 +77,7 @@ class ResultCard:
         return "{\n" + ",\n".join(entries) + "\n}\n"
 
     def to_markdown(self) -> str:
-        """Return what a reader wants to know, without pictures."""
+        """Return what a reader wants to know, without images."""
         return markdown.render(self.to_dict())
 
     def to_html(self) -> str:
@@ -148,9 +148,9 @@ def make_card(
         suite: The suite that was run; a name, or a `Suite`.
         name: Name of the model.
         class_names: Names of the classes; None stands for their numbers.
-        curve_samples: On how many pictures to measure curves over radius and steps;
+        curve_samples: On how many images to measure curves over radius and steps;
             0 leaves them out.
-        example_count: How many pictures to show; 0 shows none.
+        example_count: How many images to show; 0 shows none.
         device: Where to attack; None stands for the device of the model.
         progress: Show progress bars.
         state: Beginning of the names of files that the verdicts are kept in.

@@ -1,4 +1,4 @@
-"""Robust accuracy over the radius and over the steps of PGD, on a few pictures."""
+"""Robust accuracy over the radius and over the steps of PGD, on a few images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.evaluation import intervals, labels, suites
+from lightly_adv.evaluation import formatting, intervals, suites
 from lightly_adv.evaluation.evaluate import robust_curve
 from lightly_adv.evaluation.report import RobustnessReport
 from lightly_adv.threat_model import ThreatModel
@@ -30,7 +30,7 @@ class Curves:
     """What PGD leaves standing as it may do more, in percent.
 
     Args:
-        num_samples: On how many pictures.
+        num_samples: On how many images.
         eps: Points with `eps`, `eps_text`, `robust_accuracy` and its `interval`; the
             first one is without an attack.
         steps: Points with `steps`, `robust_accuracy` and its `interval`.
@@ -42,7 +42,7 @@ class Curves:
 
     @property
     def passes(self) -> int:
-        """What they cost, in passes of one picture, forward and backward."""
+        """What they cost, in passes of one image, forward and backward."""
         over_eps = (len(self.eps) - 1) * USUAL
         over_steps = sum(int(each["steps"]) for each in self.steps) - USUAL
         return self.num_samples * (over_eps + over_steps)
@@ -79,7 +79,7 @@ def measure_curves(
         model: See `evaluate_robustness`, also for all that is not explained here.
         loader: Batches; they are gone through once per point.
         threat_model: What the attacks may do, with a radius above 0.
-        max_samples: On how many pictures, the first ones.
+        max_samples: On how many images, the first ones.
         device: Where to evaluate.
         seed: Seed of the noise.
         progress: Show progress bars.
@@ -127,7 +127,7 @@ def measure_curves(
 
 
 def _radii(threat_model: ThreatModel) -> list[float]:
-    """Return the radii, no more than it takes to reach every picture."""
+    """Return the radii, no more than it takes to reach every image."""
     found = [each * threat_model.eps for each in MULTIPLES]
     return [each for each in found if threat_model.norm != "Linf" or each <= 1]
 
@@ -135,7 +135,7 @@ def _radii(threat_model: ThreatModel) -> list[float]:
 def _at(
     radius: float, report: RobustnessReport, flag: str | None = None
 ) -> dict[str, Any]:
-    text = labels.fraction(radius)
+    text = formatting.fraction(radius)
     return {"eps": radius, "eps_text": text, **_accuracy(report, flag)}
 
 

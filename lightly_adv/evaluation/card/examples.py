@@ -1,4 +1,4 @@
-"""A few pictures, attacked once more to be looked at."""
+"""A few images, attacked once more to be looked at."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
 
 BROKEN = 6
-"""How many of the pictures are, if there are so many, ones that an attack breaks."""
+"""How many of the images are, if there are so many, ones that an attack breaks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One picture before and after an attack.
+    """One image before and after an attack.
 
     Args:
         number: Its place in the evaluation, from 0.
@@ -44,7 +44,7 @@ class Example:
     attacked: Tensor
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is said about the pictures, ready for JSON."""
+        """Return what is said about the images, ready for JSON."""
         return {
             "number": self.number,
             "attack": self.attack,
@@ -55,10 +55,10 @@ class Example:
 
 
 def choose(report: RobustnessReport, count: int) -> list[int]:
-    """Choose pictures: most of them broken by an attack, some that withstand.
+    """Choose images: most of them broken by an attack, some that withstand.
 
     Args:
-        report: What is known of the pictures.
+        report: What is known of the images.
         count: How many to choose, if there are so many.
 
     Returns:
@@ -82,7 +82,7 @@ def attack_again(
     count: int = 8,
     device: str | torch.device | None = None,
 ) -> list[Example]:
-    """Attack a few pictures with the attack that had broken each.
+    """Attack a few images with the attack that had broken each.
 
     Those that withstand are shown after the first attack of the suite. The noise is
     drawn anew, so that an attack may end elsewhere than it did.
@@ -90,13 +90,13 @@ def attack_again(
     Args:
         model: See `evaluate_robustness`.
         loader: The batches that the report is about.
-        report: What is known of the pictures.
+        report: What is known of the images.
         suite: The suite that was run.
-        count: How many pictures.
+        count: How many images.
         device: Where to attack.
 
     Raises:
-        ValueError: If the loader does not give the pictures of the report.
+        ValueError: If the loader does not give the images of the report.
     """
     where = batches.place(model, device)
     chosen = choose(report, count)
@@ -108,7 +108,7 @@ def attack_again(
     undisturbed = verdicts.undisturbed(model, device=where, seed=report.seed)
     with undisturbed as untouched:
         # In here, so that a loader that shuffles does so as it did in the evaluation.
-        images, labels = _pictures(loader, chosen)
+        images, labels = _images(loader, chosen)
         _check(labels, chosen, report)
         for name, rows in groups.items():
             own, classes = images[rows].to(where), labels[rows].to(where)
@@ -131,7 +131,7 @@ def _to_pixels(images: Tensor, threat_model: ThreatModel) -> Tensor:
 
 
 def _attack_of(report: RobustnessReport, number: int) -> str:
-    """Return the attack that broke a picture, or the first one."""
+    """Return the attack that broke an image, or the first one."""
     clean, *attacks = report.flags
     if report.flags[clean][number]:
         for name in attacks:
@@ -141,27 +141,27 @@ def _attack_of(report: RobustnessReport, number: int) -> str:
 
 
 def _check(labels: Tensor, chosen: Sequence[int], report: RobustnessReport) -> None:
-    """Refuse pictures that the report is not about, as far as labels tell them."""
+    """Refuse images that the report is not about, as far as labels tell them."""
     if report.labels is None:
         return
     expected = report.labels[list(chosen)].tolist()
     for number, label, known in zip(chosen, labels.tolist(), expected, strict=True):
         if label != known:
             raise ValueError(
-                f"picture {number} of the loader is of class {label}, that of the "
-                f"report of class {known}; expected the same pictures in the same "
+                f"image {number} of the loader is of class {label}, that of the "
+                f"report of class {known}; expected the same images in the same "
                 "order. Give the loader shuffle=False in both, or no generator of its "
                 "own, which goes on where the evaluation has left it."
             )
 
 
-def _pictures(loader: Iterable[Any], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return pictures and labels by their places; stop behind the last one."""
+def _images(loader: Iterable[Any], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return images and labels by their places; stop behind the last one."""
     found = list(_rows(loader, set(chosen)))
     if len(found) < len(chosen):
         raise ValueError(
-            f"the loader has no picture {chosen[len(found)]}, which the report has; "
-            "expected the same pictures. Is it an iterator that is used up?"
+            f"the loader has no image {chosen[len(found)]}, which the report has; "
+            "expected the same images. Is it an iterator that is used up?"
         )
     images, labels = zip(*found, strict=True)
     return torch.stack(images), torch.stack(labels).long()

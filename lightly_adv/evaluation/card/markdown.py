@@ -10,7 +10,7 @@ from lightly_adv.markdown import plain, table
 
 
 def render(content: Content) -> str:
-    """Return what a card holds, but for its pictures, as Markdown.
+    """Return what a card holds, but for its images, as Markdown.
 
     Args:
         content: As from `ResultCard.to_dict`.
@@ -86,13 +86,13 @@ def _classes(content: Content) -> str:
         (row["name"], f"{row['num_samples']:,}", row["clean"], row["robust"])
         for row in view.classes(content)
     ]
-    return _section("Classes", ("class", "pictures", "clean (%)", "robust (%)"), rows)
+    return _section("Classes", ("class", "images", "clean (%)", "robust (%)"), rows)
 
 
 def _confused(content: Content) -> str:
     rows = [(label, found, str(n)) for label, found, n in view.confused(content)]
     return _section(
-        "Most often confused under attack", ("class", "taken for", "pictures"), rows
+        "Most often confused under attack", ("class", "taken for", "images"), rows
     )
 
 

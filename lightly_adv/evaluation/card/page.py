@@ -18,18 +18,18 @@ from lightly_adv.evaluation.card.examples import Example
 from lightly_adv.evaluation.card.view import Content
 
 LARGEST = 160
-"""Pixels of the longer side of a picture, from which on it is made smaller."""
+"""Pixels of the longer side of an image, from which on it is made smaller."""
 
 MOST_ROWS = 25
 """How many classes are shown, the least robust ones."""
 
 
 def render(content: Content, examples: Sequence[Example]) -> str:
-    """Return a page with all tables, the curves and the pictures inside.
+    """Return a page with all tables, the curves and the images inside.
 
     Args:
         content: As from `ResultCard.to_dict`.
-        examples: The pictures, as in `ResultCard`.
+        examples: The images, as in `ResultCard`.
     """
     (row,) = content["rows"]
     classes = view.classes(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightly_adv.evaluation import labels
+from lightly_adv.evaluation import formatting
 
 Content = Mapping[str, Any]
 
@@ -93,7 +93,7 @@ def settings(content: Content) -> dict[str, str]:
         f"(pixels in {allowed['bounds'][0]:g} to {allowed['bounds'][1]:g})",
         "normalisation": _normalize(allowed["normalize"]),
         "suite": row["suite"],
-        "pictures": _pictures(content),
+        "images": _images(content),
         "seed": str(content["seed"]),
         "batch size": str(content["batch_size"] or "not known"),
         "device": content["device"] or "not known",
@@ -113,22 +113,22 @@ def curve_costs(content: Content) -> str:
     found = content["curves"]
     return (
         f"PGD with steps of eps / 4 and a random start, on {found['num_samples']:,} "
-        f"pictures; {found['steps_over_eps']} steps where the radius changes. This "
-        f"took {found['passes']:,} passes of one picture, forward and backward."
+        f"images; {found['steps_over_eps']} steps where the radius changes. This "
+        f"took {found['passes']:,} passes of one image, forward and backward."
     )
 
 
 def _step_size(numbers: Mapping[str, Any]) -> str:
     size = numbers.get("step_size")
-    return labels.fraction(size) if isinstance(size, float) else ""
+    return formatting.fraction(size) if isinstance(size, float) else ""
 
 
 def _normalize(found: Mapping[str, Any] | None) -> str:
     if found is None:
-        return "none: pictures come as pixels"
+        return "none: images come as pixels"
     return f"mean {found['mean']}, std {found['std']}"
 
 
-def _pictures(content: Content) -> str:
+def _images(content: Content) -> str:
     count = f"{content['data']['num_samples']:,}"
     return f"{count}, {content['order']}" if content.get("order") else count

@@ -12,14 +12,14 @@ from lightly_adv.evaluation.checks.search import broken_by_squares
 from lightly_adv.evaluation.checks.subject import Subject
 
 QUERIES = 60
-"""How often the random search asks about a picture."""
+"""How often the random search asks about an image."""
 
 STEPS = 20
 """Steps of the attack on the second classifier."""
 
 
 def black_box(subject: Subject) -> Check:
-    """Count standing pictures that fall to a short random search over squares."""
+    """Count standing images that fall to a short random search over squares."""
     known = settled("black box", subject)
     if known is not None:
         return known
@@ -40,7 +40,7 @@ def black_box(subject: Subject) -> Check:
         "black box",
         count,
         subject.stands_for,
-        figure=f"{count} of {len(rows)} standing pictures fall to {QUERIES} random "
+        figure=f"{count} of {len(rows)} standing images fall to {QUERIES} random "
         "squares",
         remedy="An attack that sees the gradient should find all of these: it misleads "
         "here, and the number is too high. Look for saturated, rounded or random "
@@ -50,7 +50,7 @@ def black_box(subject: Subject) -> Check:
 
 
 def transfer(subject: Subject) -> Check:
-    """Count standing pictures that fall to an attack on another classifier."""
+    """Count standing images that fall to an attack on another classifier."""
     if subject.surrogate is None:
         figure = "no second classifier was given (surrogate=, or --surrogate)"
         return Check("transfer", "SKIP", figure)
@@ -69,7 +69,7 @@ def transfer(subject: Subject) -> Check:
         "transfer",
         count,
         subject.stands_for,
-        figure=f"{count} of {len(rows)} standing pictures fall to what PGD "
+        figure=f"{count} of {len(rows)} standing images fall to what PGD "
         f"with {STEPS} steps finds on the second classifier",
         remedy="The gradients of another model serve better than its own: they mislead "
         "here, and the number is too high. Look for saturated, rounded or random "

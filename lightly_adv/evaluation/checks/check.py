@@ -25,9 +25,9 @@ class Check:
         ValueError: If the status is none of these.
 
     Examples:
-        >>> check = Check("zero gradients", "WARN", "60 of 64 pictures", "Use logits.")
+        >>> check = Check("zero gradients", "WARN", "60 of 64 images", "Use logits.")
         >>> check.warning
-        'zero gradients: 60 of 64 pictures. Use logits.'
+        'zero gradients: 60 of 64 images. Use logits.'
         >>> check.to_dict()["status"]
         'WARN'
     """

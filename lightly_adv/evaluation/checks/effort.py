@@ -12,7 +12,7 @@ the way at the same pace."""
 
 
 def more_steps(subject: Subject) -> Check:
-    """Count standing pictures that fall when the attack takes twice the steps."""
+    """Count standing images that fall when the attack takes twice the steps."""
     known = settled("more steps", subject)
     if known is not None:
         return known
@@ -32,7 +32,7 @@ def more_steps(subject: Subject) -> Check:
 
 
 def restarts(subject: Subject) -> Check:
-    """Count standing pictures that fall to another run from another random point."""
+    """Count standing images that fall to another run from another random point."""
     known = settled("restarts", subject)
     if known is not None:
         return known
@@ -51,7 +51,7 @@ def restarts(subject: Subject) -> Check:
 
 
 def loss_curve(subject: Subject) -> Check:
-    """Count standing pictures whose loss rises to the end of twice the steps."""
+    """Count standing images whose loss rises to the end of twice the steps."""
     known = settled("loss curve", subject)
     if known is not None:
         return known
@@ -67,7 +67,7 @@ def loss_curve(subject: Subject) -> Check:
         "loss curve",
         count,
         subject.stands_for,
-        figure=f"the loss of {count} of {left} pictures that stand to the end still "
+        figure=f"the loss of {count} of {left} images that stand to the end still "
         f"rises as fast in the last quarter of {2 * subject.attack.steps} steps of "
         f"{_name(subject)} as before",
         remedy="The attack has not arrived: evaluate with more or longer steps, or "
@@ -83,13 +83,13 @@ def settled(name: str, subject: Subject) -> Check | None:
     """Return what can be said without an attack, None if there has to be one."""
     right, standing = int(subject.right.sum()), int(subject.standing.sum())
     if not right:
-        return Check(name, "SKIP", "no picture is right without an attack")
+        return Check(name, "SKIP", "no image is right without an attack")
     if subject.threat_model.eps == 0:
         return Check(name, "SKIP", "eps is 0: there is nothing to find")
     if standing > odds.allowed(right):
         return None
     figure = (
-        f"only {standing} of {right} right pictures stand: the number cannot be far off"
+        f"only {standing} of {right} right images stand: the number cannot be far off"
     )
     values = {"count": 0, "of": right, "allowed": odds.allowed(right)}
     return Check(name, "PASS", figure, values=values)
@@ -100,4 +100,4 @@ def _name(subject: Subject) -> str:
 
 
 def _standing(subject: Subject) -> str:
-    return f"{len(subject.standing_rows)} standing pictures"
+    return f"{len(subject.standing_rows)} standing images"

@@ -18,7 +18,7 @@ STEPS_AT_LARGE_EPS = 10
 
 
 def zero_gradients(subject: Subject) -> Check:
-    """Count right pictures at which the gradient of the cross-entropy is exactly 0."""
+    """Count right images at which the gradient of the cross-entropy is exactly 0."""
     rows = subject.right_rows
     if not len(rows):
         return Check("zero gradients", "SKIP", NONE_RIGHT)
@@ -39,7 +39,7 @@ def zero_gradients(subject: Subject) -> Check:
         "zero gradients",
         count,
         total,
-        figure=f"the gradient is exactly 0 at {count} of {total} right pictures",
+        figure=f"the gradient is exactly 0 at {count} of {total} right images",
         remedy="An attack by gradients stands still there: look for logits so large "
         "that the softmax saturates, for rounding and for other steps without a slope; "
         "evaluate a version without them, or with 'autoattack-standard', whose Square "
@@ -49,7 +49,7 @@ def zero_gradients(subject: Subject) -> Check:
 
 
 def large_eps(subject: Subject) -> Check:
-    """Tell whether accuracy falls to about 0 where pictures may turn grey all over."""
+    """Tell whether accuracy falls to about 0 where images may turn grey all over."""
     right = int(subject.right.sum())
     if not right:
         return Check("large eps", "SKIP", NONE_RIGHT)
@@ -67,7 +67,7 @@ def large_eps(subject: Subject) -> Check:
         "large eps",
         left,
         total,
-        figure=f"{text} {left} of {total} right pictures still stand",
+        figure=f"{text} {left} of {total} right images still stand",
         remedy="No model can be right there, so the attack does not work on this one: "
         "its gradients mislead, and the robust accuracy means nothing. Look for "
         "saturated, rounded or random parts.",
@@ -76,7 +76,7 @@ def large_eps(subject: Subject) -> Check:
 
 
 def _wide(subject: Subject) -> ThreatModel:
-    """Return a ball that reaches the grey picture from everywhere."""
+    """Return a ball that reaches the grey image from everywhere."""
     model = subject.threat_model
     low, high = model.bounds
     count = subject.images[0].numel()
@@ -84,4 +84,4 @@ def _wide(subject: Subject) -> ThreatModel:
     return replace(model, eps=(high - low) / 2 * spread)
 
 
-NONE_RIGHT = "no picture is right without an attack"
+NONE_RIGHT = "no image is right without an attack"

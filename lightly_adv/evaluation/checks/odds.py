@@ -1,4 +1,4 @@
-"""From counts on a few pictures to PASS or WARN."""
+"""From counts on a few images to PASS or WARN."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from lightly_adv.evaluation.checks.check import Check
 
 SHARE = 0.05
-"""Share of the right pictures that may be in doubt."""
+"""Share of the right images that may be in doubt."""
 
 LEVEL = 0.01
 """How probable a false alarm may be where just that share is in doubt."""
 
 
 def allowed(total: int, *, share: float = SHARE) -> int:
-    """Return how many of so many pictures may be in doubt before it is too many.
+    """Return how many of so many images may be in doubt before it is too many.
 
     More than that come up with a probability below `LEVEL` where each is in doubt with
     the probability `share`, or a smaller one.
@@ -42,12 +42,12 @@ def judge(
     remedy: str,
     values: Mapping[str, float] | None = None,
 ) -> Check:
-    """Warn if too many pictures are in doubt.
+    """Warn if too many images are in doubt.
 
     Args:
         name: Name of the check.
         count: How many are in doubt.
-        total: How many right pictures they stand for.
+        total: How many right images they stand for.
         figure: What was found, in one line.
         remedy: What to do where there are too many.
         values: More numbers.

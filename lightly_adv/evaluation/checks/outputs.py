@@ -44,7 +44,7 @@ def random_outputs(subject: Subject) -> Check:
     """Tell whether the model answers differently when it is asked twice."""
     differences = difference(subject.logits, subject.logits_again)
     count, total = int((differences > REPEATED).sum()), len(differences)
-    figure = f"asked twice, the model changes its answer to {count} of {total} pictures"
+    figure = f"asked twice, the model changes its answer to {count} of {total} images"
     values = {"count": count, "of": total, "largest": float(differences.max())}
     if not count:
         return Check("random outputs", "PASS", figure, values=values)
@@ -59,11 +59,11 @@ def random_outputs(subject: Subject) -> Check:
 
 
 def batch_size(subject: Subject) -> Check:
-    """Tell whether the answer to a picture depends on those that it comes with."""
+    """Tell whether the answer to an image depends on those that it comes with."""
     total = len(subject.images)
     small = max(subject.batch_size // 4, 2)
     if small >= min(subject.batch_size, total):
-        figure = f"there are no smaller batches than of {min(small, total)} pictures"
+        figure = f"there are no smaller batches than of {min(small, total)} images"
         return Check("batch size", "SKIP", figure)
     again = subject.logits_again
     if bool((difference(subject.logits, again) > REPEATED).any()):
@@ -73,7 +73,7 @@ def batch_size(subject: Subject) -> Check:
     count = int((differences > tolerance(again.dtype)).sum())
     figure = (
         f"in batches of {small} in place of {min(subject.batch_size, total)}, the "
-        f"model changes its answer to {count} of {total} pictures"
+        f"model changes its answer to {count} of {total} images"
     )
     values = {"count": count, "of": total, "largest": float(differences.max())}
     if not count:
@@ -82,7 +82,7 @@ def batch_size(subject: Subject) -> Check:
         "batch size",
         "WARN",
         figure,
-        "An attack on one picture then works through the others, and the number holds "
+        "An attack on one image then works through the others, and the number holds "
         "for this batch size only: let the model use fixed statistics, as BatchNorm "
         "in eval mode does.",
         values,
@@ -97,7 +97,7 @@ def zero_eps(subject: Subject) -> Check:
     found = subject.attacked(attack, rows, key="zero eps")
     count = int((found.wrong[-1] == subject.right[rows].cpu()).sum())
     total = len(rows)
-    figure = f"at eps 0 the verdict on {count} of {total} pictures is another"
+    figure = f"at eps 0 the verdict on {count} of {total} images is another"
     values = {"count": count, "of": total, "allowed": 1}
     if count <= 1:  # rounding may decide one that is too close to call
         return Check("zero eps", "PASS", figure, values=values)
@@ -112,7 +112,7 @@ def zero_eps(subject: Subject) -> Check:
 
 
 def difference(one: Tensor, other: Tensor) -> Tensor:
-    """Return the largest difference for every picture, in the span of its logits.
+    """Return the largest difference for every image, in the span of its logits.
 
     Classes that a model rules out, by a logit of -inf, differ if it rules out others.
 

@@ -1,4 +1,4 @@
-"""A few of the pictures of an evaluation, whatever the order they come in."""
+"""A few of the images of an evaluation, whatever the order they come in."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 SIZE = 64
-"""How many pictures the checks look at."""
+"""How many images the checks look at."""
 
 
 class Sample:
-    """Keeps some of the pictures that pass by.
+    """Keeps some of the images that pass by.
 
     Data are often sorted by class, and how many come is not known before the end: so
-    every picture draws a number, and those with the lowest ones stay. The numbers hang
-    on the place of a picture only, and are the same in every run and every process.
+    every image draws a number, and those with the lowest ones stay. The numbers hang
+    on the place of an image only, and are the same in every run and every process.
 
     Args:
-        size: How many pictures to keep.
+        size: How many images to keep.
 
     Examples:
         >>> sample = Sample(size=2)
@@ -44,18 +44,18 @@ class Sample:
     def of(
         self, batches: Iterable[tuple[Tensor, Tensor]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches, and keep some of their pictures."""
+        """Yield the batches, and keep some of their images."""
         for images, labels in batches:
             self._take(images, labels)
             yield images, labels
 
     @property
     def places(self) -> list[int]:
-        """Numbers of the pictures that are kept, counted over all that passed by."""
+        """Numbers of the images that are kept, counted over all that passed by."""
         return [place for _, place, _, _ in self._alike()]
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Return the pictures that are kept and their labels."""
+        """Return the images that are kept and their labels."""
         kept = self._alike()
         images = torch.stack([image for _, _, image, _ in kept])
         return images, torch.stack([label for _, _, _, label in kept]).long()

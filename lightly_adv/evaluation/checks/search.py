@@ -7,32 +7,32 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv.threat_model import Room, ThreatModel
+from lightly_adv.threat_model import PerturbationBox, ThreatModel
 
 LARGEST = 0.5
-"""Share of the picture that the first square covers."""
+"""Share of the image that the first square covers."""
 
 SMALLEST = 0.02
-"""Share of the picture that the last one covers."""
+"""Share of the image that the last one covers."""
 
 
 class Search(NamedTuple):
-    """What is known of the pictures that still stand."""
+    """What is known of the images that still stand."""
 
     places: Tensor
     images: Tensor
     labels: Tensor
-    room: Room
+    box: PerturbationBox
     delta: Tensor
     margin: Tensor
 
     def rows(self, index: Tensor) -> Search:
         """Return some of them."""
-        lower, upper, std = self.room
-        room = Room(lower[index], upper[index], std)
+        lower, upper, std = self.box
+        box = PerturbationBox(lower[index], upper[index], std)
         places, images, labels = (each[index] for each in self[:3])
         return Search(
-            places, images, labels, room, self.delta[index], self.margin[index]
+            places, images, labels, box, self.delta[index], self.margin[index]
         )
 
 
@@ -45,9 +45,9 @@ def broken_by_squares(
     queries: int,
     generator: Generator,
 ) -> Tensor:
-    """Return which pictures a random search over squares gets misclassified.
+    """Return which images a random search over squares gets misclassified.
 
-    Every query sets one square of the picture, all of it in one colour, as far as the
+    Every query sets one square of the image, all of it in one colour, as far as the
     threat model lets it, and keeps it where the margin of the right class does not
     grow. The squares shrink. It is a short version of the Square attack, for all norms.
 
@@ -55,15 +55,15 @@ def broken_by_squares(
       search, 2019, https://arxiv.org/abs/1912.00049
 
     Args:
-        model: Maps pictures to logits of shape (B, C).
-        images: Pictures of shape (B, C, H, W), all of them right.
+        model: Maps images to logits of shape (B, C).
+        images: Images of shape (B, C, H, W), all of them right.
         labels: Their classes.
-        threat_model: What may be done to a picture.
-        queries: How often the model may be asked about a picture.
+        threat_model: What may be done to an image.
+        queries: How often the model may be asked about an image.
         generator: Source of noise, on the CPU.
 
     Returns:
-        Bools of shape (B,), on the device of the pictures.
+        Bools of shape (B,), on the device of the images.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).requires_grad_(False)
@@ -75,10 +75,10 @@ def broken_by_squares(
         torch.Size([8])
     """
     broken = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-    room = threat_model.room(images)
+    box = threat_model.box(images)
     places = torch.arange(len(images), device=images.device)
     margin = torch.full_like(places, torch.inf, dtype=torch.float32)
-    left = Search(places, images, labels, room, torch.zeros_like(room.lower), margin)
+    left = Search(places, images, labels, box, torch.zeros_like(box.lower), margin)
     for query in range(queries):
         if query == 0:
             move = _stripes(left.delta, threat_model, generator)
@@ -96,8 +96,8 @@ def broken_by_squares(
 def _ask(
     model: nn.Module, search: Search, move: Tensor, threat_model: ThreatModel
 ) -> Search:
-    delta = threat_model.project(search.delta + move, search.room)
-    logits = model(threat_model.apply(search.images, delta, search.room)).float()
+    delta = threat_model.project(search.delta + move, search.box)
+    logits = model(threat_model.apply(search.images, delta, search.box)).float()
     right = logits.gather(1, search.labels[:, None])
     others = logits.scatter(1, search.labels[:, None], -torch.inf)
     margin = (right - others.amax(dim=1, keepdim=True)).squeeze(1)
@@ -120,7 +120,7 @@ def _stripes(like: Tensor, threat_model: ThreatModel, generator: Generator) -> T
 def _squares(
     like: Tensor, threat_model: ThreatModel, share: float, generator: Generator
 ) -> Tensor:
-    """Return one square for every picture, 0 outside of it."""
+    """Return one square for every image, 0 outside of it."""
     count, channels, height, width = like.shape
     side = max(round((share * height * width) ** 0.5), 1)
     high, wide = min(side, height), min(side, width)

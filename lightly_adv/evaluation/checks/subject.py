@@ -19,23 +19,23 @@ from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
 
 MOST_ATTACKED = 24
-"""How many pictures a check attacks, at most."""
+"""How many images a check attacks, at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A classifier that was attacked, and some of the pictures it was attacked on.
+    """A classifier that was attacked, and some of the images it was attacked on.
 
     Args:
-        model: Maps pictures to logits; inside of `verdicts.undisturbed`.
-        images: Pictures of shape (B, C, H, W), on the device of the model.
+        model: Maps images to logits; inside of `verdicts.undisturbed`.
+        images: Images of shape (B, C, H, W), on the device of the model.
         labels: The right classes, of shape (B,).
         right: Which of them the model got right without an attack.
         standing: Which of them withstood the suite.
         threat_model: What the attacks may do.
         attacks: The attacks of the suite, by name.
         seed: Seed of the noise.
-        batch_size: How many pictures the model takes at once.
+        batch_size: How many images the model takes at once.
         surrogate: Another classifier, to attack this one by; None if there is none.
     """
 
@@ -52,7 +52,7 @@ class Subject:
 
     @cached_property
     def logits(self) -> Tensor:
-        """What the model says to the pictures, of shape (B, C)."""
+        """What the model says to the images, of shape (B, C)."""
         return self.ask(self.images, batch_size=self.batch_size)
 
     @cached_property
@@ -61,26 +61,26 @@ class Subject:
         return self.ask(self.images, batch_size=self.batch_size)
 
     def ask(self, images: Tensor, *, batch_size: int) -> Tensor:
-        """Return what the model says to pictures that come so many at once."""
+        """Return what the model says to images that come so many at once."""
         parts = torch.split(images, batch_size)
         return torch.cat([self.model(part) for part in parts])
 
     @property
     def right_rows(self) -> Tensor:
-        """Numbers of pictures that are right without an attack, not too many."""
+        """Numbers of images that are right without an attack, not too many."""
         return self.right.nonzero().flatten()[:MOST_ATTACKED]
 
     @property
     def standing_rows(self) -> Tensor:
-        """Numbers of pictures that withstood the suite, not too many."""
+        """Numbers of images that withstood the suite, not too many."""
         return self.standing.nonzero().flatten()[:MOST_ATTACKED]
 
     @property
     def stands_for(self) -> int:
-        """How many right pictures there would be, did no more than those stand.
+        """How many right images there would be, did no more than those stand.
 
-        What a check finds on some of the standing pictures is a share of the accuracy,
-        so the right pictures have to be counted that belong to them.
+        What a check finds on some of the standing images is a share of the accuracy,
+        so the right images have to be counted that belong to them.
         """
         right, standing = int(self.right.sum()), int(self.standing.sum())
         taken = len(self.standing_rows)
@@ -101,18 +101,18 @@ class Subject:
 
     @cached_property
     def long_run(self) -> Trace:
-        """What came of this attack on the standing pictures with twice the steps."""
+        """What came of this attack on the standing images with twice the steps."""
         longer = replace(self.attack, steps=2 * self.attack.steps)
         return self.attacked(longer, self.standing_rows, key="long run")
 
     def attacked(
         self, attack: Attack, rows: Tensor, *, key: str, model: nn.Module | None = None
     ) -> Trace:
-        """Attack some of the pictures.
+        """Attack some of the images.
 
         Args:
             attack: The attack.
-            rows: Numbers of the pictures.
+            rows: Numbers of the images.
             key: Name of the run, which its noise is seeded by.
             model: Another classifier to attack.
         """
@@ -126,7 +126,7 @@ class Subject:
         )
 
     def parts(self, rows: Tensor) -> Iterator[Tensor]:
-        """Yield the numbers of as many pictures as the model takes at once."""
+        """Yield the numbers of as many images as the model takes at once."""
         yield from torch.split(rows, self.batch_size)
 
     def generator(self, key: str) -> Generator:

@@ -1,4 +1,4 @@
-"""What a classifier said to the pictures while an attack ran."""
+"""What a classifier said to the images while an attack ran."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lightly_adv.types import Views
 
 
 class Trace(NamedTuple):
-    """One run of an attack on some pictures."""
+    """One run of an attack on some images."""
 
     losses: Tensor
     """Cross-entropy at every evaluation, of shape (evaluations, B), float32, on the
-    CPU; NaN where a picture was not looked at."""
+    CPU; NaN where an image was not looked at."""
 
     wrong: Tensor
     """Where it was misclassified, bools of the same shape."""
 
     def broken(self, *, steps: int) -> Tensor:
-        """Return which pictures are misclassified where they are after some steps.
+        """Return which images are misclassified where they are after some steps.
 
         Those that left the run before, which are done, count as they left it.
 
@@ -56,7 +56,7 @@ class Recorder(ClassificationObjective):
     """The cross-entropy of a classifier, which notes what it was at every evaluation.
 
     Args:
-        places: Numbers of the pictures, of shape (B,).
+        places: Numbers of the images, of shape (B,).
         moments: List that the evaluations are added to.
     """
 
@@ -64,7 +64,7 @@ class Recorder(ClassificationObjective):
     moments: list[Moment]
 
     def logits(self, views: Views) -> Tensor:
-        """Return the logits of the pictures, and note what they say."""
+        """Return the logits of the images, and note what they say."""
         logits = super().logits(views)
         said = logits.detach().float()
         losses = functional.cross_entropy(said, self.labels, reduction="none")
@@ -86,12 +86,12 @@ def attacked(
     """Run an attack and return what the classifier said on the way.
 
     Args:
-        model: Maps pictures to logits.
-        images: Pictures of shape (B, C, H, W), on the device of the model.
+        model: Maps images to logits.
+        images: Images of shape (B, C, H, W), on the device of the model.
         labels: The right classes, of shape (B,).
         attack: The attack, with one restart.
         generator: Source of its noise.
-        batch_size: How many pictures to attack at once.
+        batch_size: How many images to attack at once.
     """
     runs = []
     parts = zip(

@@ -1,4 +1,4 @@
-"""Common corruptions: noise, blur, weather and what programs do to pictures."""
+"""Common corruptions: noise, blur, weather and what programs do to images."""
 
 from lightly_adv.evaluation.corruptions.cifar_c import CifarC as CifarC
 from lightly_adv.evaluation.corruptions.corrupt import corrupt as corrupt

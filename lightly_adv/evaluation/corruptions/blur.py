@@ -12,7 +12,7 @@ def defocus(images: Tensor, draws: Draws, radius: float, softness: float) -> Ten
     """Replace every point by a disk with soft edges.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: Not used.
         radius: Radius of the disk.
         softness: Standard deviation of the blur of the disk, which ends at one pixel.
@@ -31,11 +31,11 @@ def glass(
 ) -> Tensor:
     """Blur, let every pixel take the place of one close by, and blur again.
 
-    The program behind CIFAR-10-C walks through a picture, and copies where it means to
+    The program behind CIFAR-10-C walks through an image, and copies where it means to
     swap; for its distance of 1 that is the same as this, where all pixels move at once.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: Where the pixels come from.
         std: Standard deviation of both blurs.
         distance: How far a pixel comes at most, to each side.
@@ -51,14 +51,14 @@ def glass(
 
 
 def motion(images: Tensor, draws: Draws, radius: float, std: float) -> Tensor:
-    """Drag the picture along a line, up to 45 degrees from the horizontal."""
+    """Drag the image along a line, up to 45 degrees from the horizontal."""
     scale = filters.scale(images)
     angle = draws.uniform(-45, 45)
     return filters.motion_blur(images, angle, radius=radius * scale, std=std * scale)
 
 
 def zoom(images: Tensor, draws: Draws, steps: int) -> Tensor:
-    """Mix the picture with enlarged ones, each 1 % larger than the one before."""
+    """Mix the image with enlarged ones, each 1 % larger than the one before."""
     del draws
     total = images.clone()
     for step in range(steps):

@@ -16,14 +16,14 @@ from lightly_adv.evaluation.corruptions.table import CORRUPTIONS, SEVERITIES
 
 Array = npt.NDArray[Any]
 
-PICTURE = (32, 32, 3)
-"""Shape of a picture in the files."""
+IMAGE = (32, 32, 3)
+"""Shape of an image in the files."""
 
 
 class CifarC:
     """A folder with `labels.npy` and one file for each corruption, such as `fog.npy`.
 
-    A file holds the test pictures five times, once for each severity, as bytes of shape
+    A file holds the test images five times, once for each severity, as bytes of shape
     (5 * N, 32, 32, 3), with N = 10,000 in what is published. They stay on the disk, and
     are read as they are needed. Nothing is unpickled.
 
@@ -62,7 +62,7 @@ class CifarC:
         self._files: dict[str, Array] = {}
 
     def __len__(self) -> int:
-        """Return the number of pictures at one severity."""
+        """Return the number of images at one severity."""
         return len(self.labels)
 
     @property
@@ -78,10 +78,10 @@ class CifarC:
             ValueError: If a file is cut off, or holds something else.
         """
         for name in names:
-            self._pictures(name)
+            self._images(name)
 
-    def pictures(self, name: str, severity: int, positions: Sequence[int]) -> Tensor:
-        """Return corrupted pictures of shape (B, 3, 32, 32), float32 in [0, 1].
+    def images(self, name: str, severity: int, positions: Sequence[int]) -> Tensor:
+        """Return corrupted images of shape (B, 3, 32, 32), float32 in [0, 1].
 
         Args:
             name: Which corruption.
@@ -93,18 +93,18 @@ class CifarC:
             ValueError: If the file is damaged.
         """
         first = (severity - 1) * len(self)
-        found = self._pictures(name)[[first + place for place in positions]]
+        found = self._images(name)[[first + place for place in positions]]
         return torch.from_numpy(found).permute(0, 3, 1, 2).float() / 255
 
     def check_labels(self, labels: Tensor, positions: Sequence[int]) -> None:
         """Refuse labels that are not those of the test set at these places.
 
         Raises:
-            ValueError: If there are more pictures, or if a label differs.
+            ValueError: If there are more images, or if a label differs.
         """
         if max(positions) >= len(self):
             raise ValueError(
-                f"the loader gives more than {len(self):,} pictures, but {self.folder} "
+                f"the loader gives more than {len(self):,} images, but {self.folder} "
                 "has no more of each kind; give the test set that it was made from."
             )
         expected = self.labels[list(positions)]
@@ -112,16 +112,16 @@ class CifarC:
         if wrong:
             place = wrong[0]
             raise ValueError(
-                f"picture {positions[place]} of the loader has label "
+                f"image {positions[place]} of the loader has label "
                 f"{int(labels[place])}, but label {int(expected[place])} in "
                 f"{self.folder}; give the test set in its own order, with "
                 "shuffle=False."
             )
 
-    def _pictures(self, name: str) -> Array:
+    def _images(self, name: str) -> Array:
         if name not in self._files:
             found = self._open(name)
-            expected = (len(SEVERITIES) * len(self), *PICTURE)
+            expected = (len(SEVERITIES) * len(self), *IMAGE)
             if found.shape != expected or found.dtype != np.uint8:
                 raise ValueError(
                     f"{self.folder}/{name}.npy holds {found.dtype} of shape "

@@ -1,4 +1,4 @@
-"""Digital: what cameras and programs do to pictures."""
+"""Digital: what cameras and programs do to images."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def saturate(images: Tensor, draws: Draws, factor: float, more: float) -> Tensor
     A gray pixel has no hue; it counts as red, as is the custom.
 
     Raises:
-        ValueError: If the pictures have one channel.
+        ValueError: If the images have one channel.
     """
     del draws
     if images.shape[1] != 3:
         raise ValueError(
-            "the pictures have 1 channel, and no saturation to change; leave "
-            "'saturate' out, or give pictures with red, green and blue."
+            "the images have 1 channel, and no saturation to change; leave "
+            "'saturate' out, or give images with red, green and blue."
         )
     value = images.amax(dim=1, keepdim=True)
     range_ = value - images.amin(dim=1, keepdim=True)
@@ -53,18 +53,18 @@ def saturate(images: Tensor, draws: Draws, factor: float, more: float) -> Tensor
 
 
 def jpeg(images: Tensor, draws: Draws, quality: int) -> Tensor:
-    """Compress as JPEG, and decompress; one picture after the other."""
+    """Compress as JPEG, and decompress; one image after the other."""
     del draws
     values = (255 * images).round().to(torch.uint8).cpu()
-    found = [_compressed(picture, quality) for picture in values]
+    found = [_compressed(image, quality) for image in values]
     return torch.stack(found).to(images) / 255
 
 
 def pixelate(images: Tensor, draws: Draws, share: float) -> Tensor:
     """Shrink each side to a share of its length, and enlarge it again in blocks.
 
-    Blocks are 1 / share pixels long. In pictures larger than 32 x 32, what they are
-    longer than one pixel grows with the picture, which at 224 comes close to what was
+    Blocks are 1 / share pixels long. In images larger than 32 x 32, what they are
+    longer than one pixel grows with the image, which at 224 comes close to what was
     published for ImageNet-C.
     """
     del draws
@@ -75,16 +75,16 @@ def pixelate(images: Tensor, draws: Draws, share: float) -> Tensor:
 def elastic(
     images: Tensor, draws: Draws, strength: float, smoothness: float, jitter: float
 ) -> Tensor:
-    """Shear the picture, and displace its pixels along smooth waves.
+    """Shear the image, and displace its pixels along smooth waves.
 
     All lengths are shares of the shorter side. What comes from outside is mirrored.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: How to shear, and the waves.
         strength: Largest displacement, before it is smoothed.
         smoothness: Standard deviation of the smoothing.
-        jitter: How far three points of the picture go at most, in each direction.
+        jitter: How far three points of the image go at most, in each direction.
     """
     height, width = images.shape[2:]
     side = min(height, width)
@@ -106,10 +106,10 @@ def elastic(
     return bent
 
 
-def _compressed(picture: Tensor, quality: int) -> Tensor:
-    """Send a picture (C, H, W) of bytes through JPEG."""
-    channels, height, width = picture.shape
-    plain = picture.permute(1, 2, 0).numpy()
+def _compressed(image: Tensor, quality: int) -> Tensor:
+    """Send an image (C, H, W) of bytes through JPEG."""
+    channels, height, width = image.shape
+    plain = image.permute(1, 2, 0).numpy()
     file = io.BytesIO()
     Image.fromarray(plain[:, :, 0] if channels == 1 else plain).save(
         file, "JPEG", quality=quality
@@ -124,8 +124,8 @@ def _shear(drawn: Tensor, jitter: float, height: int, width: int) -> Tensor:
     Args:
         drawn: Numbers in [-1, 1] of shape (B, 3, 2).
         jitter: What they are multiplied with.
-        height: Height of the pictures.
-        width: Width of the pictures.
+        height: Height of the images.
+        width: Width of the images.
     """
     x, y, third = width // 2, height // 2, max(min(height, width) // 3, 1)
     corners = [[x + third, y + third], [x + third, y - third], [x - third, y - third]]

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a picture, not to the batch that it comes in."""
+"""Random numbers that belong to an image, not to the batch that it comes in."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lightly_adv.isolation import rng
 
 
 class Draws:
-    """Draws for each picture of a batch from a generator of its own.
+    """Draws for each image of a batch from a generator of its own.
 
-    What a picture gets hangs on its key alone. That takes a loop over the pictures, but
+    What an image gets hangs on its key alone. That takes a loop over the images, but
     only here, and only to draw. All numbers are drawn on the CPU, where they are the
-    same whatever the pictures lie on.
+    same whatever the images lie on.
 
     Args:
-        keys: For each picture the non-negative integers that tell it from others.
+        keys: For each image the non-negative integers that tell it from others.
 
     Examples:
         >>> together, alone = Draws([[0, 1], [0, 2]]), Draws([[0, 2]])

@@ -1,4 +1,4 @@
-"""Measure accuracy on corrupted pictures."""
+"""Measure accuracy on corrupted images."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def evaluate_corruptions(
     progress: bool = False,
     state: str | os.PathLike[str] | None = None,
 ) -> CorruptionReport:
-    """Measure how many pictures a classifier gets right when they are corrupted.
+    """Measure how many images a classifier gets right when they are corrupted.
 
-    The pictures of the loader are corrupted as they come, each for itself: see
+    The images of the loader are corrupted as they come, each for itself: see
     `corrupt`. Such numbers are "C-style", and compare with each other, not with
     published ones on CIFAR-10-C; those take its files. As with `evaluate_robustness`,
     the model is afterwards what it was.
@@ -49,16 +49,16 @@ def evaluate_corruptions(
       Perturbations, 2019, https://arxiv.org/abs/1903.12261
 
     Args:
-        model: Maps pictures of shape (B, C, H, W) to logits of shape (B, classes).
+        model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).
         loader: Batches (images, labels) or (images, labels, filenames), with clean
-            pictures of one size, always in the same order.
+            images of one size, always in the same order.
         corruptions: Names of corruptions; "common" stands for the 15 that the benchmark
             is the mean of, "all" for these and the four for tuning.
         severities: From 1 to 5.
         files: CIFAR-10-C or CIFAR-100-C, or the folder that it lies in. The corrupted
-            pictures are then taken from there, and the loader has to give the test set
+            images are then taken from there, and the loader has to give the test set
             in its own order, in 32 x 32.
-        max_samples: Evaluate only the first that many pictures.
+        max_samples: Evaluate only the first that many images.
         normalize: Mean and std that the transform of the loader has normalised with.
         device: Where to evaluate; the model is moved there, and stays there. None
             stands for the device of the model.
@@ -73,9 +73,9 @@ def evaluate_corruptions(
     Raises:
         TypeError: If a batch or the output of the model is of the wrong type.
         FileNotFoundError: If a file of CIFAR-10-C is missing.
-        ValueError: If the loader is empty, if pictures leave [0, 1] or do not suit a
+        ValueError: If the loader is empty, if images leave [0, 1] or do not suit a
             corruption, if a corruption or a severity is unknown, if the files are
-            damaged or belong to other pictures, or if the state is that of another
+            damaged or belong to other images, or if the state is that of another
             evaluation.
 
     Examples:
@@ -150,7 +150,7 @@ class _Run(Run):
         height, width = images.shape[2:]
         if first and (height, width) != self.image_size:
             raise ValueError(
-                f"a batch has pictures of {(height, width)}, the first one had "
+                f"a batch has images of {(height, width)}, the first one had "
                 f"{self.image_size}; expected one size. Resize them."
             )
         self.image_size = (height, width)
@@ -178,10 +178,10 @@ class _Run(Run):
             return corrupt(
                 images, name, severity, positions=self._positions, seed=self._seed
             )
-        found = self._official.pictures(name, severity, self._positions).to(images)
+        found = self._official.images(name, severity, self._positions).to(images)
         if images.shape != found.shape:
             raise ValueError(
-                f"the pictures of the loader are {tuple(images.shape[1:])}, those of "
+                f"the images of the loader are {tuple(images.shape[1:])}, those of "
                 f"the files {tuple(found.shape[1:])}; evaluate without resizing, and "
                 "resize inside of the model."
             )
@@ -196,8 +196,8 @@ def _warnings(size: tuple[int, int]) -> list[str]:
     if min(size) >= SIDE:
         return []
     return [
-        f"the pictures are {size[0]} x {size[1]}; the strengths are those for "
-        f"{SIDE} x {SIDE}, which are too much for smaller pictures, or too little."
+        f"the images are {size[0]} x {size[1]}; the strengths are those for "
+        f"{SIDE} x {SIDE}, which are too much for smaller images, or too little."
     ]
 
 
@@ -214,4 +214,4 @@ def _state(
 
 def _bar(progress: bool, total: int | None) -> tqdm[Any]:
     shown = progress and processes.rank_and_size()[0] == 0
-    return tqdm(total=total, unit="pictures", desc="corrupted", disable=not shown)
+    return tqdm(total=total, unit="images", desc="corrupted", disable=not shown)

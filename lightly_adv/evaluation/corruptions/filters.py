@@ -1,6 +1,6 @@
-"""What several corruptions do to a picture: blur, zoom, drag.
+"""What several corruptions do to an image: blur, zoom, drag.
 
-All of it is sums of shifted pictures, weighted, and not a convolution of torch: that
+All of it is sums of shifted images, weighted, and not a convolution of torch: that
 rounds in another way when the batch has another size.
 """
 
@@ -14,19 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the brightness of a picture."""
+"""Weights of red, green and blue in the brightness of an image."""
 
 SIDE = 32
-"""Side of the pictures that the published constants are for."""
+"""Side of the images that the published constants are for."""
 
 NEGLIGIBLE = 1e-5
 """Weights in a blur that are left out, as a share of the largest."""
 
 
 def scale(images: Tensor) -> float:
-    """Return what lengths in pixels are multiplied with, for pictures (B, C, H, W).
+    """Return what lengths in pixels are multiplied with, for images (B, C, H, W).
 
-    It is 1 for pictures of 32 x 32 and for smaller ones, where a length of a fraction
+    It is 1 for images of 32 x 32 and for smaller ones, where a length of a fraction
     of a pixel would leave nothing to see.
 
     Examples:
@@ -37,7 +37,7 @@ def scale(images: Tensor) -> float:
 
 
 def luma(images: Tensor) -> Tensor:
-    """Return the brightness of pictures, of shape (B, 1, H, W)."""
+    """Return the brightness of images, of shape (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images
     parts = (w * images[:, k : k + 1] for k, w in enumerate(LUMA))
@@ -45,16 +45,16 @@ def luma(images: Tensor) -> Tensor:
 
 
 def tint(color: tuple[float, float, float], images: Tensor) -> Tensor:
-    """Return a colour, shaped for pictures; for gray ones its brightness."""
+    """Return a colour, shaped for images; for gray ones its brightness."""
     shaped = torch.tensor(color).to(images).view(1, 3, 1, 1)
     return shaped if images.shape[1] == 3 else luma(shaped)
 
 
 def gaussian_blur(images: Tensor, std: float, *, reach: int | None = None) -> Tensor:
-    """Blur pictures of shape (B, C, H, W); edges are repeated.
+    """Blur images of shape (B, C, H, W); edges are repeated.
 
     Args:
-        images: The pictures.
+        images: The images.
         std: Standard deviation, in pixels.
         reach: Where the kernel ends; None stands for four standard deviations.
     """
@@ -70,10 +70,10 @@ def gaussian_blur(images: Tensor, std: float, *, reach: int | None = None) -> Te
 def shifted_mean(
     images: Tensor, taps: Iterable[tuple[tuple[int, int], float]]
 ) -> Tensor:
-    """Return the weighted mean of shifted pictures; edges are repeated.
+    """Return the weighted mean of shifted images; edges are repeated.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         taps: Where to look from each pixel, down and to the right, and the weight of
             what is there.
     """
@@ -92,10 +92,10 @@ def shifted_mean(
 
 
 def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Take every pixel from elsewhere in its picture, or from the edge.
+    """Take every pixel from elsewhere in its image, or from the edge.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         down: How far below to look, whole numbers that broadcast to (B, H, W).
         right: How far to the right.
     """
@@ -109,13 +109,13 @@ def moved(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def motion_blur(images: Tensor, angle: Tensor, *, radius: float, std: float) -> Tensor:
-    """Drag pictures along a line, as the motion blur of ImageMagick does.
+    """Drag images along a line, as the motion blur of ImageMagick does.
 
     A pixel becomes a weighted mean of those that lie from it in the direction of
     `angle`, with the weights of one half of a Gaussian.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         angle: In degrees, clockwise from the right, of shape (B,).
         radius: Length of the line is 2 * radius, in pixels.
         std: Standard deviation of the Gaussian, in pixels.
@@ -134,10 +134,10 @@ def motion_blur(images: Tensor, angle: Tensor, *, radius: float, std: float) -> 
 
 
 def zoom(images: Tensor, factor: float) -> Tensor:
-    """Enlarge the middle of pictures (B, C, H, W), which keep their size.
+    """Enlarge the middle of images (B, C, H, W), which keep their size.
 
     Args:
-        images: The pictures.
+        images: The images.
         factor: How much larger, from 1.
     """
     height, width = images.shape[2:]

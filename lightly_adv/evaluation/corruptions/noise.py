@@ -1,4 +1,4 @@
-"""Noise: every value of a picture is changed on its own."""
+"""Noise: every value of an image is changed on its own."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STYLE = "C-style"
-"""What pictures are called that are corrupted on the fly; never CIFAR-10-C."""
+"""What images are called that are corrupted on the fly; never CIFAR-10-C."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +25,15 @@ class CorruptionReport:
     """Accuracy under each of several corruptions, at several severities.
 
     Args:
-        clean: Whether each picture is right as it is, of shape (N,).
-        flags: By name of the corruption, whether each picture is right under it, of
+        clean: Whether each image is right as it is, of shape (N,).
+        flags: By name of the corruption, whether each image is right under it, of
             shape (severities, N).
         severities: Which severities, in rising order.
-        image_size: Height and width of the pictures.
+        image_size: Height and width of the images.
         seed: Seed of the draws.
-        source: Where the corrupted pictures come from: `STYLE`, or a folder.
+        source: Where the corrupted images come from: `STYLE`, or a folder.
         warnings: What casts doubt on the numbers.
-        data_digest: Digest of all clean pictures and labels, however they are batched.
+        data_digest: Digest of all clean images and labels, however they are batched.
 
     Examples:
         >>> import torch
@@ -51,7 +51,7 @@ class CorruptionReport:
         >>> print(str(found).partition(" (")[0])
         clean 100.0 %, mean over 2 corruptions 50.0 %
         >>> found.label
-        'C-style, severities 1 5, 2 pictures'
+        'C-style, severities 1 5, 2 images'
     """
 
     clean: Tensor
@@ -65,12 +65,12 @@ class CorruptionReport:
 
     @property
     def num_samples(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.clean)
 
     @property
     def clean_accuracy(self) -> float:
-        """Share of pictures that are right as they are, in percent."""
+        """Share of images that are right as they are, in percent."""
         return _percent(self.clean)
 
     @property
@@ -104,8 +104,8 @@ class CorruptionReport:
 
     @property
     def label(self) -> str:
-        """What has to be said with every number: source, severities, pictures."""
-        noun = "picture" if self.num_samples == 1 else "pictures"
+        """What has to be said with every number: source, severities, images."""
+        noun = "image" if self.num_samples == 1 else "images"
         return f"{self.source}, {self._strengths}, {self.num_samples:,} {noun}"
 
     def __str__(self) -> str:

@@ -26,8 +26,8 @@ class Corruption:
 
     Args:
         name: Its name, which is that of its file in CIFAR-10-C.
-        change: From pictures (B, C, H, W) in [0, 1], draws and the numbers of a level
-            to pictures of the same shape, which may leave [0, 1].
+        change: From images (B, C, H, W) in [0, 1], draws and the numbers of a level
+            to images of the same shape, which may leave [0, 1].
         levels: What `change` is given at the severities from 1 on.
         common: Whether it is one of the 15 that a benchmark is the mean of; the other
             four are meant for tuning.

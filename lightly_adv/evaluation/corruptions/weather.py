@@ -34,7 +34,7 @@ def snow(
     """Pale the colours, and add flakes that fall.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: Flakes, and how they fall.
         mean: Mean of the normal noise that becomes flakes.
         std: Its standard deviation.
@@ -57,13 +57,13 @@ def snow(
 def frost(images: Tensor, draws: Draws, kept: float, strength: float) -> Tensor:
     """Add ice crystals; a choice of our own, as the photographs may not be passed on.
 
-    The pictures behind CIFAR-10-C were mixed with parts of five photographs of frozen
+    The images behind CIFAR-10-C were mixed with parts of five photographs of frozen
     panes. Here the ice is grown: see `_ice`.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: The ice.
-        kept: Weight of the picture.
+        kept: Weight of the image.
         strength: Weight of the ice.
     """
     ice = _ice(draws, *images.shape[2:]).to(images)
@@ -71,10 +71,10 @@ def frost(images: Tensor, draws: Draws, kept: float, strength: float) -> Tensor:
 
 
 def fog(images: Tensor, draws: Draws, strength: float, decay: float) -> Tensor:
-    """Mix the picture with a cloud, and darken it so that it does not get brighter.
+    """Mix the image with a cloud, and darken it so that it does not get brighter.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: The cloud.
         strength: Weight of the cloud.
         decay: How quickly the cloud gets smoother with finer detail.
@@ -98,7 +98,7 @@ def spatter(
     """Spatter water or mud on the lens.
 
     Args:
-        images: Pictures of shape (B, C, H, W).
+        images: Images of shape (B, C, H, W).
         draws: The drops.
         mean: Mean of the normal noise that becomes drops.
         std: Its standard deviation, before it is smoothed.

@@ -19,7 +19,7 @@ class Embedder(nn.Module):
     are flattened.
 
     Args:
-        encoder: Maps pictures of shape (B, C, H, W) to embeddings.
+        encoder: Maps images of shape (B, C, H, W) to embeddings.
         normalize: Mean and std that it expects; None where it takes pixels.
 
     Examples:
@@ -33,7 +33,7 @@ class Embedder(nn.Module):
         self.on_pixels = OnPixels(encoder, normalize)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the embeddings (B, D), in float32, of pictures (B, C, H, W).
+        """Return the embeddings (B, D), in float32, of images (B, C, H, W).
 
         Raises:
             TypeError: If the encoder returns no tensor, or does not take float32.
@@ -42,7 +42,7 @@ class Embedder(nn.Module):
         return _checked(verdicts.ask(self.on_pixels, images), count=len(images))
 
     def check_gradient(self, images: Tensor) -> None:
-        """Refuse an encoder that lets no gradient through to the pictures.
+        """Refuse an encoder that lets no gradient through to the images.
 
         Raises:
             ValueError: If it does not.
@@ -68,7 +68,7 @@ def _checked(found: Any, *, count: int) -> Tensor:
         found = found.flatten(1)
     if found.dim() != 2 or len(found) != count:
         raise ValueError(
-            f"the encoder returned shape {tuple(found.shape)} for {count} pictures; "
+            f"the encoder returned shape {tuple(found.shape)} for {count} images; "
             f"expected embeddings of shape ({count}, D). {_remedy(found)}"
         )
     if not found.isfinite().all():
@@ -91,4 +91,4 @@ def _remedy(found: Tensor) -> str:
             "These are tokens; wrap it in a module that returns the class token, "
             "tokens[:, 0], or their mean."
         )
-    return "Wrap it in a module that returns one vector per picture."
+    return "Wrap it in a module that returns one vector per image."

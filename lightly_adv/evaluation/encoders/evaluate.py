@@ -44,13 +44,13 @@ def evaluate_encoder(
     seed: int = 0,
     progress: bool = False,
 ) -> EncoderReport:
-    """Measure how robust the embeddings of pictures are.
+    """Measure how robust the embeddings of images are.
 
     Two attacks need no labels: one leads every embedding away from the clean one, the
-    other towards that of another picture. With a bank of labelled pictures a third one
-    turns the vote of the nearest neighbours, and a picture is robust if its neighbours
+    other towards that of another image. With a bank of labelled images a third one
+    turns the vote of the nearest neighbours, and an image is robust if its neighbours
     put it into the right class without and under all three. The attack is APGD, or PGD
-    in an L1 ball, both with a random start. Pictures and embeddings of the loader are
+    in an L1 ball, both with a random start. Images and embeddings of the loader are
     kept in memory. As with `evaluate_robustness`, the encoder is afterwards what it
     was.
 
@@ -58,23 +58,23 @@ def evaluate_encoder(
       https://arxiv.org/abs/2210.04076
 
     Args:
-        encoder: Maps pictures of shape (B, C, H, W) to embeddings (B, D).
+        encoder: Maps images of shape (B, C, H, W) to embeddings (B, D).
         loader: Batches (images, labels, ...); without a bank also (images, ...) or
             images alone.
         threat_model: What the attacks may do. Its `normalize` must be what the
-            transforms of both loaders did to the pictures.
-        bank: Batches (images, labels, ...) of the pictures that vote, such as those of
+            transforms of both loaders did to the images.
+        bank: Batches (images, labels, ...) of the images that vote, such as those of
             training without augmentation.
         steps: Number of steps of each attack.
         restarts: How often each attack is run, of which the best is kept.
         distance: What the attacks raise, and what breakaway and overlap are measured
             with: "cosine" or "l2".
-        pairs: Which picture is attacked towards which: "random", or "nearest" for those
+        pairs: Which image is attacked towards which: "random", or "nearest" for those
             whose embeddings are near each other.
-        k: How many pictures of the bank vote.
+        k: How many images of the bank vote.
         temperature: How much the nearest ones outweigh the others.
-        max_samples: Use only the first that many pictures.
-        max_bank: Use only the first that many pictures of the bank.
+        max_samples: Use only the first that many images.
+        max_bank: Use only the first that many images of the bank.
         device: Where to compute; the encoder is moved there, and stays there. None
             stands for the device of the encoder.
         seed: Seed of noise and pairs. With the same seed and the same batches, the
@@ -87,7 +87,7 @@ def evaluate_encoder(
     Raises:
         TypeError: If a batch or the output of the encoder is of the wrong type.
         ValueError: If the encoder returns maps or NaN or lets no gradient through, if
-            there are fewer than two pictures, or fewer in the bank than are to vote, if
+            there are fewer than two images, or fewer in the bank than are to vote, if
             the bank has one class only or lacks a label of the loader, or if a number
             or a name is out of range.
 
@@ -97,7 +97,7 @@ def evaluate_encoder(
         >>> threat_model = ThreatModel(eps=8 / 255)
         >>> found = evaluate_encoder(encoder, [batch[0]], threat_model, steps=2)
         >>> found.num_samples, found.label
-        (8, 'APGD-2, Linf 8/255, 8 pictures')
+        (8, 'APGD-2, Linf 8/255, 8 images')
         >>> found = evaluate_encoder(
         ...     encoder, [batch], threat_model, bank=[batch], k=3, steps=2
         ... )
@@ -109,7 +109,7 @@ def evaluate_encoder(
     normalize = threat_model.normalize
     attack = _attack(threat_model, steps=steps, restarts=restarts)
     where = batches.place(encoder, device)
-    bar = tqdm(unit="pictures", desc="encoder", disable=not progress)
+    bar = tqdm(unit="images", desc="encoder", disable=not progress)
     undisturbed = verdicts.undisturbed(encoder, device=where, seed=seed)
     with undisturbed as untouched, bar:
         embedder = Embedder(untouched, normalize)
@@ -171,7 +171,7 @@ class _Found(NamedTuple):
 
 @dataclasses.dataclass
 class _Run:
-    """The attacks on all pictures."""
+    """The attacks on all images."""
 
     embedder: Embedder
     attack: Attack
@@ -211,7 +211,7 @@ class _Run:
     def _each(
         self, images: Tensor, objectives: Mapping[str, Objective], *, key: int
     ) -> dict[str, Tensor]:
-        """Return the embeddings of the pictures under each attack."""
+        """Return the embeddings of the images under each attack."""
         found, shown = {}, Shown(images)
         for number, (name, objective) in enumerate(objectives.items()):
             generator = rng.batch_generator(self.seed, 1, key, number)
@@ -247,14 +247,14 @@ def _attack(threat_model: ThreatModel, *, steps: int, restarts: int) -> Attack:
 def _embed(
     embedder: Embedder, loaded: Iterable[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor, Tensor]:
-    """Return the embeddings (N, D) and labels (N,) of all pictures."""
+    """Return the embeddings (N, D) and labels (N,) of all images."""
     pairs = [(embedder(images), labels) for images, labels in loaded]
     embeddings, labels = (torch.cat(each) for each in zip(*pairs, strict=True))
     return embeddings, labels
 
 
 def _with_labels(loader: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
-    """Yield pictures with labels that nobody reads."""
+    """Yield images with labels that nobody reads."""
     for batch in loader:
         images = batch[0] if isinstance(batch, list | tuple) and batch else batch
         count = len(images) if isinstance(images, Tensor) else 0
@@ -262,12 +262,12 @@ def _with_labels(loader: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
 
 
 def _check_labels(labels: Tensor, voters: NeighborBank | None) -> None:
-    """Refuse pictures of classes that nobody in the bank can vote for."""
+    """Refuse images of classes that nobody in the bank can vote for."""
     if voters is None:
         return
     unknown = sorted(set(labels.tolist()) - set(voters.labels.tolist()))
     if unknown:
         raise ValueError(
-            f"the bank has no picture of class {unknown[0]}, which the loader has; "
-            "give a bank with pictures of all classes. Is it cut off by max_bank?"
+            f"the bank has no image of class {unknown[0]}, which the loader has; "
+            "give a bank with images of all classes. Is it cut off by max_bank?"
         )

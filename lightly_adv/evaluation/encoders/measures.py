@@ -17,27 +17,27 @@ from lightly_adv.evaluation.encoders import distances
 from lightly_adv.evaluation.encoders.distances import Distance
 
 Pairs: TypeAlias = Literal["random", "nearest"]
-"""Which pictures are paired: any two, or such that are near each other."""
+"""Which images are paired: any two, or such that are near each other."""
 
 _ROUNDING = 1e-12
 """Equal embeddings are not nearer to each other than to themselves."""
 
 
 def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") -> Tensor:
-    """Return for every picture how many others its attacked embedding is nearer to.
+    """Return for every image how many others its attacked embedding is nearer to.
 
     Args:
-        clean: Embeddings (N, D) of the pictures.
+        clean: Embeddings (N, D) of the images.
         attacked: Their embeddings (N, D) under an untargeted attack.
         distance: What is measured.
 
     Returns:
-        Shares (N,) in [0, 1] of the other pictures j with
+        Shares (N,) in [0, 1] of the other images j with
         `d(attacked[i], clean[j]) < d(attacked[i], clean[i])`. Their mean is the
-        breakaway risk; where the share is 0, a picture is its own nearest neighbour.
+        breakaway risk; where the share is 0, an image is its own nearest neighbour.
 
     Raises:
-        ValueError: If there are fewer than two pictures.
+        ValueError: If there are fewer than two images.
 
     Examples:
         >>> clean = torch.tensor([[0.0], [1.0], [4.0]])
@@ -55,21 +55,21 @@ def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") ->
 def relative_quantile(
     clean: Tensor, attacked: Tensor, distance: Distance = "cosine"
 ) -> Tensor:
-    """Return for every picture how many others are nearer to it than it is to itself.
+    """Return for every image how many others are nearer to it than it is to itself.
 
     It tells how large a drift is, in terms of the encoder's own distances.
 
     Args:
-        clean: Embeddings (N, D) of the pictures.
+        clean: Embeddings (N, D) of the images.
         attacked: Their embeddings (N, D) under an untargeted attack.
         distance: What is measured.
 
     Returns:
-        Shares (N,) in [0, 1] of the other pictures j with
+        Shares (N,) in [0, 1] of the other images j with
         `d(clean[i], clean[j]) < d(clean[i], attacked[i])`.
 
     Raises:
-        ValueError: If there are fewer than two pictures.
+        ValueError: If there are fewer than two images.
 
     Examples:
         >>> clean = torch.tensor([[0.0], [1.0], [4.0]])
@@ -80,7 +80,7 @@ def relative_quantile(
     drift = distances.between(clean.double(), attacked.double(), distance)
     found = []
     for rows, far in distances.table(clean, clean, distance):
-        far.scatter_(1, rows[:, None], torch.inf)  # a picture is not another one
+        far.scatter_(1, rows[:, None], torch.inf)  # an image is not another one
         found.append((far < drift[rows, None] - _ROUNDING).sum(dim=1))
     return torch.cat(found) / (len(clean) - 1)
 
@@ -92,20 +92,20 @@ def match(
     pairs: Pairs = "random",
     distance: Distance = "cosine",
 ) -> Tensor:
-    """Pair pictures, two and two.
+    """Pair images, two and two.
 
     Args:
-        clean: Embeddings (N, D) of the pictures.
+        clean: Embeddings (N, D) of the images.
         generator: Source of the order in which they choose.
         pairs: "random" for any other, "nearest" for the nearest one that is left.
         distance: What is near.
 
     Returns:
-        For every picture the number of its mate, of shape (N,); if N is odd, one has
+        For every image the number of its mate, of shape (N,); if N is odd, one has
         none, which is -1.
 
     Raises:
-        ValueError: If there are fewer than two pictures, or if `pairs` is unknown.
+        ValueError: If there are fewer than two images, or if `pairs` is unknown.
     """
     _check_count(clean)
     if pairs not in get_args(Pairs):
@@ -131,20 +131,20 @@ def match(
 def overlap(
     clean: Tensor, attacked: Tensor, mates: Tensor, distance: Distance = "cosine"
 ) -> Tensor:
-    """Return which pictures have their mate come nearer than they went away.
+    """Return which images have their mate come nearer than they went away.
 
-    Both pictures of a pair are attacked towards the other. Where the mate comes nearer
-    to a picture than the picture itself is, the regions that an attacker can reach
+    Both images of a pair are attacked towards the other. Where the mate comes nearer
+    to an image than the image itself is, the regions that an attacker can reach
     from the two overlap.
 
     Args:
-        clean: Embeddings (N, D) of the pictures.
+        clean: Embeddings (N, D) of the images.
         attacked: Their embeddings (N, D) when attacked towards their mates.
-        mates: The mate of every picture, of shape (N,), from `match`.
+        mates: The mate of every image, of shape (N,), from `match`.
         distance: What is measured.
 
     Returns:
-        One bool for every picture that has a mate:
+        One bool for every image that has a mate:
         `d(clean[i], attacked[mate]) < d(clean[i], attacked[i])`. Their mean is the
         overlap risk.
 
@@ -164,6 +164,6 @@ def overlap(
 def _check_count(clean: Tensor) -> None:
     if len(clean) < 2:
         raise ValueError(
-            f"there is {len(clean)} picture; expected at least two, because breakaway "
-            "and overlap risk compare pictures with each other."
+            f"there is {len(clean)} image; expected at least two, because breakaway "
+            "and overlap risk compare images with each other."
         )

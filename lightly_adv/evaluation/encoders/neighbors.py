@@ -1,4 +1,4 @@
-"""Classification by the nearest pictures of a bank, and an attack on the vote."""
+"""Classification by the nearest images of a bank, and an attack on the vote."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class NeighborBank:
         check_vote(self.k, self.temperature)
         if len(self.labels) < self.k:
             raise ValueError(
-                f"the bank has {len(self.labels)} pictures, but k={self.k} of them are "
+                f"the bank has {len(self.labels)} images, but k={self.k} of them are "
                 f"to vote; give a larger bank, or k={max(1, len(self.labels) // 10)}."
             )
         present = len(set(self.labels.tolist()))
         if present < 2:
             raise ValueError(
-                f"the pictures of the bank are of {present} class; expected at least "
-                "two, for else every picture is right. Is the loader sorted by class "
+                f"the images of the bank are of {present} class; expected at least "
+                "two, for else every image is right. Is the loader sorted by class "
                 "and cut off by max_bank?"
             )
 
@@ -77,12 +77,12 @@ class NeighborBank:
     def soft_votes(self, embeddings: Tensor) -> Tensor:
         """Return the logarithms (B, classes) of the votes of the whole bank.
 
-        All pictures of the bank vote, not only the nearest ones: an attack is then led
+        All images of the bank vote, not only the nearest ones: an attack is then led
         also to classes that are not among these yet.
         """
         scaled = self._cosines(embeddings) / self.temperature
         index = self.labels.expand_as(scaled)
-        # Below all that can be, so that a class without pictures never wins.
+        # Below all that can be, so that a class without images never wins.
         lowest = scaled.new_full((len(scaled), self.num_classes), -2 / self.temperature)
         top = lowest.scatter_reduce(1, index, scaled.detach(), "amax")
         votes = torch.zeros_like(top).scatter_add(

@@ -1,4 +1,4 @@
-"""What attacks on an encoder raise: one value per picture, without a classifier."""
+"""What attacks on an encoder raise: one value per image, without a classifier."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lightly_adv.types import Views
 
 @dataclass(frozen=True, eq=False)
 class AwayFrom:
-    """How far the embeddings of the pictures are from given ones.
+    """How far the embeddings of the images are from given ones.
 
     Raised with the clean embeddings, it is the untargeted attack of [0]. At the clean
-    picture it has no gradient: the attack needs a random start.
+    image it has no gradient: the attack needs a random start.
 
     - [0] Robustness of Unsupervised Representation Learning without Labels, 2022,
       https://arxiv.org/abs/2210.04076
 
     Args:
-        encoder: Maps pictures (B, C, H, W) to embeddings (B, D).
+        encoder: Maps images (B, C, H, W) to embeddings (B, D).
         embeddings: What to get away from, of shape (B, D).
         distance: What is measured. "l2" is raised as its square.
 
@@ -49,7 +49,7 @@ class AwayFrom:
         distances.check(self.distance)
 
     def __call__(self, views: Views) -> Tensor:
-        """Return the distance of every picture, of shape (B,)."""
+        """Return the distance of every image, of shape (B,)."""
         found = self.encoder(views[0])
         if self.distance == "l2":
             # Without the root, whose gradient is undefined at zero.
@@ -59,10 +59,10 @@ class AwayFrom:
 
 @dataclass(frozen=True, eq=False)
 class Toward(AwayFrom):
-    """How near the embeddings of the pictures are to given ones, as a negative number.
+    """How near the embeddings of the images are to given ones, as a negative number.
 
-    Raised with the embeddings of other pictures, it is the targeted attack of the
-    paper, by which a picture is to pass for another.
+    Raised with the embeddings of other images, it is the targeted attack of the
+    paper, by which an image is to pass for another.
 
     See `AwayFrom` for the arguments; `embeddings` is what to get to.
 
@@ -74,16 +74,16 @@ class Toward(AwayFrom):
     """
 
     def __call__(self, views: Views) -> Tensor:
-        """Return minus the distance of every picture, of shape (B,)."""
+        """Return minus the distance of every image, of shape (B,)."""
         return -super().__call__(views)
 
 
 @dataclass(frozen=True, eq=False)
 class OutvoteLabels:
-    """The cross-entropy of the vote of a bank, one value per picture.
+    """The cross-entropy of the vote of a bank, one value per image.
 
     Args:
-        encoder: Maps pictures (B, C, H, W) to embeddings (B, D).
+        encoder: Maps images (B, C, H, W) to embeddings (B, D).
         bank: The embeddings that vote; all of them do, see `NeighborBank.soft_votes`.
         labels: The right classes, of shape (B,).
     """
@@ -93,6 +93,6 @@ class OutvoteLabels:
     labels: Tensor
 
     def __call__(self, views: Views) -> Tensor:
-        """Return the loss of every picture, of shape (B,)."""
+        """Return the loss of every image, of shape (B,)."""
         votes = self.bank.soft_votes(self.encoder(views[0]))
         return F.cross_entropy(votes, self.labels, reduction="none")

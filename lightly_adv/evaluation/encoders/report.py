@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import intervals, labels, report
+from lightly_adv.evaluation import formatting, intervals, report
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.evaluation.encoders.neighbors import NeighborBank
@@ -21,15 +21,15 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 @dataclass(frozen=True, eq=False)
 class NeighborVerdict:
-    """Which pictures the nearest neighbours put into the right class.
+    """Which images the nearest neighbours put into the right class.
 
     Args:
         k: How many neighbours voted.
         temperature: With which temperature.
-        num_bank: How many pictures there were in the bank.
+        num_bank: How many images there were in the bank.
         clean: Without an attack, bools (N,).
         robust: Without and under each of the attacks, bools (N,).
-        impersonated: Of the pictures that are right without an attack and have a mate
+        impersonated: Of the images that are right without an attack and have a mate
             of another class: whether they are put into its class, bools (M,).
     """
 
@@ -46,7 +46,7 @@ class NeighborVerdict:
         return cls(bank.k, bank.temperature, len(bank.labels), **flags)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return the shares in percent; None where there was no picture to count."""
+        """Return the shares in percent; None where there was no image to count."""
         return {
             "val_knn_top1": _percent(self.clean),
             "val_robust_knn_top1": _percent(self.robust),
@@ -68,17 +68,17 @@ class EncoderReport:
     Args:
         attack: The attack, with its threat model.
         distance: What was raised and measured.
-        pairs: How pictures were paired.
+        pairs: How images were paired.
         drift: Cosine distance of every attacked embedding from the clean one, (N,).
-        breakaway: For every picture the share of others that its attacked embedding is
+        breakaway: For every image the share of others that its attacked embedding is
             nearer to, see `measures.breakaway`.
-        quantile: For every picture the share of others that are nearer to it than its
+        quantile: For every image the share of others that are nearer to it than its
             attacked embedding, see `measures.relative_quantile`.
-        overlap: Of every picture with a mate, whether their regions overlap, (M,).
+        overlap: Of every image with a mate, whether their regions overlap, (M,).
         neighbors: What nearest neighbours said, if there was a bank.
         seed: Seed of noise and pairs.
-        data_digest: Digest of all pictures and labels, however they are batched.
-        batch_size: How many pictures were attacked at once; the noise hangs on it.
+        data_digest: Digest of all images and labels, however they are batched.
+        batch_size: How many images were attacked at once; the noise hangs on it.
         device: Type of the device, such as "cuda".
 
     Examples:
@@ -92,7 +92,7 @@ class EncoderReport:
         ... )
         >>> print(found)
         cosine drift 0.300, breakaway 37.5 %, overlap 25.0 % (PGD-20, Linf 8/255, 4 \
-pictures)
+images)
     """
 
     attack: Attack
@@ -110,14 +110,14 @@ pictures)
 
     @property
     def num_samples(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.drift)
 
     @property
     def label(self) -> str:
-        """What has to be said with every number: attack, threat model, pictures."""
-        ball = labels.ball(self.attack.threat_model)
-        return f"{self._kind}, {ball}, {self.num_samples:,} pictures"
+        """What has to be said with every number: attack, threat model, images."""
+        ball = formatting.ball(self.attack.threat_model)
+        return f"{self._kind}, {ball}, {self.num_samples:,} images"
 
     def metrics(self) -> dict[str, float | None]:
         """Return all numbers by name: the drift as a distance, all else in percent."""
@@ -162,12 +162,12 @@ pictures)
             "suite": self._suite,
             "norm": threat_model.norm,
             "eps": threat_model.eps,
-            "eps_text": labels.fraction(threat_model.eps),
+            "eps_text": formatting.fraction(threat_model.eps),
             "num_samples": self.num_samples,
         }
 
     def to_json(self, *, name: str = "encoder", indent: int | None = None) -> str:
-        """Write the report as JSON: numbers, settings, versions, picture by picture.
+        """Write the report as JSON: numbers, settings, versions, image by image.
 
         Args:
             name: Name of the row of this encoder.

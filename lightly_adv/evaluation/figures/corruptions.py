@@ -37,7 +37,7 @@ def corruption_map(
     Args:
         accuracies: By corruption, the accuracy at each severity, in percent.
         severities: The severities.
-        clean_accuracy: Accuracy on clean pictures, in percent.
+        clean_accuracy: Accuracy on clean images, in percent.
         title: Written above.
 
     Raises:
@@ -77,7 +77,7 @@ def corruption_map(
     overall = [[_mean(means)]]
     draw_cells(axes, overall, [""], ACCURACY, top=count + GAP, left=last)
     _finish(axes, severities, last)
-    text = f"accuracy (%), {clean_accuracy:.1f} on clean pictures"
+    text = f"accuracy (%), {clean_accuracy:.1f} on clean images"
     figure.text(0, 1, "\n".join([*([title] if title else []), text]), va="top")
     return figure
 

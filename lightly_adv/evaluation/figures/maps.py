@@ -23,9 +23,9 @@ TITLES = 0.6
 """Height of the titles above the names of the columns, in inches."""
 
 GAP = 0.25
-"""Between the row of clean pictures and the others, in cells."""
+"""Between the row of clean images and the others, in cells."""
 
-CLEAN = "clean pictures"
+CLEAN = "clean images"
 
 
 class Colors(NamedTuple):
@@ -52,13 +52,13 @@ def transfer_maps(
 ) -> Figure:
     """Draw whom perturbations mislead, and how alike they are.
 
-    On the left the accuracies: each row stands for the model that the pictures were
-    perturbed for, above them that of clean pictures, each column for the model that is
+    On the left the accuracies: each row stands for the model that the images were
+    perturbed for, above them that of clean images, each column for the model that is
     asked. On the right the cosines between the perturbations.
 
     Args:
         names: Names of the models.
-        clean_accuracy: Accuracy of each on clean pictures, in percent.
+        clean_accuracy: Accuracy of each on clean images, in percent.
         accuracy: `accuracy[i][j]` for model j on what was perturbed for model i.
         cosine: Cosines between what was perturbed for i and for j.
         title: Written above.

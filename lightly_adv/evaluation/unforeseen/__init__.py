@@ -6,7 +6,7 @@ from lightly_adv.evaluation.unforeseen.attacks import (
     UnforeseenAttack as UnforeseenAttack,
 )
 from lightly_adv.evaluation.unforeseen.evaluate import (
-    attack_pictures as attack_pictures,
+    attack_images as attack_images,
 )
 from lightly_adv.evaluation.unforeseen.evaluate import (
     evaluate_unforeseen as evaluate_unforeseen,

@@ -45,7 +45,7 @@ class UnforeseenAttack:
 
     Args:
         name: Its name.
-        setting: From pictures to what the attack can make of them.
+        setting: From images to what the attack can make of them.
         eps: Strengths, in units of the attack.
         unit: What these units are.
         origin: Where strengths come from, and what is known of them; it holds for these
@@ -106,7 +106,7 @@ CALIBRATION = "Kang et al., https://arxiv.org/abs/1908.08016, for CIFAR-10"
 
 BY_EYE = (
     "own choice for 32 x 32, by eye: hardly seen at the first, the object lost in some "
-    "pictures at the last"
+    "images at the last"
 )
 
 

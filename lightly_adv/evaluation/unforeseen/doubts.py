@@ -34,7 +34,7 @@ def warnings(report: UnforeseenReport, *, probabilities: bool) -> Iterator[str]:
     width = 100 * 1.96 * math.sqrt(0.25 / report.num_samples)
     if width > WIDEST:
         yield (
-            f"there are only {report.num_samples} pictures, so that an accuracy is "
+            f"there are only {report.num_samples} images, so that an accuracy is "
             f"uncertain by up to {min(width, 50.0):.0f} points (95 %); evaluate more."
         )
     if any(attack.ata is not None for attack in report.attacks):
@@ -45,7 +45,7 @@ def _calibration(report: UnforeseenReport) -> Iterator[str]:
     (height, width), classes = report.image_size, report.num_classes
     if report.image_size != CALIBRATED_SIZE:
         yield (
-            f"the pictures are {height} x {width}; the strengths are those for 32 x "
+            f"the images are {height} x {width}; the strengths are those for 32 x "
             "32, so there is no UAR."
         )
     elif classes != CALIBRATED_CLASSES:

@@ -12,19 +12,19 @@ from lightly_adv.evaluation.unforeseen.scene import Scene
 from lightly_adv.evaluation.unforeseen.spaces import Ball
 
 SMOOTHNESS = 3 / 224
-"""Standard deviation of the smoothing, as a share of the side of the picture."""
+"""Standard deviation of the smoothing, as a share of the side of the image."""
 
 
 def elastic(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     """Displace every pixel by at most eps in each direction, then smooth the field.
 
-    What comes from outside of the picture is black.
+    What comes from outside of the image is black.
 
     - [0] Testing Robustness Against Unforeseen Adversaries, 2019,
       https://arxiv.org/abs/1908.08016
 
     Args:
-        images: Pictures of shape (B, C, H, W), float32 in [0, 1].
+        images: Images of shape (B, C, H, W), float32 in [0, 1].
         eps: Largest displacement, in pixels of the grid (1 is the neighbour).
         generator: Source of the start.
     """
@@ -43,7 +43,7 @@ def displace(images: Tensor, flow: Tensor) -> Tensor:
     """Take every pixel from where a flow points to, with bilinear interpolation.
 
     Args:
-        images: Pictures of shape (B, C, H, W) in [0, 1].
+        images: Images of shape (B, C, H, W) in [0, 1].
         flow: Displacements in pixels, of shape (B, 2, H, W): to the right, and down.
     """
     height, width = images.shape[2:]

@@ -25,7 +25,7 @@ from lightly_adv.isolation import rng
 from lightly_adv.types import Normalize
 
 SMALLEST = 4
-"""Least side of a picture; below that, layers of snow have no flake."""
+"""Least side of an image; below that, layers of snow have no flake."""
 
 
 def evaluate_unforeseen(
@@ -41,10 +41,10 @@ def evaluate_unforeseen(
     progress: bool = False,
     state: str | os.PathLike[str] | None = None,
 ) -> UnforeseenReport:
-    """Measure how many pictures a classifier gets right under attacks of ten kinds.
+    """Measure how many images a classifier gets right under attacks of ten kinds.
 
-    Every attack leads the pictures to a wrong class that is drawn at random, the same
-    for all attacks, and is run at several strengths, each on all of the pictures. As
+    Every attack leads the images to a wrong class that is drawn at random, the same
+    for all attacks, and is run at several strengths, each on all of the images. As
     with `evaluate_robustness`, the model is afterwards what it was, and every process
     of a process group takes its share of the batches.
 
@@ -52,13 +52,13 @@ def evaluate_unforeseen(
       https://arxiv.org/abs/1908.08016
 
     Args:
-        model: Maps pictures of shape (B, C, H, W) to logits of shape (B, classes).
-        loader: Batches (images, labels) or (images, labels, filenames), with pictures
+        model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).
+        loader: Batches (images, labels) or (images, labels, filenames), with images
             of one size.
         attacks: Names of attacks, or attacks with strengths of your own. None stands
             for all ten.
         steps: Number of gradient steps of each attack; 200 in the paper.
-        max_samples: Evaluate only the first that many pictures; see to it that these
+        max_samples: Evaluate only the first that many images; see to it that these
             are not all of one class.
         normalize: Mean and std that the transform of the loader has normalised with.
         device: Where to evaluate; the model is moved there, and stays there. None
@@ -73,7 +73,7 @@ def evaluate_unforeseen(
 
     Raises:
         TypeError: If a batch or the output of the model is of the wrong type.
-        ValueError: If the loader is empty, if pictures leave [0, 1] or do not suit an
+        ValueError: If the loader is empty, if images leave [0, 1] or do not suit an
             attack, if the logits are NaN or too few for a label, if there are fewer
             than two classes, if `steps` is less than 1, or if the state is that of
             another evaluation.
@@ -120,7 +120,7 @@ def evaluate_unforeseen(
     )
 
 
-def attack_pictures(
+def attack_images(
     model: nn.Module,
     images: Tensor,
     targets: Tensor,
@@ -130,7 +130,7 @@ def attack_pictures(
     steps: int,
     generator: Generator,
 ) -> Tensor:
-    """Return pictures that an attack leads to other classes.
+    """Return images that an attack leads to other classes.
 
     Args:
         model: Maps pixels to logits; its parameters should not require gradients.
@@ -172,7 +172,7 @@ class _Run(Run):
         self._bar = bar
 
     def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
-        """Attack one batch in all ways, each on all of its pictures."""
+        """Attack one batch in all ways, each on all of its images."""
         clean = super()._attack(index, images, labels)
         key = self._key(index)
         targets = _targets(labels, clean.classes, rng.batch_generator(*key))
@@ -183,7 +183,7 @@ class _Run(Run):
             for kind, (number, attack, strength) in enumerate(runs):
                 name = _flag(attack, strength)
                 self._bar.set_description(f"unforeseen: {name}")
-                perturbed = attack_pictures(
+                perturbed = attack_images(
                     self._model,
                     images,
                     targets,
@@ -248,7 +248,7 @@ def _report(
 
 
 def _targets(labels: Tensor, classes: int, generator: Generator) -> Tensor:
-    """Draw a wrong class for each picture."""
+    """Draw a wrong class for each image."""
     shift = torch.randint(1, classes, labels.shape, generator=generator)
     return (labels + shift.to(labels)).remainder(classes)
 
@@ -269,7 +269,7 @@ def _suitable_size(
     height, width = images.shape[2:]
     if min(height, width) < SMALLEST:
         raise ValueError(
-            f"the pictures are {height} x {width}; expected at least {SMALLEST} x "
+            f"the images are {height} x {width}; expected at least {SMALLEST} x "
             f"{SMALLEST}. Resize them."
         )
     for attack in attacks:
@@ -283,7 +283,7 @@ def _of_size(
     for images, labels in loaded:
         if tuple(images.shape[2:]) != size:
             raise ValueError(
-                f"a batch has pictures of {tuple(images.shape[2:])}, the first one had "
+                f"a batch has images of {tuple(images.shape[2:])}, the first one had "
                 f"{size}; expected one size, as strengths mean something else at "
                 "another. Resize them."
             )
@@ -310,4 +310,4 @@ def _state(
 
 def _bar(progress: bool, total: int | None) -> tqdm[Any]:
     shown = progress and processes.rank_and_size()[0] == 0
-    return tqdm(total=total, unit="pictures", desc="unforeseen", disable=not shown)
+    return tqdm(total=total, unit="images", desc="unforeseen", disable=not shown)

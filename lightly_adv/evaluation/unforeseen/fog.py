@@ -1,4 +1,4 @@
-"""Fog: a fractal cloud is laid over the picture."""
+"""Fog: a fractal cloud is laid over the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DECAY = 2.0
 
 
 def fog(images: Tensor, eps: float, generator: Generator, /) -> Scene:
-    """Mix the picture with a cloud: (picture + eps * cloud) / (1 + eps).
+    """Mix the image with a cloud: (image + eps * cloud) / (1 + eps).
 
     The parameters are the random numbers that the cloud is grown from. Kang et al.
     divide by the brightest pixel + eps; here eps = 0 changes nothing.
@@ -22,8 +22,8 @@ def fog(images: Tensor, eps: float, generator: Generator, /) -> Scene:
       https://arxiv.org/abs/1908.08016
 
     Args:
-        images: Pictures of shape (B, C, H, W), float32 in [0, 1].
-        eps: Weight of the cloud; the contrast of the picture falls to 1 / (1 + eps).
+        images: Images of shape (B, C, H, W), float32 in [0, 1].
+        eps: Weight of the cloud; the contrast of the image falls to 1 / (1 + eps).
         generator: Source of the start.
     """
     batch, _, height, width = images.shape

@@ -1,4 +1,4 @@
-"""Gabor: a pattern of waves is added to the picture."""
+"""Gabor: a pattern of waves is added to the image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightly_adv.evaluation.unforeseen.scene import Scene
 from lightly_adv.evaluation.unforeseen.spaces import Ball
 
 DENSITY = 1 / 14
-"""Share of the places of the picture that a kernel is put to."""
+"""Share of the places of the image that a kernel is put to."""
 
 KERNEL_SIZE = 23
-"""Largest side of a kernel; no more than a third of the picture."""
+"""Largest side of a kernel; no more than a third of the image."""
 
 DIRECTIONS = 10
 """Largest number of directions in a kernel."""
@@ -25,7 +25,7 @@ def gabor(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     """Add noise of at most eps: waves of one kind, at sparse random places.
 
     The parameters say how much of the kernel is at each of the places. The kernel of a
-    picture is drawn: its width, its wave length, and 1 to 10 directions. Kang et al.
+    image is drawn: its width, its wave length, and 1 to 10 directions. Kang et al.
     flatten the spectrum of the noise and only brighten; here it is brought to [-1, 1].
 
     - [0] Testing Robustness Against Unforeseen Adversaries, 2019,
@@ -34,7 +34,7 @@ def gabor(images: Tensor, eps: float, generator: Generator, /) -> Scene:
       Convolutional Networks, 2018, https://arxiv.org/abs/1810.00470
 
     Args:
-        images: Pictures of shape (B, C, H, W), float32 in [0, 1].
+        images: Images of shape (B, C, H, W), float32 in [0, 1].
         eps: Largest change of a pixel, in [0, 1].
         generator: Source of places, kernels and the start.
     """
@@ -60,7 +60,7 @@ def waves(weights: Tensor, kernels: Tensor) -> Tensor:
 
     Args:
         weights: How much of its kernel every place has, of shape (B, 1, H, W).
-        kernels: One kernel per picture, of shape (B, S, S), with S odd.
+        kernels: One kernel per image, of shape (B, S, S), with S odd.
 
     Returns:
         Noise of shape (B, 1, H, W) in [-1, 1].

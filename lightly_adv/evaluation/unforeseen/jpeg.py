@@ -1,6 +1,6 @@
-"""JPEG: a perturbation is added to the coefficients of the compressed picture.
+"""JPEG: a perturbation is added to the coefficients of the compressed image.
 
-The picture is taken apart as JPEG does it: luma and two chroma planes, the latter at
+The image is taken apart as JPEG does it: luma and two chroma planes, the latter at
 half of the resolution, in blocks of 8 x 8, their cosine transform, divided by the
 standard tables of quality 50. Coefficients are not rounded, so that all of this is
 linear; without a perturbation only the resolution of the colours is lost. A parameter
@@ -58,13 +58,13 @@ def linf(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     """Move every coefficient by at most eps half steps.
 
     Args:
-        images: Pictures of shape (B, 3, H, W), float32 in [0, 1], with sides that are
+        images: Images of shape (B, 3, H, W), float32 in [0, 1], with sides that are
             multiples of 16.
         eps: Radius, in half steps of the quantisation.
         generator: Source of the start.
 
     Raises:
-        ValueError: If the pictures have other sides, or another number of channels.
+        ValueError: If the images have other sides, or another number of channels.
     """
     return _moved(images, Ball("Linf", eps), generator)
 
@@ -80,10 +80,10 @@ def l1(images: Tensor, eps: float, generator: Generator, /) -> Scene:
 
 
 def encode(images: Tensor) -> Tensor:
-    """Return the coefficients of pictures, before rounding.
+    """Return the coefficients of images, before rounding.
 
     Args:
-        images: Pictures of shape (B, 3, H, W) in [0, 1].
+        images: Images of shape (B, 3, H, W) in [0, 1].
 
     Returns:
         Coefficients (B, 1.5 * H * W) in steps of their quantisation: those of luma,
@@ -100,7 +100,7 @@ def encode(images: Tensor) -> Tensor:
 
 
 def decode(coefficients: Tensor, *, height: int, width: int) -> Tensor:
-    """Return pictures (B, 3, height, width), cut to [0, 1]; inverse of `encode`."""
+    """Return images (B, 3, height, width), cut to [0, 1]; inverse of `encode`."""
     area = height * width
     luma = _joined(coefficients[:, :area], LUMA_TABLE, height, width) + 128
     chroma = _joined(coefficients[:, area:], CHROMA_TABLE, height // 2, width // 2)
@@ -147,9 +147,9 @@ def _moved(images: Tensor, space: Ball | FrankWolfe, generator: Generator) -> Sc
     height, width = images.shape[2:]
     if height % 16 or width % 16:
         raise ValueError(
-            f"the pictures are {height} x {width}; the JPEG attacks need sides that "
+            f"the images are {height} x {width}; the JPEG attacks need sides that "
             "are multiples of 16, as their colours have half of the resolution and "
-            "blocks of 8. Resize the pictures, or leave these attacks out with "
+            "blocks of 8. Resize the images, or leave these attacks out with "
             "attacks=[...]."
         )
     plain = encode(images)

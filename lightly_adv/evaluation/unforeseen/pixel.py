@@ -12,7 +12,7 @@ def linf(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     """Move every pixel by at most eps.
 
     Args:
-        images: Pictures of shape (B, C, H, W), float32 in [0, 1].
+        images: Images of shape (B, C, H, W), float32 in [0, 1].
         eps: Radius in pixels of [0, 1].
         generator: Source of the start.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightly_adv.evaluation import intervals, labels, report
+from lightly_adv.evaluation import formatting, intervals, report
 from lightly_adv.evaluation.unforeseen import panels
 from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CALIBRATED_SIZE = (32, 32)
-"""Size of the pictures that the calibration was made for."""
+"""Size of the images that the calibration was made for."""
 
 CALIBRATED_CLASSES = 10
 """Number of classes that it was made for."""
@@ -29,16 +29,16 @@ class UnforeseenReport:
 
     Args:
         attacks: The attacks, in the order that they were run.
-        clean: Whether each picture is right without an attack, of shape (N,).
-        flags: By name of the attack, whether each picture is right under it, of shape
+        clean: Whether each image is right without an attack, of shape (N,).
+        flags: By name of the attack, whether each image is right under it, of shape
             (strengths, N).
-        image_size: Height and width of the pictures.
+        image_size: Height and width of the images.
         num_classes: Number of classes that the model tells apart.
         steps: Number of steps of every attack.
         seed: Seed of starts and targets.
         warnings: What casts doubt on the numbers.
-        data_digest: Digest of all pictures and labels, however they are batched.
-        batch_size: How many pictures were attacked at once; what is drawn hangs on it.
+        data_digest: Digest of all images and labels, however they are batched.
+        batch_size: How many images were attacked at once; what is drawn hangs on it.
         device: Type of the device, such as "cuda".
 
     Examples:
@@ -60,7 +60,7 @@ class UnforeseenReport:
         >>> {name: round(value, 1) for name, value in found.uar.items()}
         {'elastic': 94.0}
         >>> found.label
-        '2 unforeseen attacks, 200 steps, 2 pictures'
+        '2 unforeseen attacks, 200 steps, 2 images'
     """
 
     attacks: Sequence[UnforeseenAttack]
@@ -77,12 +77,12 @@ class UnforeseenReport:
 
     @property
     def num_samples(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.clean)
 
     @property
     def clean_accuracy(self) -> float:
-        """Share of pictures that are right without an attack, in percent."""
+        """Share of images that are right without an attack, in percent."""
         return _percent(self.clean)
 
     @property
@@ -103,7 +103,7 @@ class UnforeseenReport:
         """Unforeseen attack robustness, where an attack is calibrated.
 
         100 * (sum of accuracies) / (sum of those of the networks that were trained
-        against the attack). Empty for pictures of another size than 32 x 32, and for
+        against the attack). Empty for images of another size than 32 x 32, and for
         another number of classes than 10.
         """
         if (self.image_size, self.num_classes) != (CALIBRATED_SIZE, CALIBRATED_CLASSES):
@@ -121,8 +121,8 @@ class UnforeseenReport:
 
     @property
     def label(self) -> str:
-        """What has to be said with every number: attacks, steps, pictures."""
-        noun = "picture" if self.num_samples == 1 else "pictures"
+        """What has to be said with every number: attacks, steps, images."""
+        noun = "image" if self.num_samples == 1 else "images"
         return f"{self._suite}, {self.num_samples:,} {noun}"
 
     def __str__(self) -> str:
@@ -205,7 +205,7 @@ class UnforeseenReport:
             [
                 panels.Panel(
                     attack.name,
-                    strengths=tuple(labels.fraction(value) for value in attack.eps),
+                    strengths=tuple(formatting.fraction(value) for value in attack.eps),
                     unit=attack.unit,
                     accuracies=self._of(attack),
                     best=attack.ata if attack.name in self.uar else None,
@@ -227,7 +227,7 @@ class UnforeseenReport:
     def _described(self, attack: UnforeseenAttack) -> dict[str, Any]:
         return {
             "eps": list(attack.eps),
-            "eps_text": [labels.fraction(value) for value in attack.eps],
+            "eps_text": [formatting.fraction(value) for value in attack.eps],
             "unit": attack.unit,
             "accuracies": list(self._of(attack)),
             "intervals": [

@@ -13,7 +13,7 @@ from lightly_adv.evaluation.unforeseen.spaces import Space
 
 
 class Scene(NamedTuple):
-    """What an attack can make of one batch of pictures."""
+    """What an attack can make of one batch of images."""
 
     start: Tensor
     """Parameters (B, ...) to start from, inside of the space."""
@@ -22,37 +22,37 @@ class Scene(NamedTuple):
     """Where the parameters may lie."""
 
     render: Callable[[Tensor], Tensor]
-    """From parameters to pictures (B, C, H, W) in [0, 1], differentiable."""
+    """From parameters to images (B, C, H, W) in [0, 1], differentiable."""
 
 
 class Setting(Protocol):
-    """From pictures to what an attack can make of them."""
+    """From images to what an attack can make of them."""
 
     def __call__(self, images: Tensor, eps: float, generator: Generator, /) -> Scene:
         """Return the scene.
 
         Args:
-            images: Pictures of shape (B, C, H, W), float32 in [0, 1].
+            images: Images of shape (B, C, H, W), float32 in [0, 1].
             eps: Strength, in units of the attack.
             generator: Source of all that is drawn.
         """
 
 
 def climb(objective: Callable[[Tensor], Tensor], scene: Scene, *, steps: int) -> Tensor:
-    """Return pictures that the scene allows and that raise an objective.
+    """Return images that the scene allows and that raise an objective.
 
     Args:
-        objective: From pictures (B, C, H, W) to one value each, of shape (B,), or to
+        objective: From images (B, C, H, W) to one value each, of shape (B,), or to
             their sum.
-        scene: What can be made of the pictures.
+        scene: What can be made of the images.
         steps: Number of gradient steps.
 
     Returns:
-        The pictures after the last step, detached.
+        The images after the last step, detached.
 
     Raises:
         ValueError: If the objective or its gradient is NaN, or if it does not depend
-            on the pictures.
+            on the images.
     """
 
     def rendered(views: Sequence[Tensor]) -> Tensor:
@@ -70,13 +70,13 @@ def climb(objective: Callable[[Tensor], Tensor], scene: Scene, *, steps: int) ->
 
 
 def check_colours(images: Tensor, attack: str) -> None:
-    """Refuse pictures that do not have three channels.
+    """Refuse images that do not have three channels.
 
     Raises:
-        ValueError: If the pictures do not have red, green and blue.
+        ValueError: If the images do not have red, green and blue.
     """
     if images.shape[1] != 3:
         raise ValueError(
-            f"the pictures have {images.shape[1]} channels; {attack} needs 3, red, "
+            f"the images have {images.shape[1]} channels; {attack} needs 3, red, "
             "green and blue. Leave it out with attacks=[...]."
         )

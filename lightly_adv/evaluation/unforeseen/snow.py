@@ -1,4 +1,4 @@
-"""Snow: streaks of falling flakes are laid over the picture."""
+"""Snow: streaks of falling flakes are laid over the image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYERS = ((0, 0), (1, 2), (2, 1), (3, 3), (0, 2), (2, 3), (3, 1))
 """Row and column of the first flake of every layer."""
 
 KERNEL_SIZE = 13
-"""Largest extent of a streak, in pixels; no more than a fifth of the picture."""
+"""Largest extent of a streak, in pixels; no more than a fifth of the image."""
 
 FADING = 0.25
 """How much the colours pale at eps = 1 and above."""
@@ -54,20 +54,20 @@ def snow(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     """Pale the colours, and add streaks of snow.
 
     The parameters are the intensities of the flakes, in seven layers. Each layer has
-    one kind of streak, drawn for every picture. Kang et al. pale the colours the same
-    for all eps, and bound the snow in parts of the picture; here eps = 0 changes
+    one kind of streak, drawn for every image. Kang et al. pale the colours the same
+    for all eps, and bound the snow in parts of the image; here eps = 0 changes
     nothing, and the bound is that of a layer.
 
     - [0] Testing Robustness Against Unforeseen Adversaries, 2019,
       https://arxiv.org/abs/1908.08016
 
     Args:
-        images: Pictures of shape (B, 3, H, W), float32 in [0, 1].
+        images: Images of shape (B, 3, H, W), float32 in [0, 1].
         eps: Brightness of the snow.
         generator: Source of streaks and the start.
 
     Raises:
-        ValueError: If the pictures do not have three channels.
+        ValueError: If the images do not have three channels.
     """
     check_colours(images, "snow")
     batch, _, height, width = images.shape
@@ -93,8 +93,8 @@ def snowfall(z: Tensor, streaks: Tensor, height: int, width: int) -> Tensor:
         z: Intensities of shape (B, layers, rows, columns); few are bright, for they
             are taken to the fourth power.
         streaks: What a flake looks like, of shape (B, layers, S, S).
-        height: Height of the picture.
-        width: Width of the picture.
+        height: Height of the image.
+        width: Width of the image.
     """
     batch, layers, size = streaks.shape[:3]
     flakes = z.new_zeros(batch, layers, height, width)
@@ -112,7 +112,7 @@ def snowfall(z: Tensor, streaks: Tensor, height: int, width: int) -> Tensor:
 
 
 def draw_streaks(count: int, *, size: int, generator: Generator) -> Tensor:
-    """Draw what the flakes look like: smooth lines, all of a picture leaning one way.
+    """Draw what the flakes look like: smooth lines, all of an image leaning one way.
 
     Returns:
         Lines of length up to `size` and of a width of 1 to 2 pixels, with values in
@@ -132,7 +132,7 @@ def draw_streaks(count: int, *, size: int, generator: Generator) -> Tensor:
 
 
 def _paled(images: Tensor, share: float) -> Tensor:
-    """Mix pictures with what they look like in snow light."""
+    """Mix images with what they look like in snow light."""
     luma = torch.tensor(LUMA).to(images).view(1, 3, 1, 1)
     bright = images.maximum(1.5 * (luma * images).sum(dim=1, keepdim=True) + 0.5)
     return torch.lerp(images, bright, share)

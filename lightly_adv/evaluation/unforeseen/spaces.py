@@ -102,8 +102,8 @@ class FrankWolfe:
         flat = grad.flatten(1)
         end = torch.where(grad > 0, self.upper, self.lower).abs().flatten(1)
         order = flat.abs().argsort(dim=1, descending=True, stable=True)
-        room = end.gather(1, order)
-        before = room.cumsum(dim=1) - room
-        spent = (self.eps - before).clamp(min=0).minimum(room)
+        box = end.gather(1, order)
+        before = box.cumsum(dim=1) - box
+        spent = (self.eps - before).clamp(min=0).minimum(box)
         size = torch.zeros_like(flat).scatter(1, order, spent)
         return (flat.sign() * size).view_as(grad)

@@ -53,8 +53,8 @@ def text(
         "\n".join(header),
         f"# {plain(title)}",
         _what(config, network),
-        "## The pictures it takes",
-        _pictures(config),
+        "## The images it takes",
+        _images(config),
         "## How to load it",
         _usage(config),
         "## How robust it is",
@@ -79,18 +79,18 @@ def _what(config: Mapping[str, Any], network: nn.Module) -> str:
     return f"{kind}: `{config['architecture']}` with {count:,} parameters.{listed}"
 
 
-def _pictures(config: Mapping[str, Any]) -> str:
+def _images(config: Mapping[str, Any]) -> str:
     channels, height, width = config["pretrained_cfg"]["input_size"]
     size = f"{height} x {width} with {channels} channels"
     found = folder.normalization(config)
     if found is None:
         return (
-            f"Pictures of {size}, as pixels in [0, 1], without normalisation (mean 0 "
+            f"Images of {size}, as pixels in [0, 1], without normalisation (mean 0 "
             "and std 1 in `config.json`)."
         )
     mean, std = (list(found[key]) for key in ("mean", "std"))
     return (
-        f"Pictures of {size}, normalised: `(pixels - mean) / std` for pixels in [0, "
+        f"Images of {size}, normalised: `(pixels - mean) / std` for pixels in [0, "
         f"1], with\n\n- mean `{mean}`\n- std `{std}`\n\nThe network does not do this "
         "itself. Perturbations, and eps below, are measured in pixels, before it."
     )
@@ -114,7 +114,7 @@ def _results(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     headings = (
         "suite",
         "threat model",
-        "pictures",
+        "images",
         "clean % (95 %)",
         "robust % (95 %)",
     )

@@ -29,8 +29,8 @@ def configuration(
 
     Args:
         network: A network of timm.
-        normalize: Mean and std that its pictures need; None for plain pixels.
-        image_size: Height and width of the pictures it was trained on; None stands for
+        normalize: Mean and std that its images need; None for plain pixels.
+        image_size: Height and width of the images it was trained on; None stands for
             what its own configuration says.
         class_names: Names of the classes, in order.
         model_args: What else the architecture has to be created with.
@@ -50,7 +50,7 @@ def configuration(
             **{key: own[key] for key in _KEPT if own.get(key) is not None},
             **_statistics(normalize, channels),
             "input_size": [channels, height, width],
-            # Pictures are shown whole, as in training and evaluation.
+            # Images are shown whole, as in training and evaluation.
             "crop_pct": 1.0,
             "custom_load": False,
             "num_classes": classes,

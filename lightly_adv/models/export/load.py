@@ -15,7 +15,7 @@ from lightly_adv import json_files
 from lightly_adv.json_files import Need
 from lightly_adv.models.checkpoints import LoadReport, load_backbone
 from lightly_adv.models.export import folder, networks
-from lightly_adv.models.modules.normalize import Normalize
+from lightly_adv.models.normalization import Normalize
 from lightly_adv.types import Normalize as Statistics
 
 FORBIDDEN = {"checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"}
@@ -27,7 +27,7 @@ class ExportedModel:
     """A network from a folder."""
 
     model: nn.Module
-    """The network, in eval mode; takes normalised pictures."""
+    """The network, in eval mode; takes normalised images."""
 
     normalize: Statistics | None
     """Mean and std of these; None where pixels stay as they are."""

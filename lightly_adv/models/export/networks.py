@@ -10,9 +10,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.isolation import routes as routing
+from lightly_adv.batch_norm import routes as routing
+from lightly_adv.batch_norm.dual_batch_norm import export_route
 from lightly_adv.models import stems as stems  # registers the *_small names
-from lightly_adv.models.modules.dual_batch_norm import export_route
 
 TOLERANCE = 1e-4
 """How far outputs may be from those of backbone and head, relative to their size."""

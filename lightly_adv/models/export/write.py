@@ -14,7 +14,7 @@ from torch import nn
 
 from lightly_adv.models.checkpoints import save_backbone
 from lightly_adv.models.export import card, folder, networks
-from lightly_adv.models.modules.normalize import NormalizeChoice, resolve_normalize
+from lightly_adv.models.normalization import NormalizeChoice, resolve_normalize
 
 
 def export_model(
@@ -38,16 +38,16 @@ def export_model(
     `PATH/model.safetensors`, `timm.create_model(..., checkpoint_path=...)`. It can be
     uploaded to a hub as it is.
 
-    What is written takes normalised pictures; mean and std are in the configuration and
+    What is written takes normalised images; mean and std are in the configuration and
     on the card.
 
     Args:
-        backbone: A network that timm has made, from pictures to features.
+        backbone: A network that timm has made, from images to features.
         path: The folder. It is made; if it is there it has to be empty.
         head: The linear layer behind it. None writes the backbone alone.
         normalize: Mean and std that stood in front of the backbone. "auto" stands for
             those in its own configuration, None for plain pixels.
-        image_size: Height and width of the pictures it was trained on. None stands for
+        image_size: Height and width of the images it was trained on. None stands for
             what its own configuration says.
         class_names: Names of the classes, in order.
         route: Where BatchNorm layers have several routes, the one to write.

@@ -22,16 +22,16 @@ def of_arm(arm: str) -> dict[str, Any]:
     facts = {"suite": "pgd-20", "norm": "Linf", "eps": 32 / 255, "eps_text": "32/255"}
     row = {"name": NAMES[arm], "num_samples": 10, "warnings": [], **facts, **accuracies}
     numbers = np.arange(10)
-    pictures = np.zeros((10, 3, 8, 8), dtype=np.float32)
+    images = np.zeros((10, 3, 8, 8), dtype=np.float32)
     return {
         **row,
         "curve": [row],
         "val_robust_accuracy": [10.0, 30.0 if arm == SCRATCH else 20.0],
         "pretraining_seconds": 1.0,
         "fine_tuning_seconds": 2.0,
-        "pictures": {
-            "clean": pictures,
-            "adversarial": pictures,
+        "images": {
+            "clean": images,
+            "adversarial": images,
             **dict.fromkeys(("labels", "before", "after"), numbers),
         },
     }

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.doctor import CHECKS
-from lightly_adv.models import create_backbone
-from lightly_adv.models.modules import Normalize
+from lightly_adv.models import Normalize, create_backbone
 from tests.doctor import healthy
 from tests.doctor.healthy import CIFAR10, IMAGENET, Healthy, blamed, examine, told
 

@@ -55,7 +55,7 @@ def test_small_batches_are_a_warning_in_train_mode() -> None:
     module, data = Normed(), healthy.batch(count=4)
     diagnosis = examine(module, data)
     assert blamed(diagnosis) == {"batch norm": "WARN"}
-    assert "A batch of 4 pictures" in told(diagnosis, "batch norm")
+    assert "A batch of 4 images" in told(diagnosis, "batch norm")
     module.norm.eval()
     assert blamed(examine(module, data)) == {}
 

@@ -22,8 +22,8 @@ class Slow(Healthy):
 
 def test_passes_are_counted_and_time_is_measured() -> None:
     text = told(examine(Slow(), checks=ONE), "cost")
-    # 8 pictures; 3 evaluations and the step itself.
-    assert text.startswith("one step = 32 forward + 32 backward picture passes")
+    # 8 images; 3 evaluations and the step itself.
+    assert text.startswith("one step = 32 forward + 32 backward image passes")
     found = re.findall(r"([\d.]+) (ms|s) with", text)
     clean, attacked = (float(each) / UNITS[unit] for each, unit in found)
     # Each of the four sleeps.

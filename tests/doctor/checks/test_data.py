@@ -21,13 +21,13 @@ def test_bytes_are_refused() -> None:
     diagnosis = examine(Healthy(), [(images * 255).byte(), labels])
     assert blamed(diagnosis) == {"data": "FAIL"}
     assert "dtype torch.uint8" in told(diagnosis, "data")
-    assert {"pictures", "training step", "cost"} <= set(diagnosis.skipped)
+    assert {"images", "training step", "cost"} <= set(diagnosis.skipped)
 
 
 def test_views_that_are_not_there_are_told() -> None:
     callback = AdversarialTraining(healthy.ATTACK, views=[2])
     diagnosis = examine(zoo.Base(), zoo.batches(steps=1), callback)
-    assert "views=[2] does not fit a batch with 2 picture views" in told(
+    assert "views=[2] does not fit a batch with 2 image views" in told(
         diagnosis, "data"
     )
-    assert {"pictures", "training step", "cost"} <= set(diagnosis.skipped)
+    assert {"images", "training step", "cost"} <= set(diagnosis.skipped)

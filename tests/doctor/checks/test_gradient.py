@@ -23,7 +23,7 @@ class Flat(Healthy):
 
 
 class Cropped(Healthy):
-    """Sees a corner of every picture, and nothing of the last two."""
+    """Sees a corner of every image, and nothing of the last two."""
 
     def forward(self, images: Tensor) -> Tensor:
         images = images.masked_fill(torch.arange(8)[:, None, None, None] > 5, 0.0)
@@ -46,7 +46,7 @@ def test_a_flat_loss() -> None:
 def test_a_gradient_with_holes() -> None:
     diagnosis = examine(Cropped())
     assert blamed(diagnosis) == {"gradient": "WARN"}
-    assert "25 % of the pictures receive none" in told(diagnosis, "gradient")
+    assert "25 % of the images receive none" in told(diagnosis, "gradient")
 
 
 def test_views_without_gradient_are_named() -> None:

@@ -35,7 +35,7 @@ def classifier() -> nn.Module:
 
 
 def batches(count: int = 24, size: int = 10) -> Batches:
-    """Return pictures of which the classifier gets most right, some barely."""
+    """Return images of which the classifier gets most right, some barely."""
     generator = torch.Generator().manual_seed(1)
     images = 2 * torch.rand(count, 3, 4, 4, generator=generator) - 1
     labels = classifier()(images).argmax(dim=1)

@@ -69,15 +69,15 @@ def test_what_was_not_measured_is_not_there() -> None:
     assert json.loads(bare.to_json())["curves"] is None
     for text in (bare.to_html(), bare.to_markdown()):
         assert "Radius and steps" not in text
-        assert "Pictures" not in text
+        assert "Images" not in text
 
 
-def test_a_card_of_one_picture() -> None:
+def test_a_card_of_one_image() -> None:
     found = card(batches(count=2, size=1)[1:], curve_samples=9, example_count=9)
     content = json.loads(found.to_json())
     assert content["data"]["num_samples"] == 1
     assert (content["curves"]["num_samples"], len(content["examples"])) == (1, 1)
-    assert "1 picture" in found.to_markdown()
+    assert "1 image" in found.to_markdown()
     assert "<svg" in found.to_html()
 
 
@@ -106,7 +106,7 @@ def test_markdown_holds_the_same_numbers() -> None:
 
 def test_checks_and_warnings_come_first() -> None:
     known = report(batches())
-    check = Check("more steps", "WARN", "5 of 9 pictures fall", "Use apgd.")
+    check = Check("more steps", "WARN", "5 of 9 images fall", "Use apgd.")
     doubted = type(known)(
         suite=known.suite,
         threat_model=known.threat_model,
@@ -117,7 +117,7 @@ def test_checks_and_warnings_come_first() -> None:
     text = ResultCard(doubted).to_html()
     assert text.index("Read these numbers with care") < text.index("Attacks")
     assert '<span class="status WARN">WARN</span>' in text
-    assert "| more steps | WARN | 5 of 9 pictures fall | Use apgd. |" in (
+    assert "| more steps | WARN | 5 of 9 images fall | Use apgd. |" in (
         ResultCard(doubted).to_markdown()
     )
 
@@ -153,7 +153,7 @@ def test_with_many_classes_the_matrix_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 6, 6), (3, 400, 300)])
-def test_grey_and_large_pictures_are_shown(size: tuple[int, int, int]) -> None:
+def test_grey_and_large_images_are_shown(size: tuple[int, int, int]) -> None:
     from lightly_adv.evaluation.card import page
     from lightly_adv.evaluation.card.examples import Example
 

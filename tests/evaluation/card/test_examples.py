@@ -27,7 +27,7 @@ def test_most_are_broken_and_some_stand() -> None:
     assert len(examples.choose(known, 100)) == known.num_samples
 
 
-def test_examples_are_the_pictures_that_they_say() -> None:
+def test_examples_are_the_images_that_they_say() -> None:
     data = batches()
     images, labels = (torch.cat(each) for each in zip(*data, strict=True))
     known = report(data)
@@ -60,7 +60,7 @@ def test_the_same_again() -> None:
         assert torch.equal(one.attacked, other.attacked)
 
 
-def test_a_loader_that_shuffles_gives_the_pictures_of_the_report() -> None:
+def test_a_loader_that_shuffles_gives_the_images_of_the_report() -> None:
     images, labels = (torch.cat(each) for each in zip(*batches(), strict=True))
     loader = DataLoader(TensorDataset(images, labels), batch_size=10, shuffle=True)
     model = classifier()
@@ -76,7 +76,7 @@ def test_a_loader_that_shuffles_gives_the_pictures_of_the_report() -> None:
         assert each.clean_prediction == known.predictions["clean"][each.number]
 
 
-def test_other_pictures_than_those_of_the_report_are_refused() -> None:
+def test_other_images_than_those_of_the_report_are_refused() -> None:
     data = batches()
     known = report(data)
     images, labels = (torch.cat(each) for each in zip(*data, strict=True))
@@ -88,5 +88,5 @@ def test_other_pictures_than_those_of_the_report_are_refused() -> None:
     with pytest.raises(ValueError, match=r"of class \d, that of .* shuffle=False"):
         examples.attack_again(classifier(), own, known, two())
     for few in ([(images[:3], labels[:3])], iter(())):
-        with pytest.raises(ValueError, match=r"no picture \d+, which the report has"):
+        with pytest.raises(ValueError, match=r"no image \d+, which the report has"):
             examples.attack_again(classifier(), few, known, two())

@@ -15,7 +15,7 @@ TRAIN = 1200
 
 
 @functools.cache
-def pictures() -> tuple[Tensor, Tensor]:
+def sample_images() -> tuple[Tensor, Tensor]:
     """Return all digits, (B, 1, 8, 8) in [0, 1], in an order of chance, and labels."""
     from sklearn.datasets import load_digits
 
@@ -28,13 +28,13 @@ def pictures() -> tuple[Tensor, Tensor]:
 
 def loader() -> list[tuple[Tensor, Tensor]]:
     """Return the digits that nothing is trained on, 200 of them."""
-    images, labels = (each[TRAIN : TRAIN + 200] for each in pictures())
+    images, labels = (each[TRAIN : TRAIN + 200] for each in sample_images())
     return list(zip(torch.split(images, 100), torch.split(labels, 100), strict=True))
 
 
 @functools.cache
 def trained(*, attacked: bool, seed: int = 0) -> nn.Module:
-    """Train a small convolutional network, on adversarial pictures or on clean ones."""
+    """Train a small convolutional network, on adversarial images or on clean ones."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(
@@ -48,7 +48,7 @@ def trained(*, attacked: bool, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     attack = PGD(TRAINED_AT, steps=3, step_size=0.05)
-    images, labels = (each[:TRAIN] for each in pictures())
+    images, labels = (each[:TRAIN] for each in sample_images())
     for _ in range(6):
         for rows in torch.split(torch.randperm(TRAIN, generator=generator), 100):
             batch, right = images[rows], labels[rows]

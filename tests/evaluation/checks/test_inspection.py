@@ -17,7 +17,7 @@ from lightly_adv.threat_model import ThreatModel
 
 
 class Counting(nn.Module):
-    """A linear model that counts the pictures that go through it, both ways."""
+    """A linear model that counts the images that go through it, both ways."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Counting(nn.Module):
 
 
 def subject(*, standing: bool = True, **changes: Any) -> Subject:
-    """Return 64 pictures that a model gets right, and holds or does not."""
+    """Return 64 images that a model gets right, and holds or does not."""
     model = Counting()
     images = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     labels = model(images).argmax(dim=1)
@@ -76,7 +76,7 @@ def test_the_cost_is_what_the_docs_say() -> None:
     assert isinstance(model, Counting)
     # zero eps, zero gradients, large eps, and twice the steps
     assert model.backward_count == 24 * (1 + 1 + 10 + 40) == 1248
-    # three times the same pictures, the ends of three attacks, squares, transfer
+    # three times the same images, the ends of three attacks, squares, transfer
     assert model.forward_count - 1248 == 3 * 64 + 24 * (3 + 60 + 1) == 1728
     assert surrogate.backward_count == surrogate.forward_count == 24 * 20
 
@@ -88,7 +88,7 @@ def test_where_nearly_nothing_stands_little_is_done() -> None:
     assert given.model.backward_count == 24 * (1 + 1 + 10)
 
 
-def test_without_a_right_picture_and_at_eps_0_they_say_so() -> None:
+def test_without_a_right_image_and_at_eps_0_they_say_so() -> None:
     nothing = torch.zeros(64, dtype=torch.bool)
     wrong = subject(standing=False)
     others = (wrong.labels + 1) % 3
@@ -99,7 +99,7 @@ def test_without_a_right_picture_and_at_eps_0_they_say_so() -> None:
         "zero gradients", "large eps", "more steps", "restarts", "loss curve",
         "black box", "transfer",
     }  # fmt: skip
-    assert "no picture is right" in found["black box"].figure
+    assert "no image is right" in found["black box"].figure
     still = ThreatModel(eps=0.0)
     at_0 = inspect(subject(threat_model=still, attacks=pgd_20().create_attacks(still)))
     skipped = {check.name for check in at_0 if check.status == "SKIP"}
@@ -134,15 +134,15 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def test_own_checks_and_none() -> None:
-    def many_pictures(subject: Subject) -> Check:
-        return Check("many pictures", "WARN", f"{len(subject.images)}", "Take more.")
+    def many_images(subject: Subject) -> Check:
+        return Check("many images", "WARN", f"{len(subject.images)}", "Take more.")
 
     def evaluate(**options: Any) -> Any:
         return evaluate_robustness(Counting(), [batch()], ThreatModel(), **options)
 
-    report = evaluate(checks=[many_pictures])
-    assert [check.name for check in report.checks] == ["probabilities", "many pictures"]
-    assert report.warnings == ["many pictures: 64. Take more."]
+    report = evaluate(checks=[many_images])
+    assert [check.name for check in report.checks] == ["probabilities", "many images"]
+    assert report.warnings == ["many images: 64. Take more."]
     assert len(evaluate(checks=[]).checks) == 1
     assert len(evaluate().checks) == 1 + len(STANDARD)
 
@@ -189,7 +189,7 @@ def test_a_small_loader_batch_is_kept_to() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_few_pictures(size: int) -> None:
+def test_few_images(size: int) -> None:
     images, labels = (each[:size] for each in batch())
     report = evaluate_robustness(Counting(), [(images, labels)], ThreatModel(eps=0.01))
     assert report.warnings == []

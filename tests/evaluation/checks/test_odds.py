@@ -13,13 +13,13 @@ def test_a_false_alarm_is_as_rare_as_promised(total: int) -> None:
     assert stats.binom.sf(most - 1, total, odds.SHARE) >= odds.LEVEL
 
 
-def test_a_fifth_of_the_pictures_in_doubt_is_seen_as_a_rule() -> None:
+def test_a_fifth_of_the_images_in_doubt_is_seen_as_a_rule() -> None:
     stats = pytest.importorskip("scipy.stats")
     assert stats.binom.sf(odds.allowed(64), 64, 0.2) > 0.9
     assert stats.binom.sf(odds.allowed(24), 24, 0.3) > 0.85
 
 
-def test_one_picture_proves_nothing() -> None:
+def test_one_image_proves_nothing() -> None:
     assert odds.allowed(1) == 1
     assert odds.judge("a", 1, 1, figure="f", remedy="r").status == "PASS"
 

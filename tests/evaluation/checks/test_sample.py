@@ -18,7 +18,7 @@ def kept(sample: Sample, given: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Te
     return sample.batch()
 
 
-def test_pictures_come_from_everywhere_however_they_are_batched() -> None:
+def test_images_come_from_everywhere_however_they_are_batched() -> None:
     sample = Sample(size=64)
     images, labels = kept(sample, batches(1000, 128))
     assert images[:, 0, 0, 0].long().tolist() == sample.places
@@ -32,7 +32,7 @@ def test_pictures_come_from_everywhere_however_they_are_batched() -> None:
     assert other.batch_size == 7
 
 
-def test_few_pictures_are_all_kept() -> None:
+def test_few_images_are_all_kept() -> None:
     sample = Sample(size=64)
     images, labels = kept(sample, batches(5, 2))
     assert sorted(sample.places) == [0, 1, 2, 3, 4]

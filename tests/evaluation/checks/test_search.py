@@ -10,7 +10,7 @@ from lightly_adv.types import Normalize
 
 
 class Watched(nn.Module):
-    """Which side of a plane a picture lies on; remembers what it was asked."""
+    """Which side of a plane an image lies on; remembers what it was asked."""
 
     def __init__(self, *, scale: float = 1.0) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Watched(nn.Module):
         return torch.stack([side, -side], dim=1)
 
 
-def pictures(model: Watched) -> tuple[Tensor, Tensor]:
+def sample_images(model: Watched) -> tuple[Tensor, Tensor]:
     images = torch.rand(30, 3, 8, 8, generator=Generator().manual_seed(1))
     labels = model(images).argmax(dim=1)
     model.asked.clear()
@@ -33,7 +33,7 @@ def pictures(model: Watched) -> tuple[Tensor, Tensor]:
 
 
 def search(model: Watched, threat_model: ThreatModel, queries: int = 60) -> Tensor:
-    images, labels = pictures(model)
+    images, labels = sample_images(model)
     return broken_by_squares(
         model,
         images,
@@ -52,7 +52,7 @@ def search(model: Watched, threat_model: ThreatModel, queries: int = 60) -> Tens
 def test_what_it_breaks_is_within_reach(threat_model: ThreatModel) -> None:
     model = Watched()
     broken = search(model, threat_model)
-    images, labels = pictures(model)
+    images, labels = sample_images(model)
     slope = model.normal.expand_as(images)
     reach = {
         "Linf": slope.abs().flatten(1).sum(1),
@@ -63,7 +63,7 @@ def test_what_it_breaks_is_within_reach(threat_model: ThreatModel) -> None:
     assert not broken[margin > reach].any(), "no attack can break these"
     assert int(broken.sum()) >= 5, "it finds something"
     random = threat_model.random_start(
-        threat_model.room(images), generator=Generator().manual_seed(4)
+        threat_model.box(images), generator=Generator().manual_seed(4)
     )
     by_chance = model(images + random).argmax(1) != labels
     assert int(broken.sum()) > int(by_chance.sum()), "and more than chance does"
@@ -72,7 +72,7 @@ def test_what_it_breaks_is_within_reach(threat_model: ThreatModel) -> None:
 def test_all_that_is_asked_is_allowed_and_no_more_than_that_often() -> None:
     model, threat_model = Watched(), ThreatModel(eps=0.05)
     broken = search(model, threat_model, queries=12)
-    images, _ = pictures(Watched())
+    images, _ = sample_images(Watched())
     assert len(model.asked) <= 12
     assert len(model.asked[0]) == 30
     assert len(model.asked[-1]) == 30 - int(broken.sum()) or not broken.any()
@@ -88,13 +88,13 @@ def test_the_scale_of_the_logits_does_not_matter() -> None:
     assert torch.equal(*found)
 
 
-def test_normalised_pictures() -> None:
+def test_normalised_images() -> None:
     class Normalised(Watched):
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images * 0.25 + 0.5)
 
     plain, normalised = Watched(), Normalised()
-    images, labels = pictures(plain)
+    images, labels = sample_images(plain)
     stats: Normalize = {"mean": [0.5] * 3, "std": [0.25] * 3}
     found = broken_by_squares(
         normalised,

@@ -15,7 +15,7 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).requires_grad_(False)
 
 
-def pictures() -> tuple[Tensor, Tensor]:
+def sample_images() -> tuple[Tensor, Tensor]:
     images = torch.rand(20, 3, 2, 2, generator=torch.Generator().manual_seed(1))
     return images, model()(images).argmax(dim=1)
 
@@ -23,7 +23,7 @@ def pictures() -> tuple[Tensor, Tensor]:
 def run(attack: Attack, *, batch_size: int = 20) -> trace.Trace:
     return trace.attacked(
         model(),
-        *pictures(),
+        *sample_images(),
         attack,
         generator=torch.Generator().manual_seed(2),
         batch_size=batch_size,
@@ -34,7 +34,7 @@ def run(attack: Attack, *, batch_size: int = 20) -> trace.Trace:
 def test_it_ends_where_the_attack_does(kind: type[Attack]) -> None:
     attack = kind(ThreatModel(eps=0.1), steps=8)
     found = run(attack)
-    images, labels = pictures()
+    images, labels = sample_images()
     objective = ClassificationObjective(model(), labels)
     generator = torch.Generator().manual_seed(2)
     (perturbed,) = attack(objective, [images], generator=generator)
@@ -47,14 +47,14 @@ def test_it_ends_where_the_attack_does(kind: type[Attack]) -> None:
     assert len(found.losses) == (9 if kind is PGD else 10)
 
 
-def test_pictures_that_leave_count_as_they_left() -> None:
+def test_images_that_leave_count_as_they_left() -> None:
     found = run(APGD(ThreatModel(eps=0.1), steps=8))
     left = found.losses[-2].isnan()
     assert left.any()
     assert torch.equal(found.broken(steps=8)[left], torch.ones(int(left.sum())) > 0)
 
 
-def test_pictures_that_recover_count_as_where_they_are() -> None:
+def test_images_that_recover_count_as_where_they_are() -> None:
     losses = torch.zeros(3, 2)
     wrong = torch.tensor([[False, True], [True, True], [False, True]])
     found = trace.Trace(losses, wrong)

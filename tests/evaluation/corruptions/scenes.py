@@ -1,4 +1,4 @@
-"""Pictures that the tests of corruptions share."""
+"""Images that the tests of corruptions share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightly_adv.evaluation.corruptions.draws import Draws
 
 
 def smooth(count: int = 6, height: int = 32, width: int = 32) -> Tensor:
-    """Return coloured pictures with edges, in 8 bits, as photographs have them."""
+    """Return coloured images with edges, in 8 bits, as photographs have them."""
     generator = torch.Generator().manual_seed(3)
     noise = torch.rand(count, 3, height, width, generator=generator)
     blurred = filters.gaussian_blur(noise, 2.5) - 0.5

@@ -47,7 +47,7 @@ def test_glass_takes_pixels_from_above_and_from_the_left() -> None:
     assert not torch.equal(found[0], found[1])
 
 
-def test_glass_moves_twice_as_often_and_farther_in_large_pictures() -> None:
+def test_glass_moves_twice_as_often_and_farther_in_large_images() -> None:
     places = torch.arange(96.0).view(1, 1, 96, 1).expand(1, 1, 96, 96)
 
     def distance(rounds: int) -> float:
@@ -58,7 +58,7 @@ def test_glass_moves_twice_as_often_and_farther_in_large_pictures() -> None:
     assert 3 < distance(2) <= 6
 
 
-def test_motion_keeps_plain_pictures_and_their_mean() -> None:
+def test_motion_keeps_plain_images_and_their_mean() -> None:
     plain = torch.full((3, 3, 32, 32), 0.4)
     torch.testing.assert_close(blur.motion(plain, draws(3), 9, 2.5), plain)
     point = torch.zeros(8, 1, 32, 32)
@@ -72,7 +72,7 @@ def test_motion_keeps_plain_pictures_and_their_mean() -> None:
         assert bool(((rows - 16).abs() <= 20 - columns + 1).all())
 
 
-def test_zoom_is_the_mean_of_enlarged_pictures() -> None:
+def test_zoom_is_the_mean_of_enlarged_images() -> None:
     images = smooth(1).double()
     total = images.numpy().copy()
     for factor in np.arange(1, 1.11, 0.01):  # the published zooms of severity 2
@@ -94,7 +94,7 @@ def test_the_zooms_are_the_published_ones(severity: int) -> None:
     assert steps == len(np.arange(1, end, 0.01))
 
 
-def test_gaussian_is_that_of_scipy_and_grows_with_the_picture() -> None:
+def test_gaussian_is_that_of_scipy_and_grows_with_the_image() -> None:
     images = smooth(1, 64, 64).double()
     expected = ndimage.gaussian_filter(
         images.numpy(), (0, 0, 1.6, 1.6), mode="nearest", truncate=4

@@ -15,23 +15,23 @@ COUNT = 6
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder as that of CIFAR-10-C, with six pictures and two corruptions."""
+    """Return a folder as that of CIFAR-10-C, with six images and two corruptions."""
     numbers = np.random.default_rng(0)
     np.save(tmp_path / "labels.npy", np.tile(np.arange(COUNT, dtype=np.uint8), 5))
     for name in ("fog", "frost"):
-        pictures = numbers.integers(0, 256, (5 * COUNT, 32, 32, 3), dtype=np.uint8)
-        np.save(tmp_path / f"{name}.npy", pictures)
+        images = numbers.integers(0, 256, (5 * COUNT, 32, 32, 3), dtype=np.uint8)
+        np.save(tmp_path / f"{name}.npy", images)
     return tmp_path
 
 
 @pytest.mark.parametrize("severity", [1, 2, 5])
-def test_pictures_of_a_severity(folder: Path, severity: int) -> None:
+def test_images_of_a_severity(folder: Path, severity: int) -> None:
     files = CifarC(folder)
     assert len(files) == COUNT
     assert files.names == ("frost", "fog")
     assert files.labels.tolist() == list(range(COUNT))
     every = np.load(folder / "fog.npy")[(severity - 1) * COUNT : severity * COUNT]
-    found = files.pictures("fog", severity, [4, 0])
+    found = files.images("fog", severity, [4, 0])
     assert found.shape == (2, 3, 32, 32)
     expected = every[[4, 0]].transpose(0, 3, 1, 2) / 255
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-7)
@@ -43,12 +43,12 @@ def test_files_stay_on_the_disk(folder: Path) -> None:
     assert isinstance(files._files["fog"], np.memmap)
 
 
-def test_labels_of_other_pictures(folder: Path) -> None:
+def test_labels_of_other_images(folder: Path) -> None:
     files = CifarC(folder)
     files.check_labels(torch.tensor([2, 3]), [2, 3])
-    with pytest.raises(ValueError, match="picture 3 of the loader has label 9, but"):
+    with pytest.raises(ValueError, match="image 3 of the loader has label 9, but"):
         files.check_labels(torch.tensor([2, 9]), [2, 3])
-    with pytest.raises(ValueError, match="gives more than 6 pictures"):
+    with pytest.raises(ValueError, match="gives more than 6 images"):
         files.check_labels(torch.tensor([5, 0]), [5, 6])
 
 
@@ -70,7 +70,7 @@ def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def without_most_pictures(path: Path) -> None:
+def without_most_images(path: Path) -> None:
     np.save(path, np.load(path)[:COUNT])
 
 
@@ -93,14 +93,14 @@ def pickled(path: Path) -> None:
         (emptied, "only a part of one"),
         (pickled, "is no NumPy file"),
         (
-            without_most_pictures,
+            without_most_images,
             r"shape \(6, 32, 32, 3\); expected uint8 of shape \(30",
         ),
         (of_floats, "holds float32"),
         (channels_first, r"shape \(30, 3, 32, 32\)"),
     ],
 )
-def test_damaged_pictures(folder: Path, damage: object, words: str) -> None:
+def test_damaged_images(folder: Path, damage: object, words: str) -> None:
     assert callable(damage)
     damage(folder / "fog.npy")
     files = CifarC(folder)

@@ -14,7 +14,7 @@ STEADY = {
     *("gaussian_blur", "zoom_blur", "fog", "brightness", "contrast", "pixelate"),
     *("jpeg_compression", "snow"),
 }
-"""Corruptions whose distance from the clean picture grows with every severity."""
+"""Corruptions whose distance from the clean image grows with every severity."""
 SAME = {
     *("defocus_blur", "zoom_blur", "gaussian_blur", "brightness", "contrast"),
     *("pixelate", "jpeg_compression", "saturate"),
@@ -27,7 +27,7 @@ TURNING = {"elastic_transform", "spatter"}
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("severity", [1, 5])
 @pytest.mark.parametrize("size", [(32, 32), (8, 8), (40, 71)])
-def test_pictures_of_any_size_stay_pictures(
+def test_images_of_any_size_stay_images(
     name: str, severity: int, size: tuple[int, int]
 ) -> None:
     images = smooth(3, *size)
@@ -70,7 +70,7 @@ def test_draws_differ_by_seed_and_position(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_severities_lead_away_from_the_picture(name: str) -> None:
+def test_severities_lead_away_from_the_image(name: str) -> None:
     images = smooth(30)
     distance = [
         float((corrupt(images, name, severity) - images).abs().mean())
@@ -84,7 +84,7 @@ def test_severities_lead_away_from_the_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"pixelate"}))
-def test_large_pictures_are_corrupted_as_much(name: str) -> None:
+def test_large_images_are_corrupted_as_much(name: str) -> None:
     large = smooth(6).repeat_interleave(3, dim=2).repeat_interleave(3, dim=3)
     small = smooth(6)
     near, far = (
@@ -95,12 +95,12 @@ def test_large_pictures_are_corrupted_as_much(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"saturate"}))
-def test_gray_pictures(name: str) -> None:
+def test_gray_images(name: str) -> None:
     found = corrupt(smooth(2)[:, :1], name, 3)
     assert found.shape == (2, 1, 32, 32)
 
 
-def test_gray_pictures_cannot_be_saturated() -> None:
+def test_gray_images_cannot_be_saturated() -> None:
     with pytest.raises(ValueError, match="leave 'saturate' out"):
         corrupt(smooth(2)[:, :1], "saturate", 3)
 
@@ -126,12 +126,12 @@ def test_the_global_random_state_stays() -> None:
     [
         ({"name": "frist"}, "Did you mean 'frost'"),
         ({"severity": 6}, r"severities=\[6\]"),
-        ({"positions": [1]}, "for 2 pictures"),
+        ({"positions": [1]}, "for 2 images"),
         ({"positions": [-1, 1]}, "none of them negative"),
         ({"seed": -1}, "seed=-1 is negative"),
         ({"images": torch.rand(3, 4, 4)}, r"shape \(3, 4, 4\)"),
         ({"images": torch.rand(1, 4, 8, 8)}, "1 or 3 channels"),
-        ({"images": torch.rand(0, 3, 8, 8)}, "one picture or more"),
+        ({"images": torch.rand(0, 3, 8, 8)}, "one image or more"),
         ({"images": torch.rand(2, 3, 8, 8) - 0.5}, "expected \\[0, 1\\]"),
         ({"images": torch.full((2, 3, 8, 8), torch.nan)}, "from nan to nan"),
     ],

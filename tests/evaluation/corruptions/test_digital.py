@@ -28,7 +28,7 @@ def from_pil(image: Image.Image) -> Tensor:
 
 
 def with_extremes() -> Tensor:
-    """Return pictures that also hold black, white, gray and pure colours."""
+    """Return images that also hold black, white, gray and pure colours."""
     images = smooth(2, 8, 8)
     colors = [(0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.5), (1, 0, 0), (0, 0.25, 0), (0, 1, 1)]
     for column, color in enumerate(colors):
@@ -103,7 +103,7 @@ def test_pixelate_is_box_of_pil(level: tuple[float], size: tuple[int, int]) -> N
 
 
 @pytest.mark.parametrize(("severity", "blocks"), [(1, 163), (3, 100), (5, 46)])
-def test_blocks_of_large_pictures(severity: int, blocks: int) -> None:
+def test_blocks_of_large_images(severity: int, blocks: int) -> None:
     ramp = torch.arange(224.0).expand(1, 1, 224, 224)
     found = digital.pixelate(
         ramp, draws(1), *CORRUPTIONS["pixelate"].levels[severity - 1]
@@ -113,7 +113,7 @@ def test_blocks_of_large_pictures(severity: int, blocks: int) -> None:
 
 
 def coordinates(size: int) -> Tensor:
-    """Return a picture whose channels tell column and row of each pixel."""
+    """Return an image whose channels tell column and row of each pixel."""
     ramp = torch.arange(float(size)).expand(size, size)
     return torch.stack([ramp, ramp.T, torch.zeros_like(ramp)])
 
@@ -143,7 +143,7 @@ def test_the_shear_moves_three_points_as_far_as_allowed() -> None:
 
 
 @pytest.mark.parametrize("level", CORRUPTIONS["elastic_transform"].levels)
-def test_elastic_goes_as_far_in_large_pictures(level: tuple[float, ...]) -> None:
+def test_elastic_goes_as_far_in_large_images(level: tuple[float, ...]) -> None:
     small, large = (float(displacements(level, size).std()) for size in (32, 96))
     assert large == pytest.approx(3 * small, rel=0.25)
 

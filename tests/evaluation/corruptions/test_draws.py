@@ -1,4 +1,4 @@
-"""Draws belong to a picture, not to the batch that it comes in."""
+"""Draws belong to an image, not to the batch that it comes in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEYS = [(0, 1), (0, 2), (5, 1)]
 
 
 @pytest.mark.parametrize("row", range(3))
-def test_a_picture_gets_the_same_alone_and_in_company(row: int) -> None:
+def test_a_image_gets_the_same_alone_and_in_company(row: int) -> None:
     def drawn(draws: Draws, rates: torch.Tensor) -> list[torch.Tensor]:
         return [
             draws.normal(2, 9),

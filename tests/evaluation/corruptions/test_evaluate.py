@@ -1,4 +1,4 @@
-"""Accuracy on corrupted pictures, against a loop by hand."""
+"""Accuracy on corrupted images, against a loop by hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Brightness(Counting):
         return -(images.mean(dim=(1, 2, 3))[:, None] - self.steps).abs()
 
 
-def pictures() -> tuple[Tensor, Tensor]:
+def sample_images() -> tuple[Tensor, Tensor]:
     shades = torch.linspace(0.2, 1, 12).view(-1, 1, 1, 1)
     images = (255 * smooth(12) * shades).round() / 255
     labels = Brightness()(images).argmax(dim=1)
@@ -48,12 +48,12 @@ def pictures() -> tuple[Tensor, Tensor]:
 
 
 def batches(size: int = 5) -> list[tuple[Tensor, Tensor]]:
-    images, labels = pictures()
+    images, labels = sample_images()
     return [(images[k : k + size], labels[k : k + size]) for k in range(0, 12, size)]
 
 
 def test_flags_are_those_of_a_loop_by_hand() -> None:
-    images, labels = pictures()
+    images, labels = sample_images()
     model = Brightness()
     found = evaluate_corruptions(
         model, batches(), NAMES, severities=[4, 1], seed=7, max_samples=11
@@ -89,7 +89,7 @@ def test_batches_do_not_matter_and_the_model_stays() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_normalised_pictures_mean_the_same() -> None:
+def test_normalised_images_mean_the_same() -> None:
     half = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
     class Inside(nn.Module):
@@ -127,23 +127,23 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=words):
             run(Brightness(), batches(), **options)
-    with pytest.raises(ValueError, match="does not hold the pictures"):
+    with pytest.raises(ValueError, match="does not hold the images"):
         run(Brightness(), batches()[::-1])
 
 
-def test_small_pictures_are_told() -> None:
+def test_small_images_are_told() -> None:
     loader = [(smooth(4, 20, 40), torch.zeros(4).long())]
     found = evaluate_corruptions(Brightness(), loader, ["fog"], severities=[1])
     assert found.image_size == (20, 40)
     (warning,) = found.warnings
-    assert "the pictures are 20 x 40" in warning
+    assert "the images are 20 x 40" in warning
     assert f"warning: {warning}" in str(found)
 
 
 @pytest.mark.parametrize(
     ("loader", "options", "words"),
     [
-        ([], {}, "the loader gave no pictures"),
+        ([], {}, "the loader gave no images"),
         ([(2 * smooth(2), torch.zeros(2).long())], {}, "normalize="),
         ([(smooth(2), torch.tensor([0, 10]))], {}, "label 10 does not fit"),
         ([(smooth(2)[:, :1], torch.tensor([0, 1]))], {}, "leave 'saturate' out"),
@@ -177,8 +177,8 @@ def test_bytes_are_refused() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Return a folder with what `corrupt` makes of the pictures, as published files."""
-    images, labels = pictures()
+    """Return a folder with what `corrupt` makes of the images, as published files."""
+    images, labels = sample_images()
     np.save(tmp_path / "labels.npy", np.tile(labels.numpy().astype(np.uint8), 5))
     for name in NAMES:
         parts = [corrupt(images, name, severity) for severity in (1, 2, 3, 4, 5)]
@@ -205,7 +205,7 @@ def test_files_and_loader_have_to_fit(files: Path) -> None:
         run(batches(), "common")
     with pytest.raises(ValueError, match="with shuffle=False"):
         run(batches()[::-1])
-    with pytest.raises(ValueError, match="gives more than 12 pictures"):
+    with pytest.raises(ValueError, match="gives more than 12 images"):
         run(batches() + batches())
     large = [(images.repeat(1, 1, 2, 2), labels) for images, labels in batches()]
     with pytest.raises(ValueError, match="evaluate without resizing"):

@@ -53,7 +53,7 @@ def test_motion_blur_is_a_weighted_mean_along_a_line(angle: float) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_every_picture_has_an_angle_of_its_own() -> None:
+def test_every_image_has_an_angle_of_its_own() -> None:
     images, angles = smooth(3), torch.tensor([-30.0, 0.0, 45.0])
     together = filters.motion_blur(images, angles, radius=6, std=2)
     for row in range(3):

@@ -48,7 +48,7 @@ def test_impulses_are_as_often_salt_as_pepper(share: float) -> None:
     assert bool((rest == torch.tensor(0.3)).all())
 
 
-def test_channels_and_pictures_differ() -> None:
+def test_channels_and_images_differ() -> None:
     found = noise.gaussian(gray(0.5), draws(20), 0.1)
     values = found.flatten(2).flatten(0, 1)
     correlations = torch.corrcoef(values) - torch.eye(60)

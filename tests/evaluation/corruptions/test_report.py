@@ -14,7 +14,7 @@ from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CorruptionRe
 
 
 def report(names: tuple[str, ...] = tuple(CORRUPTIONS)) -> CorruptionReport:
-    """Return a report where corruption k breaks k of 20 pictures, and then 1 more."""
+    """Return a report where corruption k breaks k of 20 images, and then 1 more."""
     order = list(CORRUPTIONS)
     flags = {
         name: torch.stack(
@@ -58,7 +58,7 @@ def test_means() -> None:
 def test_text(names: tuple[str, ...], words: str) -> None:
     first, *others = str(report(names)).splitlines()
     assert words in first
-    assert first.endswith("(C-style, severities 2 4, 20 pictures)")
+    assert first.endswith("(C-style, severities 2 4, 20 images)")
     assert others == ["warning: one"]
     assert "CIFAR-10-C" not in first
 

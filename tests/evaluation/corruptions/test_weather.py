@@ -40,7 +40,7 @@ def test_there_is_more_snow_at_higher_severities() -> None:
     assert found == sorted(found)
 
 
-def test_frost_is_a_mix_with_ice_that_does_not_see_the_picture() -> None:
+def test_frost_is_a_mix_with_ice_that_does_not_see_the_image() -> None:
     images = smooth(20)
     ice = (weather.frost(images, draws(20), 0.85, 0.4) - 0.85 * images) / 0.4
     again = weather.frost(torch.zeros_like(images), draws(20), 1, 1)
@@ -50,7 +50,7 @@ def test_frost_is_a_mix_with_ice_that_does_not_see_the_picture() -> None:
     assert white.min() >= -1e-6
     assert white.max() <= 1 + 1e-6
     assert white.mean().item() == pytest.approx(0.6, abs=0.05)
-    # Ice has structure: crystals and gaps in each picture.
+    # Ice has structure: crystals and gaps in each image.
     assert white.flatten(1).std(dim=1).min() > 0.1
 
 
@@ -99,7 +99,7 @@ def test_water_adds_light_where_it_is(level: tuple[float, ...]) -> None:
     torch.testing.assert_close(white[:, 0], white[:, 1], rtol=0, atol=1e-5)
     assert added.min() > -1e-6
     brightest = white.flatten(1).amax(dim=1)
-    hit = brightest > 1e-6  # a few drops are so rare that some pictures have none
+    hit = brightest > 1e-6  # a few drops are so rare that some images have none
     torch.testing.assert_close(
         brightest[hit], torch.full_like(brightest[hit], 0.5), rtol=0, atol=1e-4
     )
@@ -113,7 +113,7 @@ def wet_share(level: tuple[float, ...], size: int) -> float:
     return float((found != images).any(dim=1).float().mean())
 
 
-def test_as_much_gets_wet_in_large_pictures() -> None:
+def test_as_much_gets_wet_in_large_images() -> None:
     # Severity 3 of water; noise of std 0.3 smoothed by a Gaussian of std 1.
     k = torch.arange(-4, 5)
     weights = torch.exp(-(k**2) / 2)
@@ -135,7 +135,7 @@ def test_mud_covers_what_is_below(level: tuple[float, ...]) -> None:
     torch.testing.assert_close(on_dark, cover * brown, rtol=0, atol=1e-5)
 
 
-def test_gray_pictures_get_the_brightness_of_the_colours() -> None:
+def test_gray_images_get_the_brightness_of_the_colours() -> None:
     gray = smooth()[:, :1]
     level = SPATTER[4]
     found = weather.spatter(gray, draws(6), *level)

@@ -21,7 +21,7 @@ Batches = list[tuple[Tensor, Tensor]]
 THREAT_MODEL = ThreatModel(eps=0.1)
 
 
-def pictures(count: int, *, seed: int, size: int = 6) -> Batches:
+def sample_images(count: int, *, seed: int, size: int = 6) -> Batches:
     """Noise around one mean per class, in batches of five."""
     generator = torch.Generator().manual_seed(seed)
     means = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(9))
@@ -41,9 +41,9 @@ def encoder() -> nn.Module:
 
 
 def run(encoder: nn.Module, loader: Any = None, **options: Any) -> EncoderReport:
-    options = {"steps": 3, "k": 5, "bank": pictures(30, seed=1), **options}
+    options = {"steps": 3, "k": 5, "bank": sample_images(30, seed=1), **options}
     threat_model = options.pop("threat_model", THREAT_MODEL)
-    loader = pictures(13, seed=0) if loader is None else loader
+    loader = sample_images(13, seed=0) if loader is None else loader
     return evaluate_encoder(encoder, loader, threat_model, **options)
 
 
@@ -63,14 +63,14 @@ def test_a_report(encoder: nn.Module) -> None:
     right = round(row["robust_accuracy"] * 13 / 100)
     assert content["intervals"]["robust"] == list(intervals.wilson(right, 13))
     data = digests.Data()
-    for batch in pictures(13, seed=0):
+    for batch in sample_images(13, seed=0):
         data.add(*batch)
     assert content["data"] == {"digest": data.hexdigest(), "num_samples": 13}
     assert content["knn"]["bank"] == 30
     assert content["knn"]["k"] == 5
     assert content["attack"]["type"] == "APGD"
     assert str(found).count("\n") == 0
-    assert str(found).endswith("(APGD-3, Linf 0.1, 13 pictures)")
+    assert str(found).endswith("(APGD-3, Linf 0.1, 13 images)")
     assert len(found.overlap) == 12
 
 
@@ -118,7 +118,7 @@ def test_it_repeats_and_leaves_no_trace(encoder: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
-def test_every_picture_stays_in_the_ball(
+def test_every_image_stays_in_the_ball(
     encoder: nn.Module, norm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
@@ -146,8 +146,8 @@ def test_every_picture_stays_in_the_ball(
 
     found = run(
         encoder,
-        normalized(pictures(13, seed=0)),
-        bank=normalized(pictures(30, seed=1)),
+        normalized(sample_images(13, seed=0)),
+        bank=normalized(sample_images(30, seed=1)),
         threat_model=ThreatModel(norm=norm, eps=eps, normalize=normalize),
     )
     order = float(norm.replace("L", ""))
@@ -161,7 +161,7 @@ def test_every_picture_stays_in_the_ball(
     assert settings["mean"] == pytest.approx([0.5, 0.4, 0.3])
 
 
-def test_pixels_and_normalised_pictures_give_the_same(encoder: nn.Module) -> None:
+def test_pixels_and_normalised_images_give_the_same(encoder: nn.Module) -> None:
     normalize = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
 
     class Inside(nn.Module):
@@ -176,15 +176,15 @@ def test_pixels_and_normalised_pictures_give_the_same(encoder: nn.Module) -> Non
     plain = run(Inside())
     other = run(
         encoder,
-        normalized(pictures(13, seed=0)),
-        bank=normalized(pictures(30, seed=1)),
+        normalized(sample_images(13, seed=0)),
+        bank=normalized(sample_images(30, seed=1)),
         threat_model=ThreatModel(eps=0.1, normalize=normalize),
     )
     assert plain.drift.allclose(other.drift, atol=1e-4)
 
 
 def test_without_labels(encoder: nn.Module) -> None:
-    labelled = pictures(13, seed=0)
+    labelled = sample_images(13, seed=0)
     expected = run(encoder, labelled, bank=None)
     assert "val_knn_top1" not in expected.metrics()
     assert expected.row()["clean_accuracy"] is None
@@ -209,7 +209,7 @@ def test_more_restarts_move_embeddings_farther(encoder: nn.Module) -> None:
     assert drifts[1] >= drifts[0]
 
 
-def test_only_the_first_pictures(encoder: nn.Module) -> None:
+def test_only_the_first_images(encoder: nn.Module) -> None:
     found = run(encoder, max_samples=7, max_bank=12)
     assert found.num_samples == 7
     assert found.neighbors is not None
@@ -218,7 +218,8 @@ def test_only_the_first_pictures(encoder: nn.Module) -> None:
 
 def test_nobody_to_impersonate(encoder: nn.Module) -> None:
     same = [
-        (images, torch.zeros_like(labels)) for images, labels in pictures(4, seed=0)
+        (images, torch.zeros_like(labels))
+        for images, labels in sample_images(4, seed=0)
     ]
     found = run(encoder, same)
     assert found.metrics()["val_impersonation_rate"] is None
@@ -250,7 +251,7 @@ def test_maps_of_one_pixel_are_flattened() -> None:
             r"These are maps; end it with pooling.*Flatten",
         ),
         (lambda maps: maps.flatten(2), ValueError, r"class token, tokens\[:, 0\]"),
-        (lambda maps: maps.flatten(), ValueError, "one vector per picture"),
+        (lambda maps: maps.flatten(), ValueError, "one vector per image"),
         (lambda maps: (maps, maps), TypeError, "returned a tuple; expected one tensor"),
         (lambda maps: maps.flatten(1) * math.nan, ValueError, "hold NaN or infinity"),
         (lambda maps: maps.flatten(1).detach(), ValueError, "no gradient goes through"),
@@ -282,16 +283,16 @@ def test_an_encoder_under_no_grad_is_refused(encoder: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"k": 31}, "the bank has 30 pictures, but k=31"),
+        ({"k": 31}, "the bank has 30 images, but k=31"),
         ({"k": 0}, "k=0 is too small"),
         ({"temperature": -1.0}, r"temperature=-1\.0"),
         ({"distance": "l1"}, "distance='l1' is unknown"),
         ({"pairs": "far"}, "pairs='far' is unknown"),
         ({"steps": 0}, "steps=0 is too small"),
-        ({"max_samples": 1}, "there is 1 picture; expected at least two"),
-        ({"bank": []}, "the loader gave no pictures"),
-        ({"loader": []}, "the loader gave no pictures"),
-        ({"max_bank": 2, "k": 1}, "no picture of class 2"),
+        ({"max_samples": 1}, "there is 1 image; expected at least two"),
+        ({"bank": []}, "the loader gave no images"),
+        ({"loader": []}, "the loader gave no images"),
+        ({"max_bank": 2, "k": 1}, "no image of class 2"),
         ({"bank": [(torch.rand(9, 3, 6, 6), torch.ones(9).long())]}, "of 1 class"),
         (
             {"loader": [(torch.rand(2, 3, 6, 6) * 9, torch.zeros(2).long())]},

@@ -1,4 +1,4 @@
-"""The measures against loops over pictures, written from their definitions."""
+"""The measures against loops over images, written from their definitions."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_overlap(clean: Tensor, attacked: Tensor, distance: Distance) -> None:
             expected.append(far(clean[i], attacked[mate], distance) < own)
     found = measures.overlap(clean, attacked, mates, distance)
     assert found.tolist() == expected
-    assert len(expected) == 10  # of 11 pictures one has no mate
+    assert len(expected) == 10  # of 11 images one has no mate
 
 
 def test_overlap_where_it_is_and_where_it_is_not() -> None:
@@ -117,7 +117,7 @@ def test_overlap_where_it_is_and_where_it_is_not() -> None:
 def test_nothing_moves_without_an_attack(
     clean: Tensor, distance: Distance, measure: Callable[..., Tensor]
 ) -> None:
-    twice = torch.cat([clean, clean[:3]])  # equal pictures are not nearer
+    twice = torch.cat([clean, clean[:3]])  # equal images are not nearer
     assert not measure(twice, twice, distance).any()
 
 
@@ -150,9 +150,9 @@ def test_near_mates_are_near() -> None:
 def test_refusals() -> None:
     one, generator = torch.ones(1, 3), torch.Generator()
     for measure in (measures.breakaway, measures.relative_quantile):
-        with pytest.raises(ValueError, match="there is 1 picture; expected at least"):
+        with pytest.raises(ValueError, match="there is 1 image; expected at least"):
             measure(one, one)
-    with pytest.raises(ValueError, match="there is 1 picture; expected at least"):
+    with pytest.raises(ValueError, match="there is 1 image; expected at least"):
         measures.match(one, generator=generator)
     with pytest.raises(ValueError, match="pairs='near' is unknown"):
         measures.match(torch.ones(2, 3), generator=generator, pairs="near")  # type: ignore[arg-type]

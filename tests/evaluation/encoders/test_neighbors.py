@@ -73,7 +73,7 @@ def test_a_sharp_vote_keeps_its_gradient() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match=r"40 pictures, but k=200 .*k=4\."):
+    with pytest.raises(ValueError, match=r"40 images, but k=200 .*k=4\."):
         make_bank(k=200)
     with pytest.raises(ValueError, match="k=0 is too small"):
         make_bank(k=0)

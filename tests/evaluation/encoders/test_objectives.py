@@ -76,7 +76,7 @@ def test_attacks_raise_them_in_the_ball(
         assert perturbed.max() <= 1
 
 
-def test_l2_at_the_picture_itself_is_smooth(
+def test_l2_at_the_image_itself_is_smooth(
     encoder: nn.Module, images: torch.Tensor
 ) -> None:
     images.requires_grad_()

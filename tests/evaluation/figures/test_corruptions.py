@@ -20,7 +20,7 @@ def test_cells_and_means() -> None:
     assert numbers == expected.split()
     assert {"1", "5", "fog", "gaussian noise"} <= set(texts)
     (title,) = figure.texts
-    assert title.get_text() == "C-style\naccuracy (%), 95.0 on clean pictures"
+    assert title.get_text() == "C-style\naccuracy (%), 95.0 on clean images"
 
 
 @pytest.mark.parametrize("found", [{}, {"fog": [1.0]}, {**FOUND, "snow": [1.0]}])

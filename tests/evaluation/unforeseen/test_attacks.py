@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightly_adv.evaluation.unforeseen import (
     ATTACKS,
-    attack_pictures,
+    attack_images,
     elastic,
     fog,
     jpeg,
@@ -26,7 +26,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count: int = 4, height: int = 32, width: int = 32) -> Tensor:
+def sample_images(count: int = 4, height: int = 32, width: int = 32) -> Tensor:
     return torch.rand(count, 3, height, width, generator=generator(1))
 
 
@@ -39,11 +39,11 @@ def classifier() -> nn.Module:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_attacks_lead_to_the_target_and_stay_in_range(name: str) -> None:
-    model, images, targets = classifier(), pictures(), torch.arange(4)
+    model, images, targets = classifier(), sample_images(), torch.arange(4)
     attack = ATTACKS[name]
 
     def run(steps: int) -> Tensor:
-        return attack_pictures(
+        return attack_images(
             model,
             images,
             targets,
@@ -63,9 +63,9 @@ def test_attacks_lead_to_the_target_and_stay_in_range(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_reach_the_parameters_of_every_picture(name: str) -> None:
+def test_gradients_reach_the_parameters_of_every_image(name: str) -> None:
     attack = ATTACKS[name]
-    scene = attack.setting(pictures(), attack.eps[2], generator())
+    scene = attack.setting(sample_images(), attack.eps[2], generator())
     z = scene.start.detach().requires_grad_()
     weights = torch.randn(4, 3, 32, 32, generator=generator(2))
     (grad,) = torch.autograd.grad((weights * scene.render(z)).sum(), z)
@@ -75,7 +75,7 @@ def test_gradients_reach_the_parameters_of_every_picture(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_strength_changes_nothing(name: str) -> None:
-    images = pictures()
+    images = sample_images()
     scene = ATTACKS[name].setting(images, 0.0, generator())
     found = scene.render(scene.start)
     if name.startswith("jpeg"):
@@ -90,34 +90,34 @@ def test_no_strength_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("jpeg")])
 @pytest.mark.parametrize("size", [(24, 40), (7, 7)])
 def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
-    images = pictures(2, *size)
+    images = sample_images(2, *size)
     scene = ATTACKS[name].setting(images, ATTACKS[name].eps[0], generator())
     assert scene.render(scene.start).shape == images.shape
 
 
 def test_jpeg_refuses_other_sizes() -> None:
     with pytest.raises(ValueError, match=r"24 x 40; .* multiples of 16"):
-        jpeg.linf(pictures(1, 24, 40), 0.1, generator())
+        jpeg.linf(sample_images(1, 24, 40), 0.1, generator())
 
 
 def test_vertices_are_those_of_a_greedy_loop() -> None:
-    images, grad = pictures(3), torch.randn(3, 3, 32, 32, generator=generator(5))
+    images, grad = sample_images(3), torch.randn(3, 3, 32, 32, generator=generator(5))
     found = FrankWolfe(20.0, -images, 1 - images).vertex(grad)
-    for picture, slope, vertex in zip(images, grad, found, strict=True):
-        x, g = picture.flatten().double(), slope.flatten()
+    for image, slope, vertex in zip(images, grad, found, strict=True):
+        x, g = image.flatten().double(), slope.flatten()
         expected, left = torch.zeros_like(x), 20.0
         for place in g.abs().argsort(descending=True).tolist():
-            room = float(1 - x[place] if g[place] > 0 else x[place])
-            expected[place] = min(room, left) * float(g[place].sign())
-            left -= min(room, left)
+            box = float(1 - x[place] if g[place] > 0 else x[place])
+            expected[place] = min(box, left) * float(g[place].sign())
+            left -= min(box, left)
         torch.testing.assert_close(
             vertex.flatten().double(), expected, atol=1e-4, rtol=0
         )
 
 
 def test_frank_wolfe_stays_in_the_ball() -> None:
-    images, eps = pictures(), ATTACKS["l1"].eps[3]
-    found = attack_pictures(
+    images, eps = sample_images(), ATTACKS["l1"].eps[3]
+    found = attack_images(
         classifier(),
         images,
         torch.arange(4),
@@ -139,14 +139,14 @@ def test_coefficients_are_those_of_scipy() -> None:
         np.testing.assert_allclose(coefficients[row, column], expected, atol=1e-3)
 
 
-def test_pictures_with_smooth_colours_survive_the_codec() -> None:
-    images = F.interpolate(pictures(2, 8, 8), scale_factor=4.0)
+def test_images_with_smooth_colours_survive_the_codec() -> None:
+    images = F.interpolate(sample_images(2, 8, 8), scale_factor=4.0)
     found = jpeg.decode(jpeg.encode(images), height=32, width=32)
     torch.testing.assert_close(found, images, atol=1e-4, rtol=0)
 
 
 def test_a_flow_of_one_pixel_takes_the_neighbour() -> None:
-    images, flow = pictures(), torch.zeros(4, 2, 32, 32)
+    images, flow = sample_images(), torch.zeros(4, 2, 32, 32)
     flow[:, 0] = 1.0
     found = elastic.displace(images, flow)
     torch.testing.assert_close(found[..., :-1], images[..., 1:], atol=1e-4, rtol=0)
@@ -163,7 +163,7 @@ def test_clouds_without_noise_after_the_first_octave_are_means() -> None:
 
 
 def test_flakes_start_above_zero_and_stay_there_once_they_are_out() -> None:
-    images, weights = pictures(), torch.randn(4, 3, 32, 32, generator=generator(2))
+    images, weights = sample_images(), torch.randn(4, 3, 32, 32, generator=generator(2))
     scene = ATTACKS["snow"].setting(images, 0.5, generator())
     assert scene.start.min() > 0
     assert (scene.start.mean(dim=(2, 3)) <= snow.BUDGET + 1e-6).all()

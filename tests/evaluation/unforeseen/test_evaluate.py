@@ -22,7 +22,11 @@ from lightly_adv.evaluation.unforeseen import (
 )
 from lightly_adv.evaluation.unforeseen.attacks import resolve
 from tests.evaluation.counting import STEADY, Counting
-from tests.evaluation.unforeseen.test_attacks import classifier, generator, pictures
+from tests.evaluation.unforeseen.test_attacks import (
+    classifier,
+    generator,
+    sample_images,
+)
 
 QUICK = ("l2", "fog")
 
@@ -70,7 +74,7 @@ def test_batches_are_taken_as_one_by_one() -> None:
     assert few.num_samples == 6
 
 
-def test_normalised_pictures_mean_the_same() -> None:
+def test_normalised_images_mean_the_same() -> None:
     half = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
     class Inside(nn.Module):
@@ -125,7 +129,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
         evaluate_unforeseen(
             Stopped(), batches(), other, steps=2, state=tmp_path / "state"
         )
-    with pytest.raises(ValueError, match="does not hold the pictures"):
+    with pytest.raises(ValueError, match="does not hold the images"):
         evaluate_unforeseen(
             Stopped(), batches()[::-1], QUICK, steps=2, state=tmp_path / "state"
         )
@@ -134,9 +138,9 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("attack", "side", "words"),
     [
-        ("l2", 32, ["12 pictures, so", "2 steps are fewer than"]),
+        ("l2", 32, ["12 images, so", "2 steps are fewer than"]),
         ("fog", 32, ["by up to 28 points"]),
-        ("l2", 48, ["12 pictures", "48 x 48; the strengths are those for 32"]),
+        ("l2", 48, ["12 images", "48 x 48; the strengths are those for 32"]),
     ],
 )
 def test_warnings(attack: str, side: int, words: list[str]) -> None:
@@ -149,7 +153,7 @@ def test_warnings(attack: str, side: int, words: list[str]) -> None:
 
 def test_probabilities_and_other_classes_are_told() -> None:
     model = nn.Sequential(classifier(), nn.Softmax(dim=1))
-    loader = [(pictures(), torch.arange(4))]
+    loader = [(sample_images(), torch.arange(4))]
     found = evaluate_unforeseen(model, loader, ["jpeg_l2"], steps=1)
     text = "; ".join(found.warnings)
     assert "pass logits, not probabilities" in text
@@ -173,12 +177,27 @@ def one_logit() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "loader", "options", "message"),
     [
-        (ten_classes, [(pictures(), torch.arange(4) + 7)], {}, "label 10 does not fit"),
-        (ten_classes, [(pictures(), torch.arange(4) - 1)], {}, "label -1 does not fit"),
+        (
+            ten_classes,
+            [(sample_images(), torch.arange(4) + 7)],
+            {},
+            "label 10 does not fit",
+        ),
+        (
+            ten_classes,
+            [(sample_images(), torch.arange(4) - 1)],
+            {},
+            "label -1 does not fit",
+        ),
         (lambda: bad_logits(math.nan), batches(1), {}, "the logits hold NaN"),
-        (one_logit, [(pictures(), torch.zeros(4).long())], {}, "at least 2 classes"),
-        (ten_classes, [(2 * pictures(), torch.arange(4))], {}, "normalize="),
-        (ten_classes, [], {}, "the loader gave no pictures"),
+        (
+            one_logit,
+            [(sample_images(), torch.zeros(4).long())],
+            {},
+            "at least 2 classes",
+        ),
+        (ten_classes, [(2 * sample_images(), torch.arange(4))], {}, "normalize="),
+        (ten_classes, [], {}, "the loader gave no images"),
         (ten_classes, batches(1), {"steps": 0}, "steps=0 is too small"),
         (ten_classes, batches(1), {"max_samples": 0}, "max_samples=0 is too small"),
     ],
@@ -196,22 +215,22 @@ def test_weights_in_double_precision_are_refused() -> None:
 @pytest.mark.parametrize(
     ("side", "attacks", "message"),
     [
-        (3, ["fog"], "the pictures are 3 x 3; expected at least 4 x 4"),
+        (3, ["fog"], "the images are 3 x 3; expected at least 4 x 4"),
         (24, ["fog", "jpeg_l1"], "multiples of 16"),
     ],
 )
 def test_sizes_are_refused_before_anything_is_attacked(
     monkeypatch: pytest.MonkeyPatch, side: int, attacks: list[str], message: str
 ) -> None:
-    monkeypatch.setattr(evaluate, "attack_pictures", None)
-    loader = [(pictures(4, side, side), torch.arange(4))]
+    monkeypatch.setattr(evaluate, "attack_images", None)
+    loader = [(sample_images(4, side, side), torch.arange(4))]
     with pytest.raises(ValueError, match=message):
         evaluate_unforeseen(classifier(), loader, attacks, steps=1)
 
 
 def test_sizes_may_not_change() -> None:
     loader = [*batches(1), *batches(1, side=48)]
-    with pytest.raises(ValueError, match=r"pictures of \(48, 48\), the first one had"):
+    with pytest.raises(ValueError, match=r"images of \(48, 48\), the first one had"):
         evaluate_unforeseen(ten_classes(), loader, ["fog"], steps=1)
 
 
@@ -220,7 +239,7 @@ def test_a_gradient_that_is_nan_is_an_error() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return (images.flatten(1)[:, :10] * 0).sqrt()
 
-    loader = [(pictures(), torch.zeros(4).long())]
+    loader = [(sample_images(), torch.zeros(4).long())]
     with pytest.raises(ValueError, match="gradient of the objective is NaN"):
         evaluate_unforeseen(Root(), loader, ["linf"], steps=1)
 

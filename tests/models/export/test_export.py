@@ -12,10 +12,10 @@ import torch
 from timm.data import config as timm_config
 from torch import Tensor, nn
 
-from lightly_adv.isolation.routes import bn_route
-from lightly_adv.models import create_backbone
+from lightly_adv.batch_norm import convert_dual_batchnorm
+from lightly_adv.batch_norm.routes import bn_route
+from lightly_adv.models import Normalize, create_backbone
 from lightly_adv.models.export import card, export_model, folder, load_exported
-from lightly_adv.models.modules import Normalize, convert_dual_batchnorm
 from tests import damage
 
 HALF = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
@@ -40,7 +40,7 @@ def backbone_of(name: str) -> nn.Module:
     return backbone.eval()
 
 
-def pictures(name: str = "") -> Tensor:
+def sample_images(name: str = "") -> Tensor:
     channels = ARCHITECTURES.get(name, {}).get("in_chans", 3)
     return torch.rand(3, channels, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -58,7 +58,7 @@ def configuration(network: nn.Module) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_classifier_comes_back_in_three_ways(name: str, tmp_path: Path) -> None:
-    backbone, images = backbone_of(name), pictures(name)
+    backbone, images = backbone_of(name), sample_images(name)
     head = nn.Linear(answers(backbone, images=images).shape[1], 7)
     names = [f"class {number}" for number in range(7)]
     path = export_model(
@@ -86,7 +86,7 @@ def test_a_classifier_comes_back_in_three_ways(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["resnet8_tiny", "test_vit"])
 def test_a_backbone_comes_back(name: str, tmp_path: Path) -> None:
-    backbone, images = backbone_of(name), pictures(name)
+    backbone, images = backbone_of(name), sample_images(name)
     path = export_model(backbone, tmp_path / "mine", image_size=32)
     expected = answers(backbone, images=images)
     assert torch.equal(answers(load_exported(path).model, images=images), expected)
@@ -96,7 +96,11 @@ def test_a_backbone_comes_back(name: str, tmp_path: Path) -> None:
 
 
 def test_normalisation_is_that_of_timm(tmp_path: Path) -> None:
-    backbone, head, images = backbone_of("resnet8_tiny"), nn.Linear(128, 4), pictures()
+    backbone, head, images = (
+        backbone_of("resnet8_tiny"),
+        nn.Linear(128, 4),
+        sample_images(),
+    )
     path = export_model(backbone, tmp_path / "mine", head=head, normalize=HALF)
     loaded = load_exported(path)
     assert loaded.normalize == HALF
@@ -123,22 +127,22 @@ def test_timm_can_push_what_was_loaded(tmp_path: Path) -> None:
     # What timm.models.push_to_hf_hub uploads.
     timm.models.save_for_hf(model, str(tmp_path / "b"), safe_serialization=True)
     again = timm.create_model(f"local-dir:{tmp_path / 'b'}", pretrained=True)
-    expected = answers(model, images=pictures())
-    assert torch.equal(answers(again, images=pictures()), expected)
+    expected = answers(model, images=sample_images())
+    assert torch.equal(answers(again, images=sample_images()), expected)
     assert tuple(configuration(again)["mean"]) == HALF["mean"]
 
 
 def test_one_route_is_written(tmp_path: Path) -> None:
     dual = convert_dual_batchnorm(backbone_of("resnet8_tiny"))
     with bn_route("adv"), torch.no_grad():
-        dual.train()(1 - pictures())
-        expected = dual.eval()(pictures())
+        dual.train()(1 - sample_images())
+        expected = dual.eval()(sample_images())
     with pytest.raises(ValueError, match="routes 'clean', 'adv', which answer diff"):
         export_model(dual, tmp_path / "mine")
     path = export_model(dual, tmp_path / "mine", route="adv")
-    found = answers(load_exported(path).model, images=pictures())
+    found = answers(load_exported(path).model, images=sample_images())
     assert torch.equal(found, expected)
-    assert not torch.equal(found, answers(dual, images=pictures()))
+    assert not torch.equal(found, answers(dual, images=sample_images()))
     with pytest.raises(ValueError, match="no BatchNorm layers with routes"):
         export_model(backbone_of("resnet8_tiny"), tmp_path / "b", route="adv")
 

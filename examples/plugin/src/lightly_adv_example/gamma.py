@@ -1,4 +1,4 @@
-"""Telling which gamma curve a picture went through."""
+"""Telling which gamma curve an image went through."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv.models import feature_dim
-from lightly_adv.models.modules import NormalizeChoice
-from lightly_adv.models.pretext import PretextTask
+from lightly_adv.models import NormalizeChoice, feature_dim
+from lightly_adv.pretext import PretextTask
 
 
 class GammaTask(PretextTask):
-    """Predict which of a few gamma curves, pixels ** gamma, each picture was given.
+    """Predict which of a few gamma curves, pixels ** gamma, each image was given.
 
     A small task to show how one is made. It asks for brightness and contrast rather
-    than for what is in the picture, so expect less of its features than of those of
+    than for what is in the image, so expect less of its features than of those of
     rotation.
 
     Args:
-        backbone: A name that timm knows or a module, from pictures (B, 3, H, W) to
+        backbone: A name that timm knows or a module, from images (B, 3, H, W) to
             features (B, D).
-        gammas: The exponents, of which each is a class. Below 1 pictures get
+        gammas: The exponents, of which each is a class. Below 1 images get
             brighter, above 1 darker.
         normalize: Mean and std that are applied inside, in front of the backbone.
             "auto" takes those that it was made for, ImageNet's if it does not say;
@@ -58,12 +57,12 @@ class GammaTask(PretextTask):
     def draw(
         self, images: Tensor, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Give each picture a curve that is drawn for it.
+        """Give each image a curve that is drawn for it.
 
         Returns:
-            The pictures after their curves, and the classes of shape (B,).
+            The images after their curves, and the classes of shape (B,).
         """
-        # A generator belongs to a device, which need not be that of the pictures.
+        # A generator belongs to a device, which need not be that of the images.
         device = generator.device if generator else torch.device("cpu")
         drawn = torch.randint(
             len(self.gammas), (len(images),), generator=generator, device=device

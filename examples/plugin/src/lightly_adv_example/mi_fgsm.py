@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import Attack
-from lightly_adv.threat_model import Room
+from lightly_adv.threat_model import PerturbationBox
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MIFGSM(Attack):
         threat_model: See `Attack`.
         steps: See `Attack`.
         step_size: Length of a step in pixels. None stands for eps / steps, as in [0].
-        random_start: See `Attack`; [0] starts at the picture itself.
+        random_start: See `Attack`; [0] starts at the image itself.
         restarts: See `Attack`.
         decay: Factor of the sum in every step, 0 or more. With 0 the attack is the
             iterative fast gradient sign method, with 1 no gradient is forgotten.
@@ -62,21 +62,21 @@ class MIFGSM(Attack):
         return self.threat_model.eps / self.steps
 
     def update(
-        self, delta: Tensor, grad: Tensor, room: Room, memory: dict[str, Any]
+        self, delta: Tensor, grad: Tensor, box: PerturbationBox, memory: dict[str, Any]
     ) -> Tensor:
         """Add the gradient to the momentum, and take a step along that."""
         # The sum lives in `memory`, which is empty when a run begins: an attack is
         # frozen, and what it kept would leak from one batch into the next.
-        momentum = self.decay * memory.get("momentum", 0.0) + _normalised(grad, room)
+        momentum = self.decay * memory.get("momentum", 0.0) + _normalised(grad, box)
         memory["momentum"] = momentum
         return self.threat_model.ascend(
-            delta, momentum, room, step_size=self.step_length
+            delta, momentum, box, step_size=self.step_length
         )
 
 
-def _normalised(grad: Tensor, room: Room) -> Tensor:
+def _normalised(grad: Tensor, box: PerturbationBox) -> Tensor:
     """Divide a gradient by the L1 norm of what it is in pixels, sample by sample."""
-    grad = grad.to(room.std.dtype)
-    in_pixels = (grad / room.std).flatten(1)
+    grad = grad.to(box.std.dtype)
+    in_pixels = (grad / box.std).flatten(1)
     norm = in_pixels.abs().sum(1).clamp_min(torch.finfo(grad.dtype).tiny)
     return grad / norm.view(-1, *[1] * (grad.dim() - 1))

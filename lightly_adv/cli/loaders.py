@@ -1,0 +1,59 @@
+"""The test images of a run, in an order in which the first few stand for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from lightly_adv.data import splits
+from lightly_adv.lightning import pl
+
+SPREAD = "spread over the classes"
+AS_THEY_COME = "as the data give them"
+
+
+def test_images(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
+    """Return the test images so that the first few of them stand for all classes.
+
+    Images in folders come class by class, so that the first hundred would be of one
+    class.
+
+    Args:
+        data: Where the images are.
+
+    Returns:
+        A loader that gives them in the order of `splits.spread`, and `SPREAD`. Where
+        the data do not tell the classes beforehand, in an attribute `labels` or
+        `targets` of the data set, it gives them in their own order: `AS_THEY_COME`.
+    """
+    data.setup("test")
+    loader: Iterable[Any] = data.test_dataloader()
+    if not isinstance(loader, DataLoader) or loader.batch_size is None:
+        return loader, AS_THEY_COME
+    classes = _classes_of(loader.dataset)
+    if classes is None:
+        return loader, AS_THEY_COME
+    spread = DataLoader(
+        Subset(loader.dataset, splits.spread(classes).tolist()),
+        batch_size=loader.batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        persistent_workers=loader.persistent_workers,
+    )
+    return spread, SPREAD
+
+
+def _classes_of(dataset: Any) -> Tensor | None:
+    known = getattr(dataset, "labels", getattr(dataset, "targets", None))
+    try:
+        classes = torch.as_tensor(known)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    fits = classes.dim() == 1 and len(classes) == len(dataset) > 0
+    if not fits or classes.is_floating_point() or classes.min() < 0:
+        return None
+    return classes.long()

@@ -1,0 +1,184 @@
+"""Pre-training on a pretext task, clean or adversarial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.batch_norm import routes
+from lightly_adv.functional.schedules import Scheduled
+from lightly_adv.methods.pretraining import Pretraining, images_of
+from lightly_adv.pretext.registry import build_task
+from lightly_adv.pretext.task import PretextTask
+from lightly_adv.training.optimizers import OneCycleSGD
+
+
+class PretextModule(Pretraining):
+    """Train a backbone to answer a pretext task, also about perturbed images.
+
+    The loss is `(1 - weight) * clean + weight * adversarial`, with the same targets in
+    both terms. Clean and adversarial images pass the network one after the other,
+    each with its own batch statistics. The attack normalises with statistics of the
+    batch, too, and moves no running ones. Where BatchNorm layers have routes, see
+    `convert_dual_batchnorm`, attack and adversarial term take "adv", the clean term
+    "clean".
+
+    Batches are (images, ...) with pixels in [0, 1]. Logged are, in percent,
+    `train_top1` and `train_robust_top1`, `val_top1` and `val_robust_top1`, and the
+    losses `train_loss` and `val_loss`. Validation asks the same questions and starts
+    its attack from the same noise after every epoch.
+
+    - [0] Adversarial Robustness: From Self-Supervised Pre-Training to Fine-Tuning,
+      2020, https://arxiv.org/abs/2003.12862
+
+    Args:
+        task: A pretext task, or the name of one.
+        backbone: For a task by name: the name of a backbone that timm knows, or a
+            module. None stands for the default of the task.
+        task_options: For a task by name: arguments for it besides the backbone, such as
+            `{"grid": 2}` for "jigsaw".
+        attack: The attack in pixels (`normalize=None` in its threat model), or an
+            `AttackSchedule` that grows it. None stands for standard pre-training.
+        weight: Weight of the adversarial loss, in [0, 1], or a function of progress
+            such as `Ramp`. With 1 there is no clean pass, with 0 no attack.
+        val_attack: The attack of validation; None stands for `attack` as it is at the
+            end of training.
+        lr: Highest learning rate of the one cycle.
+        weight_decay: Weight decay of all parameters.
+        warmup: Share of training over which the learning rate rises.
+        channels_last: Keep network and images in the channels-last format, which is
+            faster for small networks on a CPU.
+
+    Raises:
+        TypeError: If an attack is not one, or if a task that is made already comes with
+            a backbone or options.
+        ValueError: If a number is out of range, or if a name or an option is unknown.
+
+    Examples:
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2)
+        >>> module = PretextModule("rotation", backbone="resnet8_tiny", attack=attack)
+        >>> module.backbone(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 128])
+    """
+
+    def __init__(
+        self,
+        task: str | PretextTask = "rotation",
+        *,
+        backbone: str | nn.Module | None = None,
+        task_options: Mapping[str, Any] | None = None,
+        attack: Attack | AttackSchedule | None = None,
+        weight: Scheduled = 0.5,
+        val_attack: Attack | None = None,
+        lr: float = 0.1,
+        weight_decay: float = 5e-4,
+        warmup: float = 0.2,
+        channels_last: bool = False,
+    ) -> None:
+        network = _create_task(task, backbone, dict(task_options or {}))
+        super().__init__(
+            network,
+            attack=attack,
+            weight=weight,
+            val_attack=val_attack,
+            optimizer=OneCycleSGD(lr, weight_decay, warmup),
+            channels_last=channels_last,
+        )
+        self.task = network
+        objects = [] if isinstance(task, str) else ["task"]
+        objects += [] if isinstance(backbone, str | None) else ["backbone"]
+        self.save_hyperparameters(ignore=["attack", "val_attack", *objects])
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network that is kept after training."""
+        return self.task.backbone
+
+    @property
+    def normalize(self) -> nn.Module:
+        """What stands in front of the backbone."""
+        return self.task.normalize
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return what the task makes of inputs that `task.draw` returned."""
+        found: Tensor = self.task(inputs)
+        return found
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return `(1 - weight) * clean + weight * adversarial` for one batch."""
+        inputs, targets = self._draw(batch)
+        weight = self._current_weight
+        terms = []
+        if weight < 1:
+            clean = self._loss(inputs, targets, top1="train_top1", route=routes.CLEAN)
+            terms.append((1 - weight) * clean)
+        if weight > 0:
+            perturbed = self._perturbed(inputs, targets, self.attack)
+            robust = self._loss(
+                perturbed, targets, top1="train_robust_top1", route=routes.ADV
+            )
+            terms.append(weight * robust)
+        loss = torch.stack(terms).sum()
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(targets))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Log the loss and the accuracy, without and with the attack."""
+        # The attack differentiates, which tensors made in inference mode do not allow.
+        with torch.inference_mode(False), torch.no_grad():
+            inputs, targets = self._draw(batch)
+            loss = self._loss(inputs, targets, top1="val_top1", route=routes.CLEAN)
+            self.log("val_loss", loss, batch_size=len(targets), sync_dist=True)
+            if self.val_attack is not None:
+                perturbed = self._perturbed(inputs, targets, self.val_attack)
+                self._loss(perturbed, targets, top1="val_robust_top1", route=routes.ADV)
+
+    def _draw(self, batch: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.task.draw(images_of(batch), self.generator)
+        return self._formatted(inputs), targets
+
+    def _loss(
+        self, inputs: Tensor, targets: Tensor, *, top1: str, route: str
+    ) -> Tensor:
+        """Return the loss on a BatchNorm route, and log the accuracy under a name."""
+        with routes.bn_route(route):
+            logits = self.task.logits(inputs, targets)
+        accuracy = self.task.accuracy(logits, targets)
+        self._log_top1(top1, accuracy, batch_size=len(targets))
+        return self.task.criterion(logits, targets)
+
+    def _perturbed(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        attack: Attack | AttackSchedule | None,
+    ) -> Tensor:
+        found: Tensor = self.perturb(
+            lambda inputs: self.task.loss(inputs, targets), inputs, attack=attack
+        )
+        return found
+
+
+def _create_task(
+    task: str | PretextTask, backbone: str | nn.Module | None, options: dict[str, Any]
+) -> PretextTask:
+    if isinstance(task, str):
+        given = {} if backbone is None else {"backbone": backbone}
+        return build_task(task, task, options | given)
+    if not isinstance(task, PretextTask):
+        raise TypeError(
+            f"task is a {type(task).__name__}; expected a PretextTask, or a name such "
+            "as 'rotation'."
+        )
+    if backbone is not None or options:
+        extra = "backbone=" if backbone is not None else "task_options="
+        raise TypeError(
+            f"{extra} came with a {type(task).__name__}, which is made already; give "
+            "that to the task instead."
+        )
+    return task
