@@ -11,6 +11,8 @@ from torch import nn
 
 from lightly_adv.isolation import leaks, rng
 
+_LIBRARIES = {"lightly_adv", "lightning", "pytorch_lightning"}
+
 _SHOWN = 10
 """How many differences an error names."""
 
@@ -115,10 +117,11 @@ class _Everything(nn.Module):
 
 
 def _beside(trainer: Any, without: set[int]) -> dict[str, Any]:
+    others = [each for each in trainer.callbacks if id(each) not in without]
     return {
         "optimizers": [each.state_dict() for each in trainer.optimizers],
         "schedulers": [each.scheduler for each in trainer.lr_scheduler_configs],
-        "callbacks": [each for each in trainer.callbacks if id(each) not in without],
+        "callbacks": [vars(each) for each in others if _is_of_the_project(each)],
         "logged": dict(trainer.logged_metrics),
         "steps": trainer.global_step,
     }
@@ -137,6 +140,11 @@ def _deterministic() -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+def _is_of_the_project(callback: Any) -> bool:
+    """Lightning's and ours show progress and measure times, which never repeat."""
+    return type(callback).__module__.partition(".")[0] not in _LIBRARIES
 
 
 def _listed(names: list[str]) -> str:
