@@ -14,13 +14,13 @@ ROOT = Path(lightly_adv.__file__).parent
 # Each part may import those in its set, and itself.
 FILES_OF_OTHERS = {"json_files", "markdown"}
 CORE = {"types", "errors", "files", "registry", "functional", "isolation"}
-ATTACKS = CORE | {"threat_model", "attacks"}
-# Dual BatchNorm shares its routes with the streams of training, below both.
-MODELS = CORE | FILES_OF_OTHERS | {"loss", "transforms", "models"}
+ATTACKS = CORE | {"threat_model", "attacks", "batch_norm"}
 TRAINING = ATTACKS | {"training"}
-EVALUATION = ATTACKS | FILES_OF_OTHERS | {"evaluation", "models"}
+# The loss that attacks needs what the callback has.
+MODELS = CORE | FILES_OF_OTHERS | {"batch_norm", "loss", "models"}
+PRETEXT = MODELS | {"pretext"}
+EVALUATION = ATTACKS | PRETEXT | {"evaluation"}
 CALLBACKS = TRAINING | EVALUATION | {"callbacks"}
-MODULES = ATTACKS | MODELS | {"methods", "finetuning", "callbacks", "training"}
 ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
@@ -33,28 +33,21 @@ ALLOWED = {
     "lightning": set(),
     "threat_model": CORE,
     "attacks": ATTACKS,
+    "batch_norm": set[str](),
     "training": TRAINING,
     "callbacks": CALLBACKS,
-    "transforms": {"functional", "types", "transforms"},
-    # The loss that attacks needs what the callback has.
     "loss": TRAINING | {"loss"},
     "models": MODELS,
-    "methods": MODULES,
-    # A linear probe ends in an evaluation.
-    "finetuning": MODULES | EVALUATION,
+    "pretext": PRETEXT,
     "evaluation": EVALUATION,
-    "data": {"types", "isolation", "transforms", "data"},
+    # A linear probe ends in an evaluation.
+    "methods": CALLBACKS | {"methods"},
+    "data": {"types", "functional", "isolation", "data"},
     "doctor": CALLBACKS | {"doctor"},
     "testing": ATTACKS,
 }
-LIGHTNING = {"callbacks", "methods", "finetuning", "data", "doctor", "cli"}
-LIGHTLY = {
-    "loss",
-    "training",
-    "transforms",
-    "models",
-    "finetuning",
-    "methods",
+LIGHTNING = {"callbacks", "methods", "data", "doctor", "cli"}
+LIGHTLY = {"loss", "training", "models", "batch_norm", "pretext", "methods"} | {
     "data",
     "cli",
 }

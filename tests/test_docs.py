@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import lightly_adv
-from lightly_adv import finetuning
+from lightly_adv import methods
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -24,7 +24,7 @@ REGISTER: tuple[Any, ...] = (
     lightly_adv.register_method,
     lightly_adv.register_pretext_task,
     lightly_adv.register_suite,
-    finetuning.register_objective,
+    methods.register_objective,
 )
 
 

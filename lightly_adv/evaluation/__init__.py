@@ -1,8 +1,6 @@
 """Robust accuracy that one can trust, and the images that show it."""
 
-from lightly_adv.evaluation import (
-    strong_suites as _strong_suites,  # registers its suites
-)
+from lightly_adv.evaluation import strong_suites as strong_suites
 from lightly_adv.evaluation import suites
 from lightly_adv.evaluation.card import ResultCard as ResultCard
 from lightly_adv.evaluation.card import make_card as make_card

@@ -5,7 +5,7 @@ from lightly_adv.pretext.ensemble import PretextEnsemble as PretextEnsemble
 from lightly_adv.pretext.heads import JigsawPredictionHead as JigsawPredictionHead
 from lightly_adv.pretext.heads import RotationPredictionHead as RotationPredictionHead
 from lightly_adv.pretext.jigsaw import JigsawTask as JigsawTask
-from lightly_adv.pretext.registry import REGISTRY
+from lightly_adv.pretext.registry import REGISTRY as REGISTRY
 from lightly_adv.pretext.rotation import RotationTask as RotationTask
 from lightly_adv.pretext.selfie import SelfieTask as SelfieTask
 from lightly_adv.pretext.task import PretextTask as PretextTask
