@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
 from lightly_adv.functional import norms, pixels, validation, value_range
 from lightly_adv.functional.value_range import Excess
-from lightly_adv.types import Norm, Normalize
+from lightly_adv.types import Norm, NormalizeStats
 
 RANGE_TOLERANCE = value_range.TOLERANCE
 """How far outside of the bounds a pixel still moves, as a share of their width."""
@@ -55,7 +55,7 @@ class ThreatModel:
 
     norm: Norm = "Linf"
     eps: float = 8 / 255
-    normalize: Normalize | None = field(default=None, hash=False)
+    normalize: NormalizeStats | None = field(default=None, hash=False)
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class ThreatModel:
                 f"{type(model).__name__} has no pretrained_cfg with mean and std; "
                 "pass ThreatModel(normalize={'mean': ..., 'std': ...}) yourself."
             )
-        stats: Normalize = {"mean": config["mean"], "std": config["std"]}
+        stats: NormalizeStats = {"mean": config["mean"], "std": config["std"]}
         return cls(norm=norm, eps=eps, normalize=stats)
 
     def overshoot(self, views: Sequence[Tensor]) -> Excess | None:

@@ -17,7 +17,7 @@ Views: TypeAlias = Sequence[Tensor]
 Objective: TypeAlias = Callable[[Sequence[Tensor]], Tensor]
 """From views to the loss that an attack raises: a scalar, or one value per sample."""
 
-Normalize: TypeAlias = Mapping[str, Sequence[float]]
+NormalizeStats: TypeAlias = Mapping[str, Sequence[float]]
 """Per-channel "mean" and "std", in Lightly's own format (`IMAGENET_NORMALIZE`)."""
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from lightly_adv import PGD, ThreatModel
-from lightly_adv.types import Norm, Normalize
+from lightly_adv.types import Norm, NormalizeStats
 
-STATS: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+STATS: NormalizeStats = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
 NORMS: tuple[Norm, ...] = ("Linf", "L2", "L1")
 
 
@@ -60,7 +60,7 @@ def test_bad_arguments_are_refused(
     ],
 )
 def test_views_out_of_range_are_refused(
-    view: torch.Tensor, normalize: Normalize | None, message: str
+    view: torch.Tensor, normalize: NormalizeStats | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ThreatModel(normalize=normalize).box(view)

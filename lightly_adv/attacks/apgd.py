@@ -56,7 +56,7 @@ class APGD(Attack):
     steps: int = 100
 
     @property
-    def step_length(self) -> float:
+    def resolved_step_size(self) -> float:
         """Length of the first step in pixels: `step_size`, or 2 eps."""
         return 2 * self.threat_model.eps if self.step_size is None else self.step_size
 
@@ -104,7 +104,7 @@ class APGD(Attack):
     def _climb(self, objective: Objective, tracks: list[Track]) -> BestSoFar:
         model, gradients = self.threat_model, self._gradients
         climb = APGDRun(objective, tracks, threat_model=model, gradients=gradients)
-        return climb.run(steps=self.steps, step_size=self.step_length)
+        return climb.run(steps=self.steps, step_size=self.resolved_step_size)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Attack:
         object.__setattr__(self, "start_std", start_std)
 
     @property
-    def step_length(self) -> float:
+    def resolved_step_size(self) -> float:
         """Length of one step in pixels: `step_size`, or the default for this eps."""
         return self.threat_model.eps / 4 if self.step_size is None else self.step_size
 
@@ -119,7 +119,11 @@ class Attack:
             for each in fields(self)
             if each.name != "threat_model"
         }
-        return {"type": type(self).__name__, **values, "step_size": self.step_length}
+        return {
+            "type": type(self).__name__,
+            **values,
+            "step_size": self.resolved_step_size,
+        }
 
     def notes(self, *, classes: int) -> list[str]:
         """Tell what is done in another way for a classifier of that many classes."""
@@ -143,7 +147,9 @@ class Attack:
             memory: Empty at the first step of a run, kept for the later ones.
         """
         del memory
-        return self.threat_model.ascend(delta, grad, box, step_size=self.step_length)
+        return self.threat_model.ascend(
+            delta, grad, box, step_size=self.resolved_step_size
+        )
 
     def __call__(
         self,

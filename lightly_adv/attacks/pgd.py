@@ -53,6 +53,6 @@ class FGSM(Attack):
     random_start: bool = False
 
     @property
-    def step_length(self) -> float:
+    def resolved_step_size(self) -> float:
         """Length of the step in pixels: `step_size`, or eps."""
         return self.threat_model.eps if self.step_size is None else self.step_size

@@ -34,7 +34,7 @@ class AttackSchedule:
         >>> attack = PGD(ThreatModel(eps=0.1), steps=4, step_size=0.05)
         >>> schedule = AttackSchedule(attack, ramp=0.4)
         >>> now = schedule.at(0.2)
-        >>> now.threat_model.eps, round(now.step_length, 6)
+        >>> now.threat_model.eps, round(now.resolved_step_size, 6)
         (0.05, 0.025)
     """
 

@@ -19,7 +19,7 @@ from lightly_adv.evaluation import digests
 from lightly_adv.methods import PretextEnsembleModule, PretextModule
 from lightly_adv.models import Normalize
 from lightly_adv.models.export import card, export_model, load_exported
-from lightly_adv.types import Normalize as Statistics
+from lightly_adv.types import NormalizeStats
 
 EXAMPLES = """\
 The folder gets model.safetensors, config.json and README.md, a card with the numbers
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _parts(
     cli: TrainingCLI, part: str | None
-) -> tuple[nn.Module, nn.Module | None, Statistics | None]:
+) -> tuple[nn.Module, nn.Module | None, NormalizeStats | None]:
     """Return backbone, head (if it is wanted) and what stands in front of both."""
     model: Any = cli.model
     if isinstance(cli, FinetuneCLI):
@@ -96,7 +96,7 @@ def _parts(
     return model.backbone, None, _statistics(task.normalize)
 
 
-def _statistics(layer: nn.Module) -> Statistics | None:
+def _statistics(layer: nn.Module) -> NormalizeStats | None:
     """Return mean and std of a layer as they were written, 0.485 and not 0.48500001."""
     if not isinstance(layer, Normalize):
         return None

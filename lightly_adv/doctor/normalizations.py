@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightly_adv.functional import pixels
 from lightly_adv.threat_model import RANGE_TOLERANCE
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 GRID = 0.02
 """How far from a multiple of 1/255 a pixel may lie, in units of 1/255."""
@@ -77,7 +77,7 @@ class Candidate:
     """
 
     name: str
-    normalize: Normalize | None
+    normalize: NormalizeStats | None
     kind: str
 
 
@@ -178,7 +178,7 @@ def _step(row: Tensor) -> float | None:
     return step if numbers[-1] < LEVELS and off_grid < GRID else None
 
 
-def fit(values: Values, normalize: Normalize | None) -> Fit:
+def fit(values: Values, normalize: NormalizeStats | None) -> Fit:
     """Undo a normalisation.
 
     Examples:
@@ -196,7 +196,7 @@ def fit(values: Values, normalize: Normalize | None) -> Fit:
     return Fit(low, high, float(near.float().mean()))
 
 
-def _undone(values: Tensor, normalize: Normalize | None) -> Tensor:
+def _undone(values: Tensor, normalize: NormalizeStats | None) -> Tensor:
     """Undo a normalisation of values with channels last."""
     return pixels.to_pixels(values[..., None, None], normalize)[..., 0, 0]
 
@@ -210,7 +210,7 @@ def usual(channels: int) -> list[Candidate]:
     return found
 
 
-def name_of(normalize: Normalize | None, channels: int) -> str | None:
+def name_of(normalize: NormalizeStats | None, channels: int) -> str | None:
     """Return the name of a normalisation; None if it is not a usual one.
 
     Examples:
@@ -223,7 +223,7 @@ def name_of(normalize: Normalize | None, channels: int) -> str | None:
     return None
 
 
-def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]:
+def candidates(channels: int, declared: NormalizeStats | None) -> Iterator[Candidate]:
     """Yield what images with so many channels may have gone through.
 
     Args:
@@ -247,7 +247,7 @@ def candidates(channels: int, declared: Normalize | None) -> Iterator[Candidate]
             yield Candidate(name, _normalize(both, channels), "double")
 
 
-def best(values: Values, declared: Normalize | None) -> Candidate | None:
+def best(values: Values, declared: NormalizeStats | None) -> Candidate | None:
     """Return the candidate that explains the images best; None if none does.
 
     The one that puts pixels onto multiples of 1/255 is certain. Without such traces
@@ -295,16 +295,16 @@ def _both(outer: _Stats, inner: _Stats) -> _Stats:
     return (mean_o * std_i + mean_i).tolist(), (std_o * std_i).tolist()
 
 
-def _normalize(stats: _Stats, channels: int) -> Normalize:
+def _normalize(stats: _Stats, channels: int) -> NormalizeStats:
     mean, std = (list(each) * (channels if len(each) == 1 else 1) for each in stats)
     return {"mean": mean, "std": std}
 
 
-def _stats(normalize: Normalize) -> _Stats:
+def _stats(normalize: NormalizeStats) -> _Stats:
     return normalize["mean"], normalize["std"]
 
 
-def _near(first: Normalize | None, second: Normalize | None) -> bool:
+def _near(first: NormalizeStats | None, second: NormalizeStats | None) -> bool:
     if first is None or second is None:
         return first is second
     return all(

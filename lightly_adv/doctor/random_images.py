@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from lightly_adv.functional import pixels
 from lightly_adv.lightning import pl
 from lightly_adv.models.normalization import IMAGENET_NORMALIZE
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 class RandomImages(pl.LightningDataModule):
@@ -43,7 +43,7 @@ class RandomImages(pl.LightningDataModule):
         views: int = 2,
         batch_size: int = 8,
         num_classes: int = 10,
-        normalize: Normalize | None = IMAGENET_NORMALIZE,
+        normalize: NormalizeStats | None = IMAGENET_NORMALIZE,
     ) -> None:
         super().__init__()
         if min(size, batch_size, num_classes) < 1 or views < 0:

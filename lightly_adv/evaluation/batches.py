@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightly_adv.evaluation import verdicts
 from lightly_adv.functional import pixels
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 class OnPixels(nn.Module):
@@ -23,7 +23,7 @@ class OnPixels(nn.Module):
         normalize: Mean and std that it expects; None where it takes pixels.
     """
 
-    def __init__(self, model: nn.Module, normalize: Normalize | None) -> None:
+    def __init__(self, model: nn.Module, normalize: NormalizeStats | None) -> None:
         super().__init__()
         self.model = model
         self.normalize = normalize
@@ -57,7 +57,7 @@ def load(
     *,
     device: torch.device,
     limit: int | None = None,
-    normalize: Normalize | None = None,
+    normalize: NormalizeStats | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield pixels (B, C, H, W), float32 in [0, 1], and labels (B,).
 

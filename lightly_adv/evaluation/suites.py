@@ -142,7 +142,7 @@ def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
 
     Examples:
         >>> attacks = pgd_20().create_attacks(ThreatModel(eps=8 / 255))
-        >>> round(attacks["pgd"].step_length * 255, 6)
+        >>> round(attacks["pgd"].resolved_step_size * 255, 6)
         2.0
     """
     return pgd(steps=20, restarts=restarts, max_samples=max_samples)

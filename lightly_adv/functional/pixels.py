@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
-def channel_stats(like: Tensor, normalize: Normalize | None) -> tuple[Tensor, Tensor]:
+def channel_stats(
+    like: Tensor, normalize: NormalizeStats | None
+) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation, shaped to broadcast over channels (dim -3).
 
     Args:
@@ -67,7 +69,7 @@ def channel_dim(like: Tensor, channels: int) -> int:
     )
 
 
-def to_pixels(views: Tensor, normalize: Normalize | None) -> Tensor:
+def to_pixels(views: Tensor, normalize: NormalizeStats | None) -> Tensor:
     """Undo a normalisation: `views * std + mean`.
 
     Args:
@@ -85,7 +87,7 @@ def to_pixels(views: Tensor, normalize: Normalize | None) -> Tensor:
     return views * std + mean
 
 
-def to_normalized(pixels: Tensor, normalize: Normalize | None) -> Tensor:
+def to_normalized(pixels: Tensor, normalize: NormalizeStats | None) -> Tensor:
     """Apply a normalisation: `(pixels - mean) / std`. Inverse of `to_pixels`.
 
     Examples:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 Bounds = tuple[float, float]
 
@@ -94,7 +94,7 @@ def as_bounds(bounds: Any) -> Bounds:
     return low, high
 
 
-def as_normalize(normalize: Any) -> Normalize | None:
+def as_normalize(normalize: Any) -> NormalizeStats | None:
     """Return mean and std with one number per channel, whatever form they came in.
 
     Taken are a mapping with "mean" and "std", a pair of both, and an object that has

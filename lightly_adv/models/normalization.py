@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from lightly_adv import types
 
-IMAGENET_NORMALIZE: types.Normalize = {
+IMAGENET_NORMALIZE: types.NormalizeStats = {
     "mean": tuple(lightly_utils.IMAGENET_NORMALIZE["mean"]),
     "std": tuple(lightly_utils.IMAGENET_NORMALIZE["std"]),
 }
 """Lightly's own default, which is also that of most backbones in timm."""
 
-NormalizeChoice: TypeAlias = types.Normalize | Literal["auto"] | None
+NormalizeChoice: TypeAlias = types.NormalizeStats | Literal["auto"] | None
 """Mean and std, "auto" for those that the backbone was made for, None for neither."""
 
 
-def normalization_of(backbone: nn.Module) -> types.Normalize:
+def normalization_of(backbone: nn.Module) -> types.NormalizeStats:
     """Return the mean and std that a backbone was made for.
 
     timm writes them into the configuration that its networks carry; most are those of
@@ -45,7 +45,7 @@ def normalization_of(backbone: nn.Module) -> types.Normalize:
 
 def resolve_normalize(
     normalize: NormalizeChoice, backbone: nn.Module
-) -> types.Normalize | None:
+) -> types.NormalizeStats | None:
     """Return mean and std as they are, or those of the backbone for "auto".
 
     Raises:
@@ -82,7 +82,7 @@ class Normalize(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, normalize: types.Normalize) -> None:
+    def __init__(self, normalize: types.NormalizeStats) -> None:
         super().__init__()
         mean, std = (
             torch.tensor(list(values), dtype=torch.get_default_dtype())[:, None, None]

@@ -14,12 +14,12 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.functional import norms
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Norm, Normalize, Objective
+from lightly_adv.types import Norm, NormalizeStats, Objective
 
 EPS: dict[Norm, float] = {"Linf": 8 / 255, "L2": 0.5, "L1": 12.0}
 """A usual radius for every norm, in pixels."""
 
-NORMALIZE: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+NORMALIZE: NormalizeStats = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
 """With which the checks normalise images: another mean and std for each channel."""
 
 

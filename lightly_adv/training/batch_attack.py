@@ -20,7 +20,7 @@ from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.places import Path, Stack
 from lightly_adv.training.step_objective import Selection, StepObjective
 from lightly_adv.training.views import Step, ViewPolicy, select_views
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 class BatchAttack:
@@ -31,7 +31,7 @@ class BatchAttack:
         normalize: Mean and std with which the views were normalised, if they were.
     """
 
-    def __init__(self, policy: ViewPolicy, normalize: Normalize | None) -> None:
+    def __init__(self, policy: ViewPolicy, normalize: NormalizeStats | None) -> None:
         self._policy = policy
         self._normalize = normalize
         self._known: dict[Path, str] = {}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.training.places import Path, Place, words
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 SMALLEST = 4
 """Height and width, in pixels, from which on a tensor can be an image."""
@@ -39,7 +39,7 @@ _IMAGES = frozenset(
 )
 
 
-def channels_of(normalize: Normalize | None) -> tuple[int, ...]:
+def channels_of(normalize: NormalizeStats | None) -> tuple[int, ...]:
     """Return how many channels images may have, the more usual number first."""
     if normalize is None:
         return (3, 1)

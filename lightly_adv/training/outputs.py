@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightly_adv.training import places
 from lightly_adv.training.views import SelectedViews, Step, select_views
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 def names_of(policy: Any) -> tuple[str, ...] | None:
@@ -109,7 +109,7 @@ def submodule_views(
     step: Step,
     module: nn.Module,
     isolated: AbstractContextManager[Any],
-    normalize: Normalize | None,
+    normalize: NormalizeStats | None,
     known: dict[places.Path, str] | None = None,
 ) -> SubmoduleViews:
     """Run a training step once, isolated, and take what submodules put out as views.

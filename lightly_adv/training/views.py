@@ -13,7 +13,7 @@ from torch import Tensor
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.training import image_search, places
 from lightly_adv.training.places import Path, Place, Stack
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 ViewPolicy: TypeAlias = (
     Literal["global"] | str | Sequence[int] | Callable[[Any], Sequence[Tensor]] | None
@@ -107,7 +107,7 @@ def select_views(
     batch: Any,
     *,
     policy: ViewPolicy,
-    normalize: Normalize | None,
+    normalize: NormalizeStats | None,
     known: dict[Path, str] | None = None,
 ) -> SelectedViews:
     """Select views in a batch of any nesting that Lightning moves to a device.
@@ -229,7 +229,7 @@ def _place(path: Path, leaf: Tensor) -> Place:
 
 
 def _no_images(
-    leaves: list[Tensor], channels: tuple[int, ...], normalize: Normalize | None
+    leaves: list[Tensor], channels: tuple[int, ...], normalize: NormalizeStats | None
 ) -> Exception:
     shaped = [
         leaf
@@ -253,7 +253,7 @@ def _no_images(
     )
 
 
-def _other_channels(leaves: list[Tensor], normalize: Normalize | None) -> str:
+def _other_channels(leaves: list[Tensor], normalize: NormalizeStats | None) -> str:
     counts = {
         leaf.shape[-3]
         for leaf in leaves

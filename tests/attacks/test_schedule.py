@@ -17,7 +17,7 @@ FINAL = PGD(ThreatModel(eps=0.08), steps=5, step_size=0.02)
 def test_eps_and_step_grow_together(progress: float, eps: float) -> None:
     now = AttackSchedule(FINAL, ramp=0.5, start_eps=0.02).at(progress)
     assert now.threat_model.eps == pytest.approx(eps)
-    assert now.step_length == pytest.approx(eps / 4)
+    assert now.resolved_step_size == pytest.approx(eps / 4)
     assert now.steps == 5
 
 
@@ -28,7 +28,7 @@ def test_steps_grow(progress: float, steps: int) -> None:
 
 def test_the_default_step_follows_eps() -> None:
     schedule = AttackSchedule(PGD(ThreatModel(eps=0.08)), ramp=0.4)
-    assert schedule.at(0.2).step_length == pytest.approx(0.01)
+    assert schedule.at(0.2).resolved_step_size == pytest.approx(0.01)
     assert schedule.evaluations == 10
 
 

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.doctor import Diagnosis, diagnose
 from lightly_adv.functional import pixels
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
-IMAGENET: Normalize = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-CIFAR10: Normalize = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
+IMAGENET: NormalizeStats = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+CIFAR10: NormalizeStats = {
+    "mean": [0.4914, 0.4822, 0.4465],
+    "std": [0.2470, 0.2435, 0.2616],
+}
 
 ATTACK = PGD(ThreatModel(eps=8 / 255), steps=3)
 
@@ -58,13 +61,13 @@ def images(count: int = 8, size: int = 16) -> Tensor:
     return torch.randint(256, (count, 3, size, size), generator=generator) / 255
 
 
-def batch(normalize: Normalize | None = None, *, count: int = 8) -> list[Tensor]:
+def batch(normalize: NormalizeStats | None = None, *, count: int = 8) -> list[Tensor]:
     """Return images and labels."""
     given = pixels.to_normalized(images(count), normalize)
     return [given, torch.arange(count) % 4]
 
 
-def attack(normalize: Normalize | None, **options: Any) -> PGD:
+def attack(normalize: NormalizeStats | None, **options: Any) -> PGD:
     """Return the attack for normalised images."""
     return PGD(ThreatModel(normalize=normalize, **options), steps=3)
 

@@ -20,9 +20,9 @@ from lightly_adv.evaluation import (
     suites,
 )
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Normalize, Objective, Views
+from lightly_adv.types import NormalizeStats, Objective, Views
 
-NORMALIZE: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+NORMALIZE: NormalizeStats = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 Batch = tuple[Tensor, Tensor]
 
 
@@ -100,7 +100,7 @@ def worst_margin(
     ],
 )
 def test_flags_equal_the_closed_form_of_a_linear_classifier(
-    threat_model: ThreatModel, low: float, high: float, normalize: Normalize | None
+    threat_model: ThreatModel, low: float, high: float, normalize: NormalizeStats | None
 ) -> None:
     threat_model = ThreatModel(threat_model.norm, threat_model.eps, normalize)
     model, (images, labels) = linear(), sample_images(low=low, high=high)
@@ -523,7 +523,7 @@ def test_reports_say_what_was_run() -> None:
         "pgd": {
             "type": "PGD",
             "steps": 10,
-            "step_size": PGD(ThreatModel(eps=8 / 255)).step_length,
+            "step_size": PGD(ThreatModel(eps=8 / 255)).resolved_step_size,
             "random_start": True,
             "start_std": None,
             "restarts": 1,

@@ -9,9 +9,9 @@ from lightly_adv import __version__
 from lightly_adv.attacks import FGSM, PGD
 from lightly_adv.evaluation import RobustnessReport, formatting, intervals, report
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
-NORMALIZE: Normalize = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+NORMALIZE: NormalizeStats = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
 THREAT_MODEL = ThreatModel(eps=8 / 255, normalize=NORMALIZE)
 
 

@@ -38,7 +38,7 @@ def test_pgd_20_is_that_of_the_paper() -> None:
     suite = suites.pgd_20()
     (attack,) = suite.create_attacks(THREAT_MODEL).values()
     assert attack == PGD(THREAT_MODEL, steps=20, random_start=True, restarts=1)
-    assert attack.step_length == pytest.approx(2 / 255)
+    assert attack.resolved_step_size == pytest.approx(2 / 255)
     assert suite.max_samples is None
 
 

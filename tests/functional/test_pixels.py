@@ -5,9 +5,9 @@ import torch
 from torchvision.transforms.functional import normalize as torchvision_normalize
 
 from lightly_adv.functional import pixels
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
-STATS: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+STATS: NormalizeStats = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
 
 
 def test_to_normalized_is_that_of_torchvision() -> None:

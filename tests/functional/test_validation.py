@@ -84,5 +84,5 @@ def test_lengths_beyond_the_bounds_are_refused_in_their_units() -> None:
 @pytest.mark.parametrize("eps", [np.float32(0.5), np.float64(0.5), torch.tensor(0.5)])
 def test_numbers_of_other_libraries_are_numbers(eps: Any) -> None:
     assert ThreatModel(eps=eps) == ThreatModel(eps=0.5)
-    assert PGD(ThreatModel(eps=0.5), step_size=eps).step_length == 0.5
+    assert PGD(ThreatModel(eps=0.5), step_size=eps).resolved_step_size == 0.5
     assert validation.as_number("eps", eps) == 0.5

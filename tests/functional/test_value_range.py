@@ -11,10 +11,13 @@ from torchvision.transforms import v2
 
 from lightly_adv.functional import pixels
 from lightly_adv.functional.value_range import excess
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
-IMAGENET: Normalize = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-CIFAR: Normalize = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.2435, 0.2616]}
+IMAGENET: NormalizeStats = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+CIFAR: NormalizeStats = {
+    "mean": [0.4914, 0.4822, 0.4465],
+    "std": [0.247, 0.2435, 0.2616],
+}
 
 
 def photos() -> Tensor:
@@ -67,7 +70,7 @@ def test_resizing_and_noise_overshoot(
     ],
 )
 def test_another_normalisation_is_a_mistake(
-    applied: Normalize, undone: Normalize | None
+    applied: NormalizeStats, undone: NormalizeStats | None
 ) -> None:
     views = pixels.to_normalized(photos(), applied)
     found = excess([pixels.to_pixels(views, undone)], (0.0, 1.0), channels=3)

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 from torch.optim.swa_utils import AveragedModel
 
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 from tests.methods_zoo.method import (
     BATCH,
     FEATURES,
@@ -53,7 +53,7 @@ class Mechanism:
     data: Callable[[], Any]
     callbacks: Callable[[], list[pl.Callback]] = list
     logger: Callable[[], Logger | bool] = bool
-    normalize: Normalize | None = field(default_factory=lambda: NORMALIZE)
+    normalize: NormalizeStats | None = field(default_factory=lambda: NORMALIZE)
     views: Any = None
 
     def fit(self, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -437,7 +437,7 @@ def two_loaders() -> Any:
     )
 
 
-EIGHT: Normalize = {"mean": [0.0] * 8, "std": [1.0] * 8}
+EIGHT: NormalizeStats = {"mean": [0.0] * 8, "std": [1.0] * 8}
 
 MECHANISMS = [
     Mechanism("scheduler in the step", SchedulerInStep, pair),

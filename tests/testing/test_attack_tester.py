@@ -25,7 +25,7 @@ class Momentum(Attack):
         kept = self.own if self.leak else memory
         kept["sum"] = kept.get("sum", 0.0) + grad.to(delta.dtype)
         return self.threat_model.ascend(
-            delta, kept["sum"], box, step_size=self.step_length
+            delta, kept["sum"], box, step_size=self.resolved_step_size
         )
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lightly_adv.training.views import select_views
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
-STATS: Normalize = {"mean": [0.5] * 3, "std": [0.5] * 3}
+STATS: NormalizeStats = {"mean": [0.5] * 3, "std": [0.5] * 3}
 LARGE, SMALL = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 4, 4)
 LABELS = torch.arange(2)
 GRID, MASK = torch.rand(2, 7, 7, 2), torch.rand(2, 1, 8, 8)
@@ -91,7 +91,7 @@ def test_each_view_of_a_stack_is_a_sample() -> None:
 @pytest.mark.parametrize("normalize", [None, STATS])
 @pytest.mark.parametrize("other", [MASK, GRID, torch.rand(2, 3, 3, 2)])
 def test_what_lies_beside_images_is_none(
-    other: torch.Tensor, normalize: Normalize | None
+    other: torch.Tensor, normalize: NormalizeStats | None
 ) -> None:
     selected = select_views([other, LARGE], policy=None, normalize=normalize)
     assert [id(view) for view in selected.views] == [id(LARGE)]

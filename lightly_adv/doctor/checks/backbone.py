@@ -11,7 +11,7 @@ from torch import nn
 from lightly_adv.doctor.failures import SkipError
 from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 NAME = "backbone"
 
@@ -45,7 +45,7 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 
 def _compare(
-    name: str, part: nn.Module, config: dict[str, Any], seen: Normalize | None
+    name: str, part: nn.Module, config: dict[str, Any], seen: NormalizeStats | None
 ) -> Finding:
     expected = (_rounded(config["mean"]), _rounded(config["std"]))
     actual = (
@@ -81,7 +81,7 @@ def _inside(module: nn.Module) -> tuple[str, nn.Module] | None:
     return None
 
 
-def _stats(layer: Any) -> Normalize:
+def _stats(layer: Any) -> NormalizeStats:
     return {
         key: torch.as_tensor(getattr(layer, key)).flatten().tolist()
         for key in ("mean", "std")

@@ -14,7 +14,7 @@ from lightly_adv.doctor.normalizations import Candidate, Fit, Values
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 NAME = "images"
 
@@ -78,7 +78,7 @@ def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:
     return Finding(NAME, "PASS", text)
 
 
-def _examine(view: Tensor, declared: Normalize | None) -> Finding:
+def _examine(view: Tensor, declared: NormalizeStats | None) -> Finding:
     """Judge one view; views with the same problem get the same remedy."""
     values = normalizations.values_of([view])
     seen = normalizations.fit(values, declared)
@@ -121,12 +121,12 @@ def _compared(values: Values, seen: Fit, likely: Candidate) -> Finding:
     return Finding(NAME, "PASS", "")
 
 
-def _changes_nothing(normalize: Normalize) -> bool:
+def _changes_nothing(normalize: NormalizeStats) -> bool:
     """Whether it is that of plain pixels, which tells the number of channels."""
     return not any(normalize["mean"]) and all(std == 1 for std in normalize["std"])
 
 
-def _stepped(values: Values, declared: Normalize | None) -> Finding:
+def _stepped(values: Values, declared: NormalizeStats | None) -> Finding:
     """Judge the std by the step between values of 8 bits.
 
     Only a step near 1/255 is judged: pixels of 4 or 6 bits have a longer one.
@@ -150,7 +150,9 @@ def _stepped(values: Values, declared: Normalize | None) -> Finding:
     return Finding(NAME, "WARN" if declared is None else "FAIL", text, remedy)
 
 
-def _outside(seen: Fit, likely: Candidate | None, declared: Normalize | None) -> str:
+def _outside(
+    seen: Fit, likely: Candidate | None, declared: NormalizeStats | None
+) -> str:
     text = f"pixels span {_span(seen)} instead of [0, 1]"
     if likely is None:
         return f"{text}, and no usual normalisation explains that."
@@ -181,7 +183,7 @@ def _remedy(likely: Candidate | None) -> str:
     return f"If that is meant, pass ThreatModel({_argument(likely.normalize)})."
 
 
-def _argument(normalize: Normalize | None) -> str:
+def _argument(normalize: NormalizeStats | None) -> str:
     if normalize is None:
         return "normalize=None"
     mean, std = (
@@ -190,7 +192,7 @@ def _argument(normalize: Normalize | None) -> str:
     return f"normalize={{'mean': {mean}, 'std': {std}}}"
 
 
-def _described(normalize: Normalize | None, view: Tensor) -> str:
+def _described(normalize: NormalizeStats | None, view: Tensor) -> str:
     """Name a normalisation, or write it out."""
     return normalizations.name_of(normalize, view.shape[-3]) or _argument(normalize)
 

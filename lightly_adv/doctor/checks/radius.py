@@ -102,7 +102,7 @@ def _normalised_units(
 
 
 def _steps(attack: Attack) -> tuple[str, str] | None:
-    eps, length = attack.threat_model.eps, attack.step_length
+    eps, length = attack.threat_model.eps, attack.resolved_step_size
     if length > 2 * eps:
         return (
             f"A step of {formatting.fraction(length)} jumps across the whole ball.",

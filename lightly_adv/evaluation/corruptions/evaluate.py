@@ -21,7 +21,7 @@ from lightly_adv.evaluation.corruptions.report import STYLE, CorruptionReport
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.verdicts import Verdict
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 def evaluate_corruptions(
@@ -32,7 +32,7 @@ def evaluate_corruptions(
     severities: Sequence[int] = table.SEVERITIES,
     files: CifarC | str | os.PathLike[str] | None = None,
     max_samples: int | None = None,
-    normalize: Normalize | None = None,
+    normalize: NormalizeStats | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,

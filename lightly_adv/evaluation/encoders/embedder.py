@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightly_adv.evaluation import verdicts
 from lightly_adv.evaluation.batches import OnPixels
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 class Embedder(nn.Module):
@@ -28,7 +28,7 @@ class Embedder(nn.Module):
         torch.Size([2, 48])
     """
 
-    def __init__(self, encoder: nn.Module, normalize: Normalize | None) -> None:
+    def __init__(self, encoder: nn.Module, normalize: NormalizeStats | None) -> None:
         super().__init__()
         self.on_pixels = OnPixels(encoder, normalize)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightly_adv.evaluation.figures import canvas
 from lightly_adv.functional import pixels
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def image_grid(
     clean_predictions: Tensor,
     adversarial_predictions: Tensor,
     class_names: Sequence[str] | None = None,
-    normalize: Normalize | None = None,
+    normalize: NormalizeStats | None = None,
     amplify: float | None = None,
 ) -> Figure:
     """Draw images in three rows: clean, perturbation, adversarial.

@@ -22,7 +22,7 @@ from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack, resolve
 from lightly_adv.evaluation.unforeseen.report import UnforeseenReport
 from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.isolation import rng
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 SMALLEST = 4
 """Least side of an image; below that, layers of snow have no flake."""
@@ -35,7 +35,7 @@ def evaluate_unforeseen(
     *,
     steps: int = 200,
     max_samples: int | None = None,
-    normalize: Normalize | None = None,
+    normalize: NormalizeStats | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,

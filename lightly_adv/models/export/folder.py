@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 """Names of the files; the first two are those that timm looks for."""
@@ -20,7 +20,7 @@ _KEPT = ("interpolation", "crop_mode", "first_conv", "classifier", "fixed_input_
 def configuration(
     network: nn.Module,
     *,
-    normalize: Normalize | None,
+    normalize: NormalizeStats | None,
     image_size: int | None,
     class_names: Sequence[str],
     model_args: Mapping[str, Any],
@@ -89,7 +89,9 @@ def _input_size(
     return model_args.get("in_chans", channels), height, width
 
 
-def _statistics(normalize: Normalize | None, channels: int) -> dict[str, list[float]]:
+def _statistics(
+    normalize: NormalizeStats | None, channels: int
+) -> dict[str, list[float]]:
     if normalize is None:
         return {"mean": [0.0] * channels, "std": [1.0] * channels}
     return {key: [float(v) for v in normalize[key]] for key in ("mean", "std")}
@@ -107,7 +109,7 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             ) from error
 
 
-def normalization(config: Mapping[str, Any]) -> Normalize | None:
+def normalization(config: Mapping[str, Any]) -> NormalizeStats | None:
     """Return mean and std of a configuration; None where pixels stay as they are."""
     found = {
         key: tuple(map(float, config["pretrained_cfg"][key])) for key in ("mean", "std")

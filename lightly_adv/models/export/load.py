@@ -16,7 +16,7 @@ from lightly_adv.json_files import Need
 from lightly_adv.models.checkpoints import LoadReport, load_backbone
 from lightly_adv.models.export import folder, networks
 from lightly_adv.models.normalization import Normalize
-from lightly_adv.types import Normalize as Statistics
+from lightly_adv.types import NormalizeStats
 
 FORBIDDEN = {"checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"}
 """Arguments with which a configuration would make timm read other files."""
@@ -29,7 +29,7 @@ class ExportedModel:
     model: nn.Module
     """The network, in eval mode; takes normalised images."""
 
-    normalize: Statistics | None
+    normalize: NormalizeStats | None
     """Mean and std of these; None where pixels stay as they are."""
 
     class_names: tuple[str, ...]

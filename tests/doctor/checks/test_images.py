@@ -12,19 +12,19 @@ from lightly_adv import AdversarialTraining
 from lightly_adv.doctor import Finding, Patient, normalizations
 from lightly_adv.doctor.checks import images as image_checks
 from lightly_adv.functional import pixels
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 from tests.doctor import healthy
 from tests.doctor.healthy import CIFAR10, IMAGENET, Healthy, blamed, examine, told
 
-HALF: Normalize = {"mean": [0.5] * 3, "std": [0.5] * 3}
-OWN: Normalize = {"mean": [0.3, 0.4, 0.5], "std": [0.15, 0.2, 0.1]}
+HALF: NormalizeStats = {"mean": [0.5] * 3, "std": [0.5] * 3}
+OWN: NormalizeStats = {"mean": [0.3, 0.4, 0.5], "std": [0.15, 0.2, 0.1]}
 
 IMAGES = healthy.images()
 SMOOTH = F.interpolate(IMAGES, size=24, mode="bilinear").mul(1.4).sub(0.2).clamp(0, 1)
 """Images that touch 0 and 1 but are not multiples of 1/255."""
 
 
-def twice(normalize: Normalize, images: torch.Tensor = IMAGES) -> torch.Tensor:
+def twice(normalize: NormalizeStats, images: torch.Tensor = IMAGES) -> torch.Tensor:
     once = pixels.to_normalized(images, normalize)
     return pixels.to_normalized(once, normalize)
 
@@ -60,7 +60,7 @@ def twice(normalize: Normalize, images: torch.Tensor = IMAGES) -> torch.Tensor:
     ],
 )
 def test_wrong_normalisation_is_named(
-    images: torch.Tensor, declared: Normalize | None, message: str
+    images: torch.Tensor, declared: NormalizeStats | None, message: str
 ) -> None:
     data = [images, torch.arange(8) % 4]
     diagnosis = examine(Healthy(), data, healthy.attack(declared))
@@ -78,7 +78,7 @@ def test_without_traces_of_8_bits_a_better_fit_is_a_hint() -> None:
     )
 
 
-def check(images: Any, normalize: Normalize | None) -> list[Finding]:
+def check(images: Any, normalize: NormalizeStats | None) -> list[Finding]:
     """Run the one check, without a Trainer."""
     training = AdversarialTraining(healthy.attack(normalize))
     return list(image_checks.check(Patient(Healthy(), training, batch=images)))
@@ -87,7 +87,7 @@ def check(images: Any, normalize: Normalize | None) -> list[Finding]:
 @pytest.mark.parametrize("normalize", [None, IMAGENET, CIFAR10, HALF, OWN])
 @pytest.mark.parametrize("contrast", [1.0, 0.5])
 def test_right_normalisation_passes(
-    normalize: Normalize | None, contrast: float
+    normalize: NormalizeStats | None, contrast: float
 ) -> None:
     for images in (IMAGES, SMOOTH):
         flat = (images - 0.5) * contrast + 0.5
@@ -103,7 +103,7 @@ def test_a_single_wrong_view_is_named() -> None:
 
 
 def test_one_channel() -> None:
-    mnist: Normalize = {"mean": [0.1307], "std": [0.3081]}
+    mnist: NormalizeStats = {"mean": [0.1307], "std": [0.3081]}
     (found,) = check(pixels.to_normalized(IMAGES[:, :1], mnist), None)
     assert "MNIST's fits" in found.seen
 
@@ -140,7 +140,7 @@ EIGHT_BITS = healthy.images(8, size=32)
 
 
 @pytest.mark.parametrize("normalize", [None, IMAGENET])
-def test_overshoot_is_no_mistake(normalize: Normalize | None) -> None:
+def test_overshoot_is_no_mistake(normalize: NormalizeStats | None) -> None:
     images = SMOOTH.clone()
     images[:, :, 0, :6] += torch.linspace(0.02, 0.12, 6)
     images[:, :, 1, :6] -= torch.linspace(0.02, 0.12, 6)
@@ -158,7 +158,7 @@ def test_a_wrong_std_is_proven_by_images_of_8_bits(off: float) -> None:
     # Contrast is low enough for every pixel to stay inside of [0, 1].
     pixel = (64 + (EIGHT_BITS * 255 / 2).round()) / 255
     view = pixels.to_normalized(pixel, OWN)
-    wrong: Normalize = {"mean": OWN["mean"], "std": [off * s for s in OWN["std"]]}
+    wrong: NormalizeStats = {"mean": OWN["mean"], "std": [off * s for s in OWN["std"]]}
     found = image_checks._examine(view, wrong)
     assert found.status == "FAIL"
     assert f"{off:.3g}/255 apart instead of 1/255" in found.seen
@@ -199,5 +199,5 @@ def test_what_proves_nothing_is_not_blamed(images: torch.Tensor) -> None:
 
 def test_stats_of_plain_pixels_only_tell_the_channels() -> None:
     images = torch.rand(4, 8, 16, 16)
-    identity: Normalize = {"mean": [0.0] * 8, "std": [1.0] * 8}
+    identity: NormalizeStats = {"mean": [0.0] * 8, "std": [1.0] * 8}
     assert image_checks._examine(images, identity).status == "PASS"

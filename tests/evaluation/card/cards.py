@@ -16,9 +16,9 @@ from lightly_adv.evaluation import (
     make_card,
 )
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
-HALVES: Normalize = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+HALVES: NormalizeStats = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 THREAT_MODEL = ThreatModel(eps=8 / 255, normalize=HALVES)
 NAMES = ["cat", "<dog>", "a|b"]
 

@@ -6,7 +6,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv.evaluation.checks.search import broken_by_squares
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 
 class Watched(nn.Module):
@@ -95,7 +95,7 @@ def test_normalised_images() -> None:
 
     plain, normalised = Watched(), Normalised()
     images, labels = sample_images(plain)
-    stats: Normalize = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    stats: NormalizeStats = {"mean": [0.5] * 3, "std": [0.25] * 3}
     found = broken_by_squares(
         normalised,
         (images - 0.5) / 0.25,

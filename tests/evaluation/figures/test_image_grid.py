@@ -9,13 +9,13 @@ from torch import Tensor
 from lightly_adv.evaluation import figures
 from lightly_adv.evaluation.figures import canvas
 from lightly_adv.functional import pixels
-from lightly_adv.types import Normalize
+from lightly_adv.types import NormalizeStats
 
 pytest.importorskip("matplotlib")
 
 CLEAN = torch.full((2, 3, 4, 4), 0.5)
 CLASSES = torch.tensor([0, 1])
-NORMALIZE: Normalize = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
+NORMALIZE: NormalizeStats = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
 
 
 def grid(clean: Tensor = CLEAN, *, moved: float = 0.05, **changes: Any) -> Any:

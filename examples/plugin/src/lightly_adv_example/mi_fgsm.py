@@ -55,7 +55,7 @@ class MIFGSM(Attack):
             raise ValueError(f"decay={self.decay} must be finite and not negative.")
 
     @property
-    def step_length(self) -> float:
+    def resolved_step_size(self) -> float:
         """Length of one step in pixels: `step_size`, or eps / steps."""
         if self.step_size is not None:
             return self.step_size
@@ -70,7 +70,7 @@ class MIFGSM(Attack):
         momentum = self.decay * memory.get("momentum", 0.0) + _normalised(grad, box)
         memory["momentum"] = momentum
         return self.threat_model.ascend(
-            delta, momentum, box, step_size=self.step_length
+            delta, momentum, box, step_size=self.resolved_step_size
         )
 
 
