@@ -21,7 +21,8 @@ from lightly_adv.evaluation import EncoderReport, evaluate_encoder, formatting
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.lightning import pl
-from lightly_adv.methods import PretextEnsembleModule, PretextModule
+from lightly_adv.methods import AdversarialModule
+from lightly_adv.models import backbones
 
 EXAMPLES = """\
 The encoder is the backbone of a pre-trained or a fine-tuned checkpoint, the data are
@@ -90,30 +91,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def encoder_of(model: pl.LightningModule) -> nn.Module:
-    """Return the backbone of a module, behind the normalisation that it uses.
+    """Return what maps images in [0, 1] to features.
 
     Args:
-        model: A pretext module, a classifier, or any other module with a `backbone`.
-            If that has no `normalize`, its backbone is given plain pixels.
+        model: An `AdversarialModule`, or any other module with a `backbone`.
 
     Raises:
         ValueError: If there is no backbone.
     """
-    backbone = getattr(model, "backbone", None)
-    if not isinstance(backbone, nn.Module):
-        raise ValueError(
-            f"{type(model).__name__} has no module named backbone; give it one, or "
-            "call lightly_adv.evaluation.evaluate_encoder in Python."
-        )
-    owner: nn.Module = model
-    if isinstance(model, PretextModule):
-        owner = model.task
-    elif isinstance(model, PretextEnsembleModule):
-        owner = next(iter(model.ensemble.tasks.values()))
-    normalize = getattr(owner, "normalize", None)
-    if not isinstance(normalize, nn.Module):
-        normalize = nn.Identity()
-    return nn.Sequential(normalize, backbone)
+    if isinstance(model, AdversarialModule):
+        return model.encoder
+    return backbones.encoder_of(model)
 
 
 def _bank(data: pl.LightningDataModule) -> Iterable[Any]:

@@ -16,7 +16,6 @@ from lightly_adv.cli.finetune import FinetuneCLI
 from lightly_adv.cli.run_folder import RunFolder, versions
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import digests
-from lightly_adv.methods import PretextEnsembleModule, PretextModule
 from lightly_adv.models import Normalize
 from lightly_adv.models.export import card, export_model, load_exported
 from lightly_adv.types import NormalizeStats
@@ -83,17 +82,13 @@ def _parts(
             f"a pre-trained {type(model).__name__} has no classifier; leave out --part "
             "to export its backbone."
         )
-    if isinstance(model, PretextEnsembleModule):
-        task: Any = next(iter(model.ensemble.tasks.values()))
-    elif isinstance(model, PretextModule):
-        task = model.task
-    else:
+    if not all(hasattr(model, name) for name in ("backbone", "normalize")):
         raise ValueError(
-            f"the checkpoint is of a {type(model).__name__}, of which it is not known "
-            "what stands in front of its backbone; call "
-            "lightly_adv.models.export.export_model in Python."
+            f"{type(model).__name__} has no backbone or no normalize; expected both, "
+            "such as in lightly_adv.methods. Give it normalize=torch.nn.Identity() for "
+            "plain pixels, or call lightly_adv.models.export.export_model in Python."
         )
-    return model.backbone, None, _statistics(task.normalize)
+    return model.backbone, None, _statistics(model.normalize)
 
 
 def _statistics(layer: nn.Module) -> NormalizeStats | None:

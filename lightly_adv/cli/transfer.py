@@ -17,7 +17,6 @@ from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.run_folder import RunFolder, write_json
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import TransferReport, figures, measure_transfer
-from lightly_adv.methods import PretextEnsembleModule, PretextModule
 
 EXAMPLES = """\
 Images are perturbed for each model in turn and shown to all of them. The models are
@@ -101,19 +100,18 @@ def _models(runs: Mapping[Path, TrainingCLI]) -> dict[str, nn.Module]:
         evaluate.check_members(classifiers)
     models: dict[str, nn.Module] = {}
     for (path, cli), name in zip(runs.items(), _names(list(runs)), strict=True):
-        if isinstance(cli.model, PretextEnsembleModule):
-            tasks = cli.model.ensemble.tasks
-            prefix = "" if len(runs) == 1 else f"{name} "
-            models.update({f"{prefix}{task}": each for task, each in tasks.items()})
-        elif isinstance(cli.model, PretextModule):
-            models[name] = cli.model.task
-        elif path in classifiers:
+        if path in classifiers:
             models[name] = cli.model
-        else:
+            continue
+        tasks = getattr(cli.model, "tasks", None)
+        if not isinstance(tasks, Mapping):
             raise ValueError(
                 f"{path} is a {type(cli.model).__name__}; expected the checkpoint of a "
-                "PretextModule, a PretextEnsembleModule or a fine-tuned classifier."
+                "module with pretext tasks, or of a fine-tuned classifier."
             )
+        prefix = "" if len(runs) == 1 else f"{name} "
+        for task_name, task in tasks.items():
+            models[name if len(tasks) == 1 else f"{prefix}{task_name}"] = task
     if len(models) < 2:
         raise ValueError(
             f"{next(iter(runs))} brings one model, {next(iter(models))!r}; expected at "

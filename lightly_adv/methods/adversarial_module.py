@@ -13,6 +13,7 @@ from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
+from lightly_adv.models import backbones
 from lightly_adv.training import noise, perturb
 from lightly_adv.training.arguments import check_attack
 from lightly_adv.training.clean_batches import CleanBatches
@@ -159,14 +160,13 @@ class AdversarialModule(pl.LightningModule):
     def encoder(self) -> nn.Module:
         """What goes downstream: from images (B, C, H, W) in [0, 1] to features.
 
-        It is `backbone`, behind `normalize` where the module has one.
+        It is `backbone`, behind `normalize` where the module has one. Override it where
+        something else is kept, such as a moving average.
 
         Raises:
-            AttributeError: If the module has no `backbone`.
+            ValueError: If the module has no `backbone`.
         """
-        normalize = getattr(self, "normalize", None)
-        backbone: Any = self.backbone
-        return nn.Sequential(normalize or nn.Identity(), backbone)
+        return backbones.encoder_of(self)
 
     def frozen(self, network: nn.Module) -> nn.Module:
         """Return a copy of a network that never trains: no gradient, eval mode.

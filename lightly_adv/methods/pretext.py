@@ -104,6 +104,11 @@ class PretextModule(Pretraining):
         """What stands in front of the backbone."""
         return self.task.normalize
 
+    @property
+    def tasks(self) -> dict[str, PretextTask]:
+        """The task, by the name of its class."""
+        return {type(self.task).__name__: self.task}
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Return what the task makes of inputs that `task.draw` returned."""
         found: Tensor = self.task(inputs)

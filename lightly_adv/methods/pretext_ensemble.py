@@ -130,6 +130,11 @@ class PretextEnsembleModule(Pretraining):
         """What stands in front of the backbone."""
         return self.ensemble.normalize
 
+    @property
+    def tasks(self) -> dict[str, nn.Module]:
+        """The tasks by name."""
+        return dict(self.ensemble.tasks.items())
+
     def on_fit_start(self) -> None:
         """Refuse a compiled network, if gradient diversity is asked for."""
         if self._differentiates_twice:

@@ -87,6 +87,37 @@ def _probe(backbone: nn.Module, image_size: int) -> int:
     return int(features.shape[1])
 
 
+def encoder_of(module: nn.Module) -> nn.Module:
+    """Return the `backbone` of a module, behind its `normalize` where it has one.
+
+    Args:
+        module: A module such as those in `lightly_adv.methods`. Without `normalize` its
+            backbone takes plain pixels.
+
+    Returns:
+        A module from images (B, C, H, W) in [0, 1] to features.
+
+    Raises:
+        ValueError: If there is no backbone.
+
+    Examples:
+        >>> module = nn.Module()
+        >>> module.backbone = nn.Flatten()
+        >>> encoder_of(module)(torch.rand(2, 3, 4, 4)).shape
+        torch.Size([2, 48])
+    """
+    backbone = getattr(module, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise ValueError(
+            f"{type(module).__name__} has no module named backbone; give it one, which "
+            "maps images to features."
+        )
+    normalize = getattr(module, "normalize", None)
+    if not isinstance(normalize, nn.Module):
+        normalize = nn.Identity()
+    return nn.Sequential(normalize, backbone)
+
+
 def one_tensor(found: Any, backbone: nn.Module) -> Tensor:
     """Return what a backbone returned, if it is one tensor.
 
