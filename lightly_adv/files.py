@@ -7,7 +7,7 @@ import errno
 import os
 from pathlib import Path
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a full disk, a used up quota or a limit on sizes is told by."""
 
 
@@ -81,9 +81,9 @@ def _sync_folder(folder: Path) -> None:
 def _named(error: OSError, path: Path) -> OSError:
     """Return the same kind of error, with the file and the way out in its message."""
     reason = error.strerror or str(error)
-    if error.errno not in NO_ROOM:
+    if error.errno not in NO_SPACE:
         return type(error)(error.errno, reason, str(path))
     kept = "what it held before is still there" if path.exists() else "nothing is lost"
     return OSError(
-        error.errno, f"{reason}: there is no box to write this file; {kept}", str(path)
+        error.errno, f"{reason}: no space to write this file; {kept}", str(path)
     )

@@ -51,7 +51,7 @@ def test_a_full_disk_is_told_and_leaves_all_as_it_was(
 ) -> None:
     path = tmp_path / "x"
     path.write_text("old")
-    with pytest.raises(OSError, match=r"no box.*still there.*x'") as found:
+    with pytest.raises(OSError, match=r"no space.*still there.*x'") as found:
         files.replace(path, "new", keep=tmp_path / "before-x")
     assert found.value.errno == errno.ENOSPC
     assert path.read_text() == "old"

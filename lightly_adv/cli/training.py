@@ -158,10 +158,10 @@ class TrainingCLI(cli.LightningCLI):
                 raise
         except Exception as error:
             self.folder.remove_empty()
-            if not (isinstance(error, OSError) and error.errno in files.NO_ROOM):
+            if not (isinstance(error, OSError) and error.errno in files.NO_SPACE):
                 raise
             hint = self._how_to_resume()
-            raise OSError(f"{error}. Make box, then {hint}") from error
+            raise OSError(f"{error}. Free some space, then {hint}") from error
         finished = not self.trainer.interrupted
         self._write("finished" if finished else "interrupted")
         if not finished:

@@ -98,7 +98,7 @@ def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Leave box for labels around the points, within 0 to 100 percent."""
+    """Leave space for labels around the points, within 0 to 100 percent."""
     pad = max(0.18 * (max(values) - min(values)), 3.0)
     return max(min(values) - pad, -1.0), min(max(values) + pad, 101.0)
 
