@@ -126,7 +126,8 @@ class RobustValidation(Callback):
         undisturbed = verdicts.undisturbed(
             pl_module, device=images.device, seed=self.seed
         )
-        with undisturbed as untouched, routes.bn_route(routes.ADV):
+        # The route outside: at its end, what is undisturbed is compared once more.
+        with routes.bn_route(routes.ADV), undisturbed as untouched:
             key = (self.seed, trainer.global_rank, batch_idx)
             verdict = verdicts.attack_batch(
                 untouched, images, labels, self._attacks, key=key

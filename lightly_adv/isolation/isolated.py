@@ -45,6 +45,7 @@ def isolated(
         ValueError: If the module holds a lazy parameter that has no shape yet.
 
     Examples:
+        >>> import torch
         >>> norm = nn.BatchNorm1d(2)
         >>> with isolated(norm):
         ...     output = norm(torch.randn(8, 2))

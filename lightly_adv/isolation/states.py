@@ -61,7 +61,9 @@ def _numpy(value: np.random.Generator) -> State:
     return State(lambda: source.state, lambda saved: setattr(source, "state", saved))
 
 
-def _python(value: random.Random) -> State:
+def _python(value: random.Random) -> State | None:
+    if isinstance(value, random.SystemRandom):
+        return None  # the system draws, and cannot be asked to do so again
     return State(value.getstate, value.setstate)
 
 

@@ -174,13 +174,15 @@ def bad_batches(rank: int, count: int, *, mode: Any) -> tuple[int, dict[str, Ten
     class Bad(Gathering):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             output = super().training_step(batch, batch_idx)
-            if self.muted and batch_idx == 2 and rank == 1:
+            if self.is_attacked and batch_idx == 2 and rank == 1:
                 output["loss"] = output["loss"] * torch.nan
             return output
 
         @property
-        def muted(self) -> bool:
-            return "log" in vars(self)  # as it is while an attack evaluates
+        def is_attacked(self) -> bool:
+            # The second stream is silent as well, but has to be differentiated.
+            frozen = not any(each.requires_grad for each in self.parameters())
+            return frozen and "log" in vars(self)
 
     callback = AdversarialTraining(ATTACK, mode=mode)
     loader: Any = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ class Faint(Smooth):
     """Its loss is scaled down so far that fp16 has no gradients of this size."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
-        return super().training_step(batch, batch_idx) * 1e-6
+        return super().training_step(batch, batch_idx) * 1e-7
 
 
 @pytest.mark.parametrize(

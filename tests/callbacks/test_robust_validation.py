@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -16,23 +16,22 @@ from lightly_adv.threat_model import ThreatModel
 
 THREAT_MODEL = ThreatModel(eps=0.06)
 SUITE = suites.pgd(steps=3)
+dtypes: set[torch.dtype] = set()
+"""Of logits; outside, as validation leaves a module and its class as they were."""
 
 
 class Classifier(pl.LightningModule):
-    # In the class, as validation leaves the attributes of a module as they were.
-    dtypes: ClassVar[set[torch.dtype]] = set()
-
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.model = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(48, 2))
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator)
-        Classifier.dtypes = set()
+        dtypes.clear()
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images)
-        self.dtypes.add(logits.dtype)
+        dtypes.add(logits.dtype)
         return logits
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -178,7 +177,7 @@ def test_nothing_is_attacked_in_the_sanity_check() -> None:
     trainer(callback, max_epochs=0).fit(model, loader(), loader())
     trainer(callback, limit_train_batches=0).fit(model, loader(), loader())
     assert callback.state_dict() == {"last_value": None, "last_epoch": None}
-    assert not model.dtypes
+    assert not dtypes
 
 
 def test_training_is_the_same_with_and_without() -> None:
@@ -198,7 +197,7 @@ def test_it_computes_in_float32_under_mixed_precision() -> None:
     trainer(robust_validation(), precision="bf16-mixed").validate(
         model, loader(), verbose=False
     )
-    assert model.dtypes == {torch.float32}
+    assert dtypes == {torch.float32}
 
 
 def test_the_last_value_survives_a_resume(tmp_path: Path) -> None:

@@ -290,3 +290,10 @@ def test_counters_and_named_tuples_are_copied() -> None:
         "letters['a']",
         "place[0]",
     ]
+
+
+def test_random_numbers_of_the_system_are_drawn_as_ever() -> None:
+    module: Any = nn.Linear(2, 1)
+    module.source = random.SystemRandom()
+    with isolated(module):
+        assert 0 <= module.source.random() < 1
