@@ -24,7 +24,7 @@ REGISTER: tuple[Any, ...] = (
     lightly_adv.register_method,
     lightly_adv.register_pretext_task,
     lightly_adv.register_suite,
-    methods.register_objective,
+    methods.register_criterion,
 )
 
 

@@ -21,7 +21,7 @@ Turn a backbone into a classifier, standard or robust.
 
 Without --model.attack it is trained on clean images, with it on perturbed ones.
 --model.trainable says what is trained: head, last_stage or all.
---model.objective says what the attack raises and training minimises.
+--model.criterion says what the attack raises and training minimises.
 --out gets config.yaml, run.json, checkpoints/ (the last one, and those with the best
 clean and robust accuracy on validation images) and result.json: accuracies of these
 on test images, in percent.
@@ -37,7 +37,7 @@ examples:
   TRADES in place of the cross-entropy
     lightly-adv finetune --model.backbone resnet8_tiny \\
       --model.attack PGD --model.attack.start_std 0.001 \\
-      --model.objective TRADES --model.objective.beta 6
+      --model.criterion TRADES --model.criterion.beta 6
   a standard linear head on the frozen backbone
     lightly-adv finetune --model.backbone resnet8_tiny --model.trainable head \\
       --model.checkpoint runs/pretrain/backbone.safetensors

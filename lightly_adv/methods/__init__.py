@@ -7,13 +7,13 @@ from lightly_adv.methods.adversarial_module import (
 from lightly_adv.methods.classifier import RobustClassifier as RobustClassifier
 from lightly_adv.methods.classifier import Trainable as Trainable
 from lightly_adv.methods.criteria import TRADES as TRADES
-from lightly_adv.methods.criteria import AdversarialObjective as AdversarialObjective
+from lightly_adv.methods.criteria import AdversarialCriterion as AdversarialCriterion
 from lightly_adv.methods.criteria import CrossEntropy as CrossEntropy
 from lightly_adv.methods.criteria import KLRegularized as KLRegularized
-from lightly_adv.methods.criteria import create_objective as create_objective
-from lightly_adv.methods.criteria import is_objective as is_objective
-from lightly_adv.methods.criteria import list_objectives as list_objectives
-from lightly_adv.methods.criteria import register_objective as register_objective
+from lightly_adv.methods.criteria import create_criterion as create_criterion
+from lightly_adv.methods.criteria import is_criterion as is_criterion
+from lightly_adv.methods.criteria import list_criteria as list_criteria
+from lightly_adv.methods.criteria import register_criterion as register_criterion
 from lightly_adv.methods.pretext import PretextModule as PretextModule
 from lightly_adv.methods.pretext_ensemble import (
     PretextEnsembleModule as PretextEnsembleModule,
@@ -22,9 +22,11 @@ from lightly_adv.registry import Registry
 
 if pl.__name__ == "pytorch_lightning":
     from lightly_adv.methods.linear_classifier import (
+        FinetuningProtocol as FinetuningProtocol,
+    )
+    from lightly_adv.methods.linear_classifier import (
         LinearClassifier as LinearClassifier,
     )
-    from lightly_adv.methods.linear_classifier import Protocol as Protocol
     from lightly_adv.methods.linear_probe import LinearProbeReport as LinearProbeReport
     from lightly_adv.methods.linear_probe import linear_probe as linear_probe
 else:
@@ -34,7 +36,7 @@ else:
         if name in (
             "LinearClassifier",
             "LinearProbeReport",
-            "Protocol",
+            "FinetuningProtocol",
             "linear_probe",
         ):
             raise ImportError(

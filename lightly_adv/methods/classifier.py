@@ -15,7 +15,7 @@ from lightly_adv.isolation import modes
 from lightly_adv.lightning import rank_zero_info
 from lightly_adv.methods import criteria
 from lightly_adv.methods.adversarial_module import AdversarialModule
-from lightly_adv.methods.criteria import AdversarialObjective
+from lightly_adv.methods.criteria import AdversarialCriterion
 from lightly_adv.models import backbones, partial_load, stages
 from lightly_adv.models.checkpoints import LoadReport
 from lightly_adv.models.normalization import (
@@ -23,7 +23,7 @@ from lightly_adv.models.normalization import (
     NormalizeChoice,
     resolve_normalize,
 )
-from lightly_adv.models.partial_load import Inherited
+from lightly_adv.models.partial_load import LoadChoice
 from lightly_adv.training.optimizers import OneCycleSGD
 
 Trainable: TypeAlias = Literal["head", "last_stage", "all"]
@@ -34,7 +34,7 @@ class RobustClassifier(AdversarialModule):
     """Fine-tune a backbone with a linear head on labelled images.
 
     With an attack it is trained on perturbed images only, as in [0], or on both as
-    its objective says. The usual protocols are SLF (`trainable="head"`), ALF ("head"
+    its criterion says. The usual protocols are SLF (`trainable="head"`), ALF ("head"
     with an attack) and AFF ("all" with an attack); "last_stage" is the partial
     fine-tuning of [1]. What is frozen stays in eval mode, takes no gradient and is not
     in the optimiser.
@@ -60,15 +60,15 @@ class RobustClassifier(AdversarialModule):
         trainable: What is trained: "head", "last_stage" (and the head) or "all".
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None trains on clean images.
-        objective: What the attack raises and training minimises: `CrossEntropy()`
+        criterion: What the attack raises and training minimises: `CrossEntropy()`
             (which None stands for), `TRADES(beta=6.0)`, `KLRegularized(beta=1.0)`, an
-            object like these, or a name of `list_objectives()`.
+            object like these, or a name of `list_criteria()`.
         checkpoint: A file with the pre-trained backbone, see `models.load_backbone`.
             What was found in it is kept as `load_report`.
         checkpoint_prefix: Which network to take where there are several in the file,
             such as "teacher.".
         checkpoint_norm: Which of several BatchNorm layers to take, such as "1".
-        inherited: What is taken from it: "all" of the backbone or, as in [1], the
+        load: What is taken from it: "all" of the backbone or, as in [1], the
             "trunk", all but its last stage, which then starts anew.
         normalize: Mean and std that are applied inside, in front of the backbone.
             "auto" stands for those in the backbone's own timm configuration, or of
@@ -81,10 +81,10 @@ class RobustClassifier(AdversarialModule):
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        TypeError: If the attack or the objective is not one.
+        TypeError: If the attack or the criterion is not one.
         ValueError: If a number is out of range, a name unknown, the checkpoint of
             another architecture, or the last stage asked for and not told; if an
-            objective comes without an attack, or with one that cannot raise it.
+            criterion comes without an attack, or with one that cannot raise it.
 
     Examples:
         >>> classifier = RobustClassifier("resnet8_tiny", num_classes=5)
@@ -99,11 +99,11 @@ class RobustClassifier(AdversarialModule):
         num_classes: int = 10,
         trainable: Trainable = "all",
         attack: Attack | AttackSchedule | None = None,
-        objective: AdversarialObjective | str | None = None,
+        criterion: AdversarialCriterion | str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_prefix: str | None = None,
         checkpoint_norm: str | None = None,
-        inherited: Inherited = "all",
+        load: LoadChoice = "all",
         normalize: NormalizeChoice = "auto",
         lr: float = 0.1,
         weight_decay: float = 5e-4,
@@ -113,7 +113,7 @@ class RobustClassifier(AdversarialModule):
         super().__init__(attack, optimizer=OneCycleSGD(lr, weight_decay, warmup))
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; expected at least 2.")
-        self.objective = criteria.resolve(objective, attack)
+        self.criterion = criteria.resolve(criterion, attack)
         self.channels_last = channels_last
         self.backbone = backbones.create_backbone(backbone)
         # Resolved here, so that a checkpoint keeps the numbers and not the word.
@@ -121,7 +121,7 @@ class RobustClassifier(AdversarialModule):
         self.normalize = Normalize(normalize) if normalize else nn.Identity()
         self.head = nn.Linear(backbones.feature_dim(self.backbone), num_classes)
         self.load_report = self._load(
-            checkpoint, inherited, prefix=checkpoint_prefix, norm=checkpoint_norm
+            checkpoint, load, prefix=checkpoint_prefix, norm=checkpoint_norm
         )
         self._trained_parts = self._freeze(trainable)
         if channels_last:
@@ -129,10 +129,10 @@ class RobustClassifier(AdversarialModule):
         # Lightning keeps the flags that it finds.
         self.train()
         objects = [] if isinstance(backbone, str) else ["backbone"]
-        once = ["attack", "objective", "checkpoint", "inherited"]
+        once = ["attack", "criterion", "checkpoint", "load"]
         once += ["checkpoint_prefix", "checkpoint_norm"]
         self.save_hyperparameters(ignore=[*once, *objects])
-        trained_with = attack and f"{self.objective}, {attack}"
+        trained_with = attack and f"{self.criterion}, {attack}"
         self.save_hyperparameters({"trained_with": trained_with})
 
     def forward(self, images: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class RobustClassifier(AdversarialModule):
         return self
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss of one batch, that of the objective if there is an attack."""
+        """Return the loss of one batch, that of the criterion if there is an attack."""
         images, labels = batch[0], batch[1]
 
         def clean() -> Tensor:
@@ -166,7 +166,7 @@ class RobustClassifier(AdversarialModule):
             loss = F.cross_entropy(clean(), labels)
         else:
             perturbed = self._perturbed(images, labels)
-            loss = self.objective.training_loss(clean, adversarial, labels)
+            loss = self.criterion.training_loss(clean, adversarial, labels)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(labels))
         return loss
 
@@ -205,7 +205,7 @@ class RobustClassifier(AdversarialModule):
 
     def _perturbed(self, images: Tensor, labels: Tensor) -> Tensor:
         with modes.attack_mode(self), torch.no_grad():
-            loss = self.objective.attacked_loss(
+            loss = self.criterion.attacked_loss(
                 lambda: self._logits(images, routes.CLEAN), labels
             )
         found: Tensor = self.perturb(lambda images: loss(self(images)), images)
@@ -214,16 +214,16 @@ class RobustClassifier(AdversarialModule):
     def _load(
         self,
         checkpoint: str | os.PathLike[str] | None,
-        inherited: Inherited,
+        load: LoadChoice,
         *,
         prefix: str | None,
         norm: str | None,
     ) -> LoadReport | None:
-        partial_load.check_inherited(inherited)
+        partial_load.check_load(load)
         if checkpoint is None:
             return None
-        report = partial_load.load_inherited(
-            self.backbone, checkpoint, inherited, prefix=prefix, norm=norm
+        report = partial_load.load_partially(
+            self.backbone, checkpoint, load, prefix=prefix, norm=norm
         )
         rank_zero_info(f"{os.fspath(checkpoint)}: {report}")
         return report

@@ -18,7 +18,7 @@ Pass: TypeAlias = Callable[[], Tensor]
 """Runs the network once and returns logits (B, C); not called, it costs nothing."""
 
 
-class AdversarialObjective(Protocol):
+class AdversarialCriterion(Protocol):
     """The two losses of adversarial training of a classifier.
 
     Any object with these members will do. One that inherits from this class is also
@@ -53,17 +53,17 @@ class AdversarialObjective(Protocol):
         """
 
 
-_REGISTRY = Registry[AdversarialObjective]("objective", "lightly_adv.objectives")
+_REGISTRY = Registry[AdversarialCriterion]("criterion", "lightly_adv.criteria")
 
-create_objective = _REGISTRY.create
-list_objectives = _REGISTRY.list
-register_objective = _REGISTRY.register
-is_objective = _REGISTRY.is_registered
+create_criterion = _REGISTRY.create
+list_criteria = _REGISTRY.list
+register_criterion = _REGISTRY.register
+is_criterion = _REGISTRY.is_registered
 
 
-@register_objective("cross_entropy")
+@register_criterion("cross_entropy")
 @dataclass(frozen=True)
-class CrossEntropy(AdversarialObjective):
+class CrossEntropy(AdversarialCriterion):
     """Cross-entropy of perturbed images alone, attacked and minimised.
 
     - [0] Towards Deep Learning Models Resistant to Adversarial Attacks, 2017,
@@ -90,7 +90,7 @@ class CrossEntropy(AdversarialObjective):
 
 
 @dataclass(frozen=True)
-class _Regularized(AdversarialObjective):
+class _Regularized(AdversarialCriterion):
     """`CE(clean) + beta * KL(clean || adversarial)`, whatever is attacked."""
 
     beta: float
@@ -110,7 +110,7 @@ class _Regularized(AdversarialObjective):
         return F.cross_entropy(logits, labels) + self.beta * divergence
 
 
-@register_objective("kl_regularized")
+@register_criterion("kl_regularized")
 @dataclass(frozen=True)
 class KLRegularized(_Regularized):
     """Minimise `CE(clean) + beta * KL(clean || adversarial)`, attack cross-entropy.
@@ -141,7 +141,7 @@ class KLRegularized(_Regularized):
         return lambda logits: F.cross_entropy(logits, labels, reduction="none")
 
 
-@register_objective("trades")
+@register_criterion("trades")
 @dataclass(frozen=True)
 class TRADES(_Regularized):
     """Minimise `CE(clean) + beta * KL(clean || adversarial)`, attack the divergence.
@@ -176,44 +176,44 @@ class TRADES(_Regularized):
 
 
 def resolve(
-    objective: AdversarialObjective | str | None,
+    criterion: AdversarialCriterion | str | None,
     attack: Attack | AttackSchedule | None,
-) -> AdversarialObjective:
-    """Return the objective that is meant, checked against the attack.
+) -> AdversarialCriterion:
+    """Return the criterion that is meant, checked against the attack.
 
     Args:
-        objective: An objective, the name of one, or None for `CrossEntropy()`.
+        criterion: A criterion, the name of one, or None for `CrossEntropy()`.
         attack: The attack to train with, if any.
 
     Raises:
-        TypeError: If it is neither an objective nor a name.
-        ValueError: If the name is unknown; if an objective comes without an attack, or
+        TypeError: If it is neither a criterion nor a name.
+        ValueError: If the name is unknown; if a criterion comes without an attack, or
             with one that cannot raise it.
     """
-    if objective is None:
+    if criterion is None:
         return CrossEntropy()
-    if isinstance(objective, str):
-        objective = create_objective(objective)
-    _check_type(objective)
+    if isinstance(criterion, str):
+        criterion = create_criterion(criterion)
+    _check_type(criterion)
     if attack is None:
         raise ValueError(
-            f"objective={objective} came without an attack; pass attack=PGD("
+            f"criterion={criterion} came without an attack; pass attack=PGD("
             "ThreatModel(eps=8 / 255)), or leave it out to train on clean images."
         )
     final = attack.attack if isinstance(attack, AttackSchedule) else attack
-    if objective.needs_noise and not final.random_start:
+    if criterion.needs_noise and not final.random_start:
         raise ValueError(
             f"{type(final).__name__} starts at the image itself (random_start=False),"
-            f" where the loss that {type(objective).__name__} attacks has no gradient; "
+            f" where the loss that {type(criterion).__name__} attacks has no gradient; "
             "pass random_start=True, and start_std=0.001 to start as in TRADES."
         )
-    return objective
+    return criterion
 
 
-def _check_type(objective: Any) -> None:
+def _check_type(criterion: Any) -> None:
     members = ("needs_noise", "attacked_loss", "training_loss")
-    if isinstance(objective, type) or not all(hasattr(objective, m) for m in members):
+    if isinstance(criterion, type) or not all(hasattr(criterion, m) for m in members):
         raise TypeError(
-            f"objective is {objective!r}; expected an objective such as "
-            f"TRADES(beta=6.0), or one of the names {', '.join(list_objectives())}."
+            f"criterion is {criterion!r}; expected a criterion such as "
+            f"TRADES(beta=6.0), or one of the names {', '.join(list_criteria())}."
         )

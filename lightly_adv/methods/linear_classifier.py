@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from lightly_adv.attacks import PGD
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.lightning import pl
+from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.models import backbones
+from lightly_adv.models.normalization import Normalize
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.training import noise, perturb
 
-Protocol: TypeAlias = Literal["SLF", "ALF", "AFF"]
+FinetuningProtocol: TypeAlias = Literal["SLF", "ALF", "AFF"]
 """Standard and adversarial linear fine-tuning, and adversarial full fine-tuning."""
 
 STEPS = 10
@@ -25,7 +26,7 @@ MAX_VAL_SAMPLES = 512
 """How many validation images are attacked after an epoch."""
 
 
-class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
+class LinearClassifier(benchmarking.LinearClassifier, AdversarialModule):  # type: ignore[misc]
     """A linear head on an encoder, with clean and with robust accuracy.
 
     It has the constructor, the optimiser and the checkpoint keys of
@@ -66,6 +67,9 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
         torch.Size([2, 10])
     """
 
+    model: nn.Module
+    classification_head: nn.Module
+
     def __init__(
         self,
         model: nn.Module,
@@ -75,14 +79,16 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
         num_classes: int = 1000,
         topk: tuple[int, ...] = (1, 5),
         *,
-        protocol: Protocol = "SLF",
+        protocol: FinetuningProtocol = "SLF",
         threat_model: ThreatModel | None = None,
     ) -> None:
         check_protocol(protocol)
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; expected at least 2.")
         topk = tuple(k for k in topk if k <= num_classes)
-        super().__init__(
+        # The next class is Lightly's, of which mypy knows nothing.
+        parent: Any = super()
+        parent.__init__(
             model, batch_size_per_device, lr, feature_dim, num_classes, topk
         )
         self.protocol = protocol
@@ -96,13 +102,23 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
         self.save_hyperparameters({"trained_with": self.attack and str(self.attack)})
 
     @property
+    def backbone(self) -> nn.Module:
+        """The encoder."""
+        return self.model
+
+    @property
+    def normalize(self) -> nn.Module:
+        """What the transforms did to the images, as a layer."""
+        normalize = self.threat_model.normalize
+        return Normalize(normalize).to(self.device) if normalize else nn.Identity()
+
+    @property
     def _frozen(self) -> bool:
         return self.protocol != "AFF"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, classes) of images (B, C, H, W)."""
-        found = backbones.one_tensor(self.model(images), self.model)
-        features = found.flatten(start_dim=1)
+        features = backbones.one_tensor(self.model(images), self.model).flatten(1)
         if features.shape[1] != self.feature_dim:
             raise ValueError(
                 f"the encoder returned {features.shape[1]} features, but "
@@ -135,9 +151,9 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
         """Return the loss of a batch, perturbed in ALF and AFF."""
         images, labels = batch[0], batch[1]
         if self.attack is not None:
-            images = self._perturbed(images, labels, batch_idx)
-        loss: Tensor = super().training_step((images, labels), batch_idx)
-        return loss
+            images = self._perturbed(images, labels)
+        loss: Any = super().training_step((images, labels), batch_idx)
+        return loss  # type: ignore[no-any-return]
 
     def get_trainable_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the head, in AFF all."""
@@ -148,29 +164,20 @@ class LinearClassifier(benchmarking.LinearClassifier):  # type: ignore[misc]
         robust = RobustValidation(self.threat_model, max_samples=MAX_VAL_SAMPLES)
         return [robust]
 
-    def _perturbed(self, images: Tensor, labels: Tensor, batch_idx: int) -> Tensor:
-        assert self.attack is not None
-        generator = noise.training_generator(
-            rank=self.global_rank, epoch=self.current_epoch, batch_idx=batch_idx
-        )
-        return perturb.perturb(
-            self.attack,
-            lambda shown: nn.functional.cross_entropy(
-                self(shown), labels, reduction="none"
-            ),
-            images,
-            module=self,
-            generator=generator,
-        )
+    def _perturbed(self, images: Tensor, labels: Tensor) -> Tensor:
+        def losses(images: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(self(images), labels, reduction="none")
+
+        perturbed: Tensor = self.perturb(losses, images)
+        return perturbed
 
 
 def check_protocol(protocol: str) -> None:
-    """Refuse an unknown protocol.
+    """Check the name of a protocol.
 
     Raises:
-        ValueError: If it is one.
+        ValueError: If it is unknown.
     """
-    if protocol not in get_args(Protocol):
-        raise ValueError(
-            f"protocol={protocol!r} is unknown; use one of {get_args(Protocol)}."
-        )
+    if protocol not in get_args(FinetuningProtocol):
+        names = get_args(FinetuningProtocol)
+        raise ValueError(f"protocol={protocol!r} is unknown; use one of {names}.")

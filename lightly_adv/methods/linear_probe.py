@@ -21,8 +21,8 @@ from lightly_adv.isolation import modes, rng
 from lightly_adv.lightning import pl
 from lightly_adv.methods.linear_classifier import (
     STEPS,
+    FinetuningProtocol,
     LinearClassifier,
-    Protocol,
     check_protocol,
 )
 from lightly_adv.models import backbones
@@ -46,7 +46,7 @@ class LinearProbeReport:
         classifiers: The weights of each, for a `LinearClassifier`.
     """
 
-    protocol: Protocol
+    protocol: FinetuningProtocol
     settings: Mapping[str, Any]
     reports: Mapping[str, RobustnessReport]
     epochs: Mapping[str, int]
@@ -86,7 +86,7 @@ def linear_probe(
     threat_model: ThreatModel,
     *,
     num_classes: int,
-    protocol: Protocol = "SLF",
+    protocol: FinetuningProtocol = "SLF",
     epochs: int = EPOCHS,
     max_samples: int | None = None,
     accelerator: str = "auto",

@@ -10,4 +10,4 @@ from lightly_adv.models.normalization import IMAGENET_NORMALIZE as IMAGENET_NORM
 from lightly_adv.models.normalization import Normalize as Normalize
 from lightly_adv.models.normalization import NormalizeChoice as NormalizeChoice
 from lightly_adv.models.normalization import normalization_of as normalization_of
-from lightly_adv.models.partial_load import Inherited as Inherited
+from lightly_adv.models.partial_load import LoadChoice as LoadChoice

@@ -11,14 +11,14 @@ from torch import nn
 from lightly_adv.models import checkpoints, stages
 from lightly_adv.models.checkpoints import LoadReport
 
-Inherited: TypeAlias = Literal["all", "trunk"]
+LoadChoice: TypeAlias = Literal["all", "trunk"]
 """Everything, or everything but the last stage."""
 
 
-def load_inherited(
+def load_partially(
     backbone: nn.Module,
     path: str | os.PathLike[str],
-    inherited: Inherited,
+    load: LoadChoice,
     *,
     prefix: str | None = None,
     norm: str | None = None,
@@ -28,7 +28,7 @@ def load_inherited(
     Args:
         backbone: The module to load into.
         path: The file, see `models.load_backbone`.
-        inherited: What to take. For "trunk" the file may lack the last stage; if it is
+        load: What to take. For "trunk" the file may lack the last stage; if it is
             there, it is not used.
         prefix: As for `models.load_backbone`, to choose among several networks.
         norm: The same, to choose among several BatchNorm layers.
@@ -48,14 +48,14 @@ def load_inherited(
         >>> backbone = create_backbone("resnet8_tiny")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_backbone(backbone, f"{folder}/backbone.safetensors")
-        ...     report = load_inherited(
+        ...     report = load_partially(
         ...         backbone, f"{folder}/backbone.safetensors", "trunk"
         ...     )
         >>> len(report.matched), report.missing[0]
         (36, 'layer3.0.conv1.weight')
     """
-    check_inherited(inherited)
-    if inherited == "all":
+    check_load(load)
+    if load == "all":
         return checkpoints.load_backbone(backbone, path, prefix=prefix, norm=norm)
     renewed = tuple(f"{name}." for name in stages.last_stage(backbone))
     state = backbone.state_dict()
@@ -85,13 +85,13 @@ def load_inherited(
     )
 
 
-def check_inherited(inherited: str) -> None:
+def check_load(load: str) -> None:
     """Refuse an unknown name.
 
     Raises:
         ValueError: If it is one.
     """
-    if inherited not in get_args(Inherited):
+    if load not in get_args(LoadChoice):
         raise ValueError(
-            f"inherited={inherited!r} is unknown; use one of {get_args(Inherited)}."
+            f"load={load!r} is unknown; use one of {get_args(LoadChoice)}."
         )

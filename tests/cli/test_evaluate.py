@@ -41,7 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     wide = (*attack, "--model.attack.threat_model.eps", "16/255")
     tiny = ("--model.backbone", "resnet8_tiny")
     other = ("--model.backbone", "test_resnet", "--model.normalize", HALVES)
-    trades = ("--model.objective", "TRADES", "--model.objective.beta", "2")
+    trades = ("--model.criterion", "TRADES", "--model.criterion.beta", "2")
     three = ("--data", "tests.cli.tiny.ThreeClasses")
     return {
         "trades": finetune(root / "trades", *tiny, *attack, *trades),

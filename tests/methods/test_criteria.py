@@ -1,4 +1,4 @@
-"""Each objective against the loop and the sums of its paper, written out again."""
+"""Each criterion against the loop and the sums of its paper, written out again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.batch_norm import convert_dual_batchnorm, routes
 from lightly_adv.methods import (
     TRADES,
-    AdversarialObjective,
+    AdversarialCriterion,
     CrossEntropy,
     KLRegularized,
     RobustClassifier,
-    create_objective,
-    is_objective,
-    list_objectives,
+    create_criterion,
+    is_criterion,
+    list_criteria,
 )
 from lightly_adv.methods.criteria import Pass
 from lightly_adv.training import noise
@@ -79,10 +79,10 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "objective", "attacked", "beta", "adversarial"), ROWS)
+@pytest.mark.parametrize(("name", "criterion", "attacked", "beta", "adversarial"), ROWS)
 def test_one_step_is_that_of_the_paper(
     name: str,
-    objective: AdversarialObjective,
+    criterion: AdversarialCriterion,
     attacked: str,
     beta: float,
     adversarial: float,
@@ -92,7 +92,7 @@ def test_one_step_is_that_of_the_paper(
         small_network(),
         num_classes=3,
         attack=ATTACK,
-        objective=objective,
+        criterion=criterion,
         normalize=None,
         lr=0.0,
     )
@@ -139,7 +139,7 @@ def test_the_clean_answer_is_given_once_per_attack_and_once_per_step() -> None:
             calls.append((self.head.weight.requires_grad, found.requires_grad))
             return found
 
-    module = Counting(small_network(), num_classes=3, attack=ATTACK, objective="trades")
+    module = Counting(small_network(), num_classes=3, attack=ATTACK, criterion="trades")
     fit(module, count=1, limit_val_batches=0)
     target, steps, training = calls[0], calls[1 : 1 + ATTACK.steps], calls[-2:]
     assert len(calls) == 1 + ATTACK.steps + 2
@@ -153,9 +153,9 @@ def test_cross_entropy_asks_for_no_clean_answer() -> None:
         raise AssertionError("the clean images were passed")
 
     labels = torch.tensor([0, 1])
-    objective = CrossEntropy()
-    assert objective.attacked_loss(clean, labels)(torch.zeros(2, 3)).shape == (2,)
-    loss = objective.training_loss(clean, lambda: torch.zeros(2, 3), labels)
+    criterion = CrossEntropy()
+    assert criterion.attacked_loss(clean, labels)(torch.zeros(2, 3)).shape == (2,)
+    loss = criterion.training_loss(clean, lambda: torch.zeros(2, 3), labels)
     assert loss.item() == pytest.approx(1.0986, abs=1e-4)
 
 
@@ -176,7 +176,7 @@ def test_the_divergence_has_no_gradient_without_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("objective", "trainable", "channels_last"),
+    ("criterion", "trainable", "channels_last"),
     [
         (TRADES(), "head", True),
         (TRADES(), "last_stage", False),
@@ -186,7 +186,7 @@ def test_the_divergence_has_no_gradient_without_noise() -> None:
     ],
 )
 def test_it_trains_whatever_is_trainable(
-    objective: AdversarialObjective, trainable: Any, channels_last: bool
+    criterion: AdversarialCriterion, trainable: Any, channels_last: bool
 ) -> None:
     torch.manual_seed(0)
     module = RobustClassifier(
@@ -194,7 +194,7 @@ def test_it_trains_whatever_is_trainable(
         num_classes=3,
         trainable=trainable,
         attack=ATTACK,
-        objective=objective,
+        criterion=criterion,
         channels_last=channels_last,
     )
     frozen = {
@@ -212,17 +212,17 @@ def test_it_trains_whatever_is_trainable(
 
 
 @pytest.mark.parametrize(
-    ("objective", "clean", "adv"),
+    ("criterion", "clean", "adv"),
     [(CrossEntropy(), 0, 1), (KLRegularized(), 1, 1), (TRADES(), 1, 1)],
 )
 def test_clean_and_perturbed_images_take_their_own_routes(
-    objective: AdversarialObjective, clean: int, adv: int
+    criterion: AdversarialCriterion, clean: int, adv: int
 ) -> None:
     module = RobustClassifier(
         convert_dual_batchnorm(small_network()),
         num_classes=3,
         attack=ATTACK,
-        objective=objective,
+        criterion=criterion,
     )
     fit(module, count=1)
     (layer,) = routes.routed_layers(module).values()
@@ -241,19 +241,19 @@ def test_the_target_of_the_attack_takes_the_clean_route() -> None:
             seen.append(routes._ROUTE.get())
             return super().forward(images)
 
-    module = Watching(small_network(), num_classes=3, attack=ATTACK, objective="trades")
+    module = Watching(small_network(), num_classes=3, attack=ATTACK, criterion="trades")
     fit(module, count=1, limit_val_batches=0)
     assert seen == ["clean", "adv", "adv", "adv", "clean", "adv"]
 
 
 def test_names_stand_for_objectives() -> None:
-    assert list_objectives() == ["cross_entropy", "kl_regularized", "trades"]
-    assert is_objective("trades")
-    assert create_objective("trades", beta=2.0) == TRADES(beta=2.0)
+    assert list_criteria() == ["cross_entropy", "kl_regularized", "trades"]
+    assert is_criterion("trades")
+    assert create_criterion("trades", beta=2.0) == TRADES(beta=2.0)
     module = RobustClassifier(
-        "resnet8_tiny", num_classes=3, attack=ATTACK, objective="kl_regularized"
+        "resnet8_tiny", num_classes=3, attack=ATTACK, criterion="kl_regularized"
     )
-    assert module.objective == KLRegularized(beta=1.0)
+    assert module.criterion == KLRegularized(beta=1.0)
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ class Focused:
 
 def test_an_objective_of_ones_own() -> None:
     module = RobustClassifier(
-        "resnet8_tiny", num_classes=3, attack=ATTACK, objective=Focused()
+        "resnet8_tiny", num_classes=3, attack=ATTACK, criterion=Focused()
     )
     assert fit(module).callback_metrics["train_loss"] > 0
 
@@ -280,7 +280,7 @@ def test_a_checkpoint_comes_back_without_what_it_was_trained_with(
     tmp_path: Path,
 ) -> None:
     module = RobustClassifier(
-        "resnet8_tiny", num_classes=3, attack=ATTACK, objective=TRADES(beta=3.0)
+        "resnet8_tiny", num_classes=3, attack=ATTACK, criterion=TRADES(beta=3.0)
     )
     fit(module).save_checkpoint(tmp_path / "last.ckpt")
     restored = RobustClassifier.load_from_checkpoint(
@@ -296,11 +296,11 @@ def test_a_checkpoint_comes_back_without_what_it_was_trained_with(
 
 
 @pytest.mark.parametrize(
-    ("objective", "attack", "error", "message"),
+    ("criterion", "attack", "error", "message"),
     [
-        ("trade", ATTACK, ValueError, r"Unknown objective 'trade'.*'trades'"),
-        (TRADES, ATTACK, TypeError, r"objective is <class .*TRADES.*TRADES\(beta=6.0"),
-        (6.0, ATTACK, TypeError, r"objective is 6.0; expected an objective"),
+        ("trade", ATTACK, ValueError, r"Unknown criterion 'trade'.*'trades'"),
+        (TRADES, ATTACK, TypeError, r"criterion is <class .*TRADES.*TRADES\(beta=6.0"),
+        (6.0, ATTACK, TypeError, r"criterion is 6.0; expected a criterion"),
         ("trades", None, ValueError, r"TRADES\(beta=6.0\) came without an attack"),
         (
             "trades",
@@ -317,10 +317,10 @@ def test_a_checkpoint_comes_back_without_what_it_was_trained_with(
     ],
 )
 def test_what_cannot_work_is_refused(
-    objective: Any, attack: Attack | None, error: type[Exception], message: str
+    criterion: Any, attack: Attack | None, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        RobustClassifier("resnet8_tiny", attack=attack, objective=objective)
+        RobustClassifier("resnet8_tiny", attack=attack, criterion=criterion)
 
 
 @pytest.mark.parametrize("create", [TRADES, KLRegularized])

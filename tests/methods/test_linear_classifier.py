@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.callbacks import RobustValidation
 from lightly_adv.evaluation import evaluate_robustness
-from lightly_adv.methods import LinearClassifier, Protocol
+from lightly_adv.methods import FinetuningProtocol, LinearClassifier
 from tests.methods.steps import batches, fit
 
 THREAT_MODEL = ThreatModel(eps=16 / 255)
@@ -31,7 +31,7 @@ def make_encoder() -> nn.Module:
     return nn.Sequential(convolution, nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
 
 
-def make(protocol: Protocol = "SLF", **options: Any) -> LinearClassifier:
+def make(protocol: FinetuningProtocol = "SLF", **options: Any) -> LinearClassifier:
     options = {"feature_dim": 36, "num_classes": CLASSES, **options}
     return LinearClassifier(
         make_encoder(), 4, protocol=protocol, threat_model=THREAT_MODEL, **options
@@ -70,8 +70,8 @@ def test_attacks_reach_the_images() -> None:
     assert not perturbed.equal(images)
 
 
-@pytest.mark.parametrize("protocol", get_args(Protocol))
-def test_what_is_frozen_stays(protocol: Protocol) -> None:
+@pytest.mark.parametrize("protocol", get_args(FinetuningProtocol))
+def test_what_is_frozen_stays(protocol: FinetuningProtocol) -> None:
     classifier = make(protocol)
     for mode in (True, False):
         classifier.train(mode)
@@ -158,3 +158,13 @@ def test_refusals() -> None:
         make(num_classes=1)
     with pytest.raises(ValueError, match="pass feature_dim=36"):
         make(feature_dim=2048)(torch.rand(2, 3, 8, 8))
+
+
+def test_its_encoder_takes_pixels() -> None:
+    normalize: Any = {"mean": (0.5,) * 3, "std": (0.2,) * 3}
+    threat_model = ThreatModel(eps=16 / 255, normalize=normalize)
+    module = LinearClassifier(
+        make_encoder(), 4, 0.1, 36, CLASSES, threat_model=threat_model
+    )
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(module.encoder(images), module.model((images - 0.5) / 0.2))

@@ -131,7 +131,7 @@ def test_every_row_of_the_grid_runs_on_the_digits(
 
 
 @pytest.mark.parametrize(
-    ("name", "objective", "start_std"),
+    ("name", "criterion", "start_std"),
     [
         ("trades", TRADES(beta=6.0), 0.001),
         ("kl_ce", KLRegularized(beta=1.0), None),
@@ -139,15 +139,15 @@ def test_every_row_of_the_grid_runs_on_the_digits(
     ],
 )
 def test_the_objectives_run_behind_a_row(
-    name: str, objective: Any, start_std: float | None, tmp_path: Path
+    name: str, criterion: Any, start_std: float | None, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     model = finetune(out, "digits/finetuning", "F2", name, backbone=None)["model"]
-    assert model["objective"]["init_args"] == {"beta": objective.beta}
+    assert model["criterion"]["init_args"] == {"beta": criterion.beta}
     assert model["attack"]["init_args"].get("start_std") == start_std
     content = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)
     trained_with = content["hyper_parameters"]["trained_with"]
-    assert trained_with.startswith(f"{objective}, PGD(")
+    assert trained_with.startswith(f"{criterion}, PGD(")
 
 
 def test_members_of_different_pretext_tasks_are_evaluated_as_one(
@@ -199,7 +199,7 @@ def test_the_numbers_of_the_paper(tmp_path: Path) -> None:
     cpu = "--trainer.accelerator=cpu"
     tuning = FinetuneCLI([*recipes("paper/finetuning", "F2"), cpu, out])
     assert tuning.model._trained_parts == ("stages.3", "norm")
-    assert tuning.config.model.inherited == "trunk"
+    assert tuning.config.model.load == "trunk"
     training = PretrainCLI([*recipes("paper/pretraining", "P3"), cpu, out])
     assert training.model.val_attack.steps == 20
     standard = PretrainCLI([*recipes("paper/pretraining", "P2"), cpu, out])

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightly_adv.methods import RobustClassifier
 from lightly_adv.models import create_backbone, save_backbone
-from lightly_adv.models.partial_load import load_inherited
+from lightly_adv.models.partial_load import load_partially
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_trunk_leaves_the_last_stage_as_it_starts(saved: Path, part: bool) -
     fresh = create_backbone("resnet8_tiny").state_dict()
     torch.manual_seed(2)
     classifier = RobustClassifier(
-        "resnet8_tiny", num_classes=3, checkpoint=path, inherited="trunk"
+        "resnet8_tiny", num_classes=3, checkpoint=path, load="trunk"
     )
     expected = load_file(saved)
     for key, value in classifier.backbone.state_dict().items():
@@ -62,7 +62,7 @@ def test_a_trunk_with_holes_is_refused_and_nothing_is_loaded(saved: Path) -> Non
     backbone = create_backbone("resnet8_tiny")
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     with pytest.raises(ValueError, match=r"lacks 1 tensors of the trunk.*layer1\.0"):
-        load_inherited(backbone, path, "trunk")
+        load_partially(backbone, path, "trunk")
     after = backbone.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
 
@@ -70,7 +70,7 @@ def test_a_trunk_with_holes_is_refused_and_nothing_is_loaded(saved: Path) -> Non
 def test_a_backbone_without_stages_has_no_trunk(saved: Path) -> None:
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
     with pytest.raises(ValueError, match=r"Sequential does not tell its stages"):
-        load_inherited(backbone, saved, "trunk")
+        load_partially(backbone, saved, "trunk")
 
 
 def test_a_backbone_without_stages_cannot_be_tuned_in_part() -> None:
@@ -80,5 +80,5 @@ def test_a_backbone_without_stages_cannot_be_tuned_in_part() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"inherited='stem' is unknown.*'trunk'"):
-        RobustClassifier("resnet8_tiny", inherited="stem")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"load='stem' is unknown.*'trunk'"):
+        RobustClassifier("resnet8_tiny", load="stem")  # type: ignore[arg-type]

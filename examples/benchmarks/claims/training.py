@@ -185,7 +185,7 @@ def new_classifier(
         trainable=how["trainable"],
         attack=attack_of(settings, "finetuning") if how["attacked"] else None,
         checkpoint=backbone,
-        inherited=how.get("inherited", "all"),
+        load=how.get("load", "all"),
         lr=lr,
         weight_decay=chosen["weight_decay"],
         channels_last=settings["channels_last"],
