@@ -20,6 +20,7 @@ class Entry:
     name: str
     source: str
     load: Callable[[], Any]
+    override: bool = False
 
 
 class PluginClashError(ImportError):
@@ -55,14 +56,17 @@ class Registry(Generic[T]):
     ) -> Callable[[Factory], Factory]:
         """Return a decorator that registers a factory under a name.
 
+        Where an installed plug-in provides the name as well, asking for it raises,
+        unless `override` is True.
+
         Args:
             name: The name to register.
-            override: Replace what the name stands for now.
+            override: Replace whatever is registered or installed under this name.
 
         Raises:
-            ValueError: If the name is taken and `override` is False.
+            ValueError: If the name is registered already and `override` is False.
         """
-        taken = self._all().get(name)
+        taken = self._entries.get(name)
         if taken is not None and not override:
             raise ValueError(
                 f"{self.kind} {name!r} is already registered by {taken.source}; "
@@ -71,7 +75,7 @@ class Registry(Generic[T]):
 
         def decorator(factory: Factory) -> Factory:
             source = f"{factory.__module__}.{getattr(factory, '__qualname__', name)}"
-            self._entries[name] = Entry(name, source, lambda: factory)
+            self._entries[name] = Entry(name, source, lambda: factory, override)
             return factory
 
         return decorator
@@ -131,7 +135,11 @@ class Registry(Generic[T]):
         return f"Unknown {self.kind} {name!r}. {hint}Known: {known}."
 
     def _all(self) -> dict[str, Entry]:
-        return {**self._installed(), **self._entries}
+        found = self._installed()
+        for name, entry in self._entries.items():
+            other = None if entry.override else found.get(name)
+            found[name] = _clash(self.kind, other, entry) if other else entry
+        return found
 
     def _installed(self) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
@@ -157,7 +165,7 @@ def _clash(kind: str, first: Entry, second: Entry) -> Entry:
     def refuse() -> Any:
         raise PluginClashError(
             f"several packages provide the {kind} {first.name!r}: {sources}. Uninstall "
-            "all but one, or register the one you mean under this name with "
+            "all but one, or register the one you want under this name with "
             "override=True."
         )
 
