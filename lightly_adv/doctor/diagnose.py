@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
@@ -20,15 +20,16 @@ from lightly_adv import lightning
 from lightly_adv.attacks import Attack, AttackSchedule
 from lightly_adv.callbacks import AdversarialTraining, refusals
 from lightly_adv.doctor import hardware, prescription, visit
-from lightly_adv.doctor.checks import CHECKS
+from lightly_adv.doctor.checks.standard import CHECKS
+from lightly_adv.doctor.diagnosis import Diagnosis
 from lightly_adv.doctor.failures import failure
-from lightly_adv.doctor.findings import Diagnosis
 from lightly_adv.doctor.own_attacks import hold_still
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.doctor.random_images import RandomImages
 from lightly_adv.doctor.untouched import untouched
-from lightly_adv.doctor.visit import Check, Doctor, FinishedError
+from lightly_adv.doctor.visit import Doctor, FinishedError
 from lightly_adv.evaluation import formatting
+from lightly_adv.evaluation.checks.check import CheckFunction
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
 
@@ -57,7 +58,7 @@ def diagnose(
     data: Any = None,
     attack: Attack | AttackSchedule | ThreatModel | AdversarialTraining | None = None,
     *,
-    checks: Mapping[str, Check] = CHECKS,
+    checks: Iterable[CheckFunction[Patient]] = CHECKS,
     **trainer_options: Any,
 ) -> Diagnosis:
     """Examine a LightningModule, its data and an attack; takes some training steps.
@@ -76,14 +77,14 @@ def diagnose(
             callback that training will use, with all its options. None takes the
             attack that the module holds, or else PGD with 8/255 and the normalisation
             that fits the images.
-        checks: The checks by name, by default all of `CHECKS`. A check is a function
-            from a `Patient` to findings.
+        checks: The checks, by default all of `CHECKS`: functions from a `Patient` to
+            a `Check` or several, named like the check.
         **trainer_options: Options of the Trainer, such as `precision="16-mixed"`,
             `strategy="fsdp"` or `sync_batchnorm=True`. The examination itself runs in
             one process, on one device.
 
     Returns:
-        The findings; `print` shows them as a table.
+        The results of the checks; `print` shows them as a table.
 
     Raises:
         TypeError: If the attack is none of these.
@@ -108,9 +109,9 @@ def diagnose(
         if error is not None:
             patient.batch = _first_batch(module, data)
             prescription.choose(patient)
-            doctor.findings, doctor.skipped = visit.examine(patient, checks)
-            doctor.findings.insert(0, failure(START, error))
-    return Diagnosis(_subject(patient), doctor.findings, doctor.skipped)
+            doctor.results = visit.examine(patient, checks)
+            doctor.results.insert(0, failure(START, error))
+    return Diagnosis(_subject(patient), doctor.results)
 
 
 def _data(patient: Patient, data: Any) -> Any:
@@ -232,7 +233,7 @@ def _protected(module: Any, data: Any) -> Iterator[Exception | None]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Leave the talking to the findings."""
+    """Mute warnings and loggers: the checks report."""
     loggers = [logging.getLogger(name) for name in lightning.LOGGERS]
     levels = [each.level for each in loggers]
     try:

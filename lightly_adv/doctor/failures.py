@@ -1,4 +1,4 @@
-"""Exceptions as findings: what was raised, and by which line of whose code."""
+"""Exceptions as checks that failed: what was raised, and by which line of code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightly_adv.doctor import hardware, targets
-from lightly_adv.doctor.findings import Finding
+from lightly_adv.evaluation.checks.check import Check
 
 OWN = str(Path(__file__).parents[1])
 """The folder of this package."""
@@ -18,12 +18,8 @@ LONGEST = 400
 """Characters of a message that are shown."""
 
 
-class SkipError(Exception):
-    """A check cannot be made, for a reason that another one tells."""
-
-
-def failure(name: str, error: BaseException) -> Finding:
-    """Return an exception as a finding that fails.
+def failure(name: str, error: BaseException) -> Check:
+    """Return an exception as a check that failed.
 
     Messages of this package say what to do and come as they are. Others come with
     their type and with the line of the user's code that they passed last. All calls of
@@ -40,7 +36,7 @@ def failure(name: str, error: BaseException) -> Finding:
     if not (frames and frames[-1].filename.startswith(OWN)):
         text = f"{type(error).__name__}: {text}{_place(frames)}"
     lines = "".join(traceback.format_exception(error))
-    return Finding(name, "FAIL", text, traceback=lines)
+    return Check(name, "FAIL", text, traceback=lines)
 
 
 def _place(frames: Sequence[traceback.FrameSummary]) -> str:

@@ -20,9 +20,9 @@ from lightly_adv.batch_norm import routes
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.doctor import targets
 from lightly_adv.doctor.clock import clock
-from lightly_adv.doctor.failures import SkipError
 from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.doctor.untouched import untouched
+from lightly_adv.evaluation.checks.check import SkipError
 from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import Isolation, isolated
 from lightly_adv.threat_model import ThreatModel

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightly_adv.doctor.failures import SkipError
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import SkipError
 
 STEP_SECONDS = 4.0
 """How long a training step may take; if it takes longer, images are left out."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.doctor import feed, prescription, trim
-from lightly_adv.doctor.failures import SkipError, failure
-from lightly_adv.doctor.findings import Finding
+from lightly_adv.doctor.failures import failure
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check, CheckFunction, run_check
 from lightly_adv.lightning import pl
 from lightly_adv.training.step_objective import StepSkippedError
 from lightly_adv.training.views import Step
-
-Check: TypeAlias = Callable[[Patient], Iterable[Finding]]
-"""A check; it raises `SkipError` where it cannot be made."""
 
 
 class FinishedError(Exception):
@@ -30,15 +27,16 @@ class Doctor(AdversarialTraining):
 
     Args:
         patient: What is known before training starts; the rest is filled in.
-        checks: The checks by name.
+        checks: The checks to make.
     """
 
-    def __init__(self, patient: Patient, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self, patient: Patient, checks: Iterable[CheckFunction[Patient]]
+    ) -> None:
         super().__init__(patient.training.attack)
         self.patient = patient
         self.checks = checks
-        self.findings: list[Finding] = []
-        self.skipped: list[str] = []
+        self.results: list[Check] = []
 
     def setup(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
@@ -66,30 +64,23 @@ class Doctor(AdversarialTraining):
         trim.hurry(patient)
         patient.precision = str(module.trainer.precision)
         patient.steps_per_epoch = float(module.trainer.num_training_batches)
-        self.findings, self.skipped = examine(patient, self.checks)
+        self.results = examine(patient, self.checks)
         raise FinishedError
 
 
-def examine(
-    patient: Patient, checks: Mapping[str, Check]
-) -> tuple[list[Finding], list[str]]:
-    """Make the checks.
+def examine(patient: Patient, checks: Iterable[CheckFunction[Patient]]) -> list[Check]:
+    """Make the checks; what one has failed of already is a reason to skip others."""
+    results: list[Check] = []
+    for check in checks:
+        for result in run_check(check, patient, on_error=_on_error):
+            reported = any(each.message == result.message for each in results)
+            if result.traceback and reported:
+                result = Check(result.name, "SKIP", result.message)
+            results.append(result)
+    return results
 
-    Returns:
-        The findings, and the names of checks that could not be made. What one check
-        has failed of already is not told again by others.
-    """
-    findings: list[Finding] = []
-    skipped: list[str] = []
-    for name, check in checks.items():
-        try:
-            findings += check(patient)
-        except (SkipError, StepSkippedError):
-            skipped.append(name)
-        except (Exception, SystemExit) as error:
-            found = failure(name, error)
-            if any(each.seen == found.seen for each in findings):
-                skipped.append(name)
-            else:
-                findings.append(found)
-    return findings, skipped
+
+def _on_error(name: str, error: BaseException) -> Check:
+    if isinstance(error, StepSkippedError):
+        return Check(name, "SKIP", str(error))
+    return failure(name, error)

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from lightly_adv.attacks import Attack
 from lightly_adv.evaluation import batches, digests, processes, report, verdicts
 from lightly_adv.evaluation.checks import Check, CheckFunction, Subject, inspection
+from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.checks.sample import Sample
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
@@ -48,7 +49,7 @@ class Plan:
     model: nn.Module
     threat_model: ThreatModel
     suite: Suite
-    checks: Sequence[CheckFunction]
+    checks: Sequence[CheckFunction[Subject]]
     surrogate: nn.Module | None
     device: torch.device
     seed: int
@@ -103,7 +104,7 @@ class Plan:
         data: str,
     ) -> list[Check]:
         """Return what the checks find on the sample, in this process or another."""
-        names = [inspection.name_of(check) for check in self.checks]
+        names = [name_of(check) for check in self.checks]
 
         def look() -> list[Check]:
             known = kept.find_checks(names, data) if kept is not None else None

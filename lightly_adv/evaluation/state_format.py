@@ -9,8 +9,8 @@ from lightly_adv import json_files
 from lightly_adv.evaluation.checks.check import Status
 from lightly_adv.json_files import Need, has, is_list, is_number, is_text
 
-FORMAT = 4
-"""4 keeps the order of the attacks where the keys are sorted."""
+FORMAT = 5
+"""5 calls what a check reports "message"."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _are_checks(part: Any) -> bool:
 
 
 def _is_check(part: Any) -> bool:
-    words = ("name", "status", "figure", "remedy")
+    words = ("name", "status", "message", "remedy")
     return (
         _is_object(part)
         and part.keys() == {*words, "values"}

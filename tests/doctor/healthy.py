@@ -83,12 +83,12 @@ def examine(
 
 
 def blamed(diagnosis: Diagnosis) -> dict[str, str]:
-    """Return the checks that do not pass."""
-    found = diagnosis.statuses.items()
-    return {name: status for name, status in found if status != "PASS"}
+    """Return the checks that warn or fail."""
+    statuses = diagnosis.statuses.items()
+    return {name: status for name, status in statuses if status in ("WARN", "FAIL")}
 
 
 def told(diagnosis: Diagnosis, name: str) -> str:
     """Return all that a check has to say."""
-    found = [each for each in diagnosis.findings if each.name == name]
-    return " ".join(f"{each.seen} -> {each.remedy}" for each in found)
+    checks = [each for each in diagnosis.checks if each.name == name]
+    return " ".join(f"{each.message} -> {each.remedy}" for each in checks)

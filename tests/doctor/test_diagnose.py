@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,11 +13,11 @@ from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
 from lightly_adv.doctor import (
     CHECKS,
     START,
-    Finding,
     Patient,
     RandomImages,
     diagnose,
 )
+from lightly_adv.evaluation.checks.check import Check, name_of
 from lightly_adv.isolation import leaks
 from lightly_adv.methods import PretextModule, RobustClassifier
 from tests import zoo
@@ -36,7 +36,8 @@ def test_nothing_is_wrong_with_a_healthy_module() -> None:
     assert diagnosis.ok
     assert blamed(diagnosis) == {}
     assert not diagnosis.skipped
-    assert set(diagnosis.statuses) == set(CHECKS) - {"backbone", "device"}
+    names = {name_of(check) for check in CHECKS}
+    assert set(diagnosis.statuses) == names - {"backbone", "device"}
 
 
 @pytest.mark.parametrize("create", zoo.ZOO, ids=lambda create: create.__name__)
@@ -147,9 +148,9 @@ def test_what_keeps_training_from_starting_is_told(
     data = healthy.batch()
     given = {"accelerator": "cpu", **options}
     diagnosis = diagnose(module, data, healthy.ATTACK, **given)
-    first = diagnosis.findings[0]
+    first = diagnosis.checks[0]
     assert (first.name, first.status) == ("start", "FAIL")
-    assert message in first.seen
+    assert message in first.message
     # What does not need the training step is examined all the same.
     assert diagnosis.statuses["images"] == diagnosis.statuses["eps"] == "PASS"
     assert {"training step", "gradient", "loss"} <= set(diagnosis.skipped)
@@ -179,7 +180,7 @@ def test_errors_before_the_first_step_are_told_with_their_place() -> None:
     assert "RuntimeError: no optimiser today (raised in configure_optimizers," in text
     diagnosis = examine(Healthy(), DataLoader(Broken(*healthy.batch())))
     assert "OSError: this image is broken" in told(diagnosis, "start")
-    assert not {"data", "images"} & set(diagnosis.statuses)
+    assert {"data", "images"} <= set(diagnosis.skipped)
     diagnosis = examine(Healthy(), DataLoader([], batch_size=None))  # type: ignore[arg-type]
     assert "there is no batch" in told(diagnosis, "start")
 
@@ -287,21 +288,21 @@ def test_an_attack_of_its_own_under_the_callback_fails() -> None:
 
 
 def test_a_check_of_ones_own() -> None:
-    def check(patient: Patient) -> Iterator[Finding]:
-        yield Finding("mine", "WARN", f"the loss is {patient.run.loss:.3f}.")
+    def mine(patient: Patient) -> Check:
+        return Check("mine", "WARN", f"the loss is {patient.run.loss:.3f}.")
 
-    diagnosis = examine(Healthy(), checks={**CHECKS, "mine": check})
+    diagnosis = examine(Healthy(), checks=[*CHECKS, mine])
     assert blamed(diagnosis) == {"mine": "WARN"}
     assert diagnosis.ok
 
 
 def test_a_broken_check_fails_itself_only() -> None:
-    def check(patient: Patient) -> Iterator[Finding]:
+    def mine(patient: Patient) -> Check:
         raise KeyError("oops")
 
-    diagnosis = examine(Healthy(), checks={"mine": check, **CHECKS})
+    diagnosis = examine(Healthy(), checks=[mine, *CHECKS])
     assert blamed(diagnosis) == {"mine": "FAIL"}
-    assert "KeyError: 'oops' (raised in check, test_diagnose.py" in told(
+    assert "KeyError: 'oops' (raised in mine, test_diagnose.py" in told(
         diagnosis, "mine"
     )
 

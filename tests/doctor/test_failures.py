@@ -15,7 +15,7 @@ def caught(run: object) -> BaseException:
 
 def test_own_messages_come_as_they_are() -> None:
     error = caught(lambda: ThreatModel(eps=-1))
-    assert failure("x", error).seen == "eps=-1 must be finite and not negative."
+    assert failure("x", error).message == "eps=-1 must be finite and not negative."
 
 
 def test_others_come_with_type_and_place() -> None:
@@ -24,12 +24,12 @@ def test_others_come_with_type_and_place() -> None:
 
     found = failure("x", caught(mine))
     assert found.status == "FAIL"
-    assert found.seen.startswith("RuntimeError: ")
-    assert "(raised in mine, test_failures.py:" in found.seen
+    assert found.message.startswith("RuntimeError: ")
+    assert "(raised in mine, test_failures.py:" in found.message
     assert found.traceback.startswith("Traceback (most recent call last)")
 
 
 def test_long_messages_are_cut_and_lines_are_joined() -> None:
     error = RuntimeError("a line\n  another\n" + "x" * 1000)
-    assert failure("x", error).seen.startswith("RuntimeError: a line another xxx")
-    assert len(failure("x", error).seen) < LONGEST + 40
+    assert failure("x", error).message.startswith("RuntimeError: a line another xxx")
+    assert len(failure("x", error).message) < LONGEST + 40

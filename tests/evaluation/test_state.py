@@ -159,7 +159,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
 def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text('{"format": 7, "identity": {}, "batches": {}}')
-    with pytest.raises(ValueError, match="has format 7, expected 4: another version"):
+    with pytest.raises(ValueError, match="has format 7, expected 5: another version"):
         State(path, {})
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         State(tmp_path / "none" / "state", {})

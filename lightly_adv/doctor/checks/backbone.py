@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.doctor.failures import SkipError
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check, SkipError
 from lightly_adv.types import NormalizeStats
 
 NAME = "backbone"
@@ -18,7 +17,7 @@ NAME = "backbone"
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def backbone(patient: Patient) -> Iterator[Check]:
     """Compare mean and std with those in the configuration of a timm backbone.
 
     A normalisation inside of the module counts as well; two are one too many.
@@ -28,7 +27,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     outside = patient.threat_model.normalize
     inside = _inside(patient.module)
     if outside is not None and inside is not None:
-        yield Finding(
+        yield Check(
             NAME,
             "FAIL",
             f"the views come normalised, and the module normalises them once more "
@@ -46,7 +45,7 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 def _compare(
     name: str, part: nn.Module, config: dict[str, Any], seen: NormalizeStats | None
-) -> Finding:
+) -> Check:
     expected = (_rounded(config["mean"]), _rounded(config["std"]))
     actual = (
         ((0.0,), (1.0,))
@@ -55,7 +54,7 @@ def _compare(
     )
     if _near(expected, actual):
         text = f"{name} gets images normalised as its configuration says."
-        return Finding(NAME, "PASS", text)
+        return Check(NAME, "PASS", text)
     how = "plain pixels" if seen is None else f"mean {actual[0]} and std {actual[1]}"
     text = (
         f"{name} gets {how}, but its configuration says mean {expected[0]} and std "
@@ -63,8 +62,8 @@ def _compare(
     )
     if _untrained(part):
         text += "; it is not trained yet, so that does not matter."
-        return Finding(NAME, "PASS", text)
-    return Finding(
+        return Check(NAME, "PASS", text)
+    return Check(
         NAME,
         "WARN",
         f"{text}.",

@@ -8,9 +8,8 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lightly_adv.doctor.failures import SkipError
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "batch norm"
 
@@ -24,13 +23,13 @@ _OTHERWISE = {
 }
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def batch_norm(patient: Patient) -> Iterator[Check]:
     """Look at modes, running statistics, batch size, and the way to SyncBatchNorm."""
     if not isinstance(patient.module, nn.Module):
         raise SkipError
     layers = [each for each in patient.module.modules() if isinstance(each, _BatchNorm)]
     if not layers:
-        yield Finding(NAME, "PASS", "there are no BatchNorm layers.")
+        yield Check(NAME, "PASS", "there are no BatchNorm layers.")
         return
     training = sum(each.training for each in layers)
     mode = patient.training.bn_mode
@@ -44,9 +43,9 @@ def check(patient: Patient) -> Iterator[Finding]:
         *_synchronised(patient, layers),
     ]
     if not problems:
-        yield Finding(NAME, "PASS", f"{seen}.")
+        yield Check(NAME, "PASS", f"{seen}.")
     for at, (text, remedy) in enumerate(problems):
-        yield Finding(NAME, "WARN", f"{seen}. {text}" if at == 0 else text, remedy)
+        yield Check(NAME, "WARN", f"{seen}. {text}" if at == 0 else text, remedy)
 
 
 def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]]:

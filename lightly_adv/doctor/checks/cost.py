@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.cost import StepCost
 
 NAME = "cost"
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def cost(patient: Patient) -> Iterator[Check]:
     """Count the passes of a step, and measure one without and with the attack."""
     selected = patient.selected
     reached = _reached(patient)
@@ -29,7 +29,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     )
     counted = str(count).removeprefix("adversarial training: ")
     if patient.step is None:
-        yield Finding(NAME, "PASS", counted)
+        yield Check(NAME, "PASS", counted)
         return
     clean, seconds = _measured(patient)
     how = "Measured" if patient.full_size is None else "Estimated from fewer images"
@@ -40,7 +40,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     steps = patient.steps_per_epoch
     if steps is not None and math.isfinite(steps) and steps > 1:
         text += f", {_duration(seconds * steps)} for an epoch of {steps:.0f} steps"
-    yield Finding(NAME, "PASS", f"{text}.")
+    yield Check(NAME, "PASS", f"{text}.")
 
 
 def _reached(patient: Patient) -> list[Tensor]:

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.views import SelectedViews
 
 NAME = "data"
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def data(patient: Patient) -> Iterator[Check]:
     """Tell which tensors of the batch are images; fail if there are none."""
     selected = patient.selected
     seen = _described(selected.images)
     if patient.full_size is not None:
         seen += f" (the first of {patient.full_size}; all of them would take too long)"
     if patient.random_data:
-        yield Finding(
+        yield Check(
             NAME,
             "WARN",
             f"no data were given; the images are random: {seen}{_fed(patient)}. "
@@ -31,7 +31,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     if len(selected.views) < len(selected.images):
         numbers = places(selected)
         seen += f"; attacked: {', '.join(map(str, numbers))}"
-    yield Finding(NAME, "PASS", f"the batch has {seen}.")
+    yield Check(NAME, "PASS", f"the batch has {seen}.")
 
 
 def _fed(patient: Patient) -> str:

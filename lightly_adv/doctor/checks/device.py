@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from lightly_adv.doctor import hardware
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check
 
 NAME = "device"
 
 _ASKED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins")
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def device(patient: Patient) -> Iterator[Check]:
     """Say that the examination takes place on the CPU, where it was to be elsewhere."""
     missing = hardware.missing(patient.options)
     if not missing:
@@ -24,7 +24,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         for name in _ASKED
         if patient.options.get(name) is not None
     )
-    yield Finding(
+    yield Check(
         NAME,
         "WARN",
         f"there is no {missing} on this machine, so one process on the CPU in "

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from lightly_adv.doctor.checks.data import named, places
-from lightly_adv.doctor.findings import Finding, Status
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check, Status
 
 NAME = "gradient"
 
@@ -19,7 +19,7 @@ DEAD = 0.1
 """Share of images that may receive no gradient at all."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def gradient(patient: Patient) -> Iterator[Check]:
     """Differentiate the loss with respect to every attacked view."""
     grads = patient.grads
     numbers = places(patient.selected)
@@ -35,7 +35,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     if others:
         stay = "stays" if len(others) == 1 else "stay"
         seen += f"; it does not reach {named(others)}, which {stay} clean"
-    yield Finding(NAME, *_judged(zeros, dead, f"{seen}."))
+    yield Check(NAME, *_judged(zeros, dead, f"{seen}."))
 
 
 def _judged(zeros: float, dead: float, seen: str) -> tuple[Status, str, str]:

@@ -9,10 +9,10 @@ from torch import Tensor
 from lightly_adv.attacks import attack
 from lightly_adv.doctor import normalizations
 from lightly_adv.doctor.checks.data import named
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.normalizations import Candidate, Fit, Values
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.errors import UnfitBatchError
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import NormalizeStats
 
@@ -28,7 +28,7 @@ NEAR = (0.55, 1.9)
 """Steps in units of 1/255 that are taken for those of 8 bits and a wrong std."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def images(patient: Patient) -> Iterator[Check]:
     """Undo the normalisation of every view; pixels must come out, and plausible ones.
 
     What is wrong is said once for all views that it is wrong with.
@@ -38,7 +38,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         for view in views:
             threat_model.box(view)
         text = f"pixels lie in the bounds {list(threat_model.bounds)}."
-        yield _overshoot(threat_model, views) or Finding(NAME, "PASS", text)
+        yield _overshoot(threat_model, views) or Check(NAME, "PASS", text)
         return
     found = [
         _overshoot(threat_model, [view]) or _examine(view, threat_model.normalize)
@@ -53,10 +53,10 @@ def check(patient: Patient) -> Iterator[Finding]:
     for numbers in wrong.values():
         first = found[numbers[0]]
         which = "all views" if len(numbers) == len(views) else named(numbers)
-        yield Finding(NAME, first.status, f"{which}: {first.seen}", first.remedy)
+        yield Check(NAME, first.status, f"{which}: {first.message}", first.remedy)
 
 
-def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Finding | None:
+def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Check | None:
     """Tell of pixels a little outside; None if there are none, or too many."""
     try:
         found = threat_model.overshoot(views)
@@ -64,10 +64,10 @@ def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Finding | 
         return None
     if found is None:
         return None
-    return Finding(NAME, "WARN", attack.overshoot(threat_model, found), attack.CLAMP)
+    return Check(NAME, "WARN", attack.overshoot(threat_model, found), attack.CLAMP)
 
 
-def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:
+def _pass(patient: Patient, views: Sequence[Tensor]) -> Check:
     declared = patient.threat_model.normalize
     seen = normalizations.fit(normalizations.values_of(views), declared)
     how = _described(declared, views[0])
@@ -75,21 +75,21 @@ def _pass(patient: Patient, views: Sequence[Tensor]) -> Finding:
     text = f"pixels span {_span(seen)}{certain}; normalisation: {how}."
     if patient.guess and declared is not None:
         text += f" Say so to the attack: ThreatModel({_argument(declared)})."
-    return Finding(NAME, "PASS", text)
+    return Check(NAME, "PASS", text)
 
 
-def _examine(view: Tensor, declared: NormalizeStats | None) -> Finding:
+def _examine(view: Tensor, declared: NormalizeStats | None) -> Check:
     """Judge one view; views with the same problem get the same remedy."""
     values = normalizations.values_of([view])
     seen = normalizations.fit(values, declared)
     if seen.exact:
-        return Finding(NAME, "PASS", "")
+        return Check(NAME, "PASS", "")
     likely = normalizations.best(values, declared)
     if not seen.inside:
-        return Finding(NAME, "FAIL", _outside(seen, likely, declared), _remedy(likely))
+        return Check(NAME, "FAIL", _outside(seen, likely, declared), _remedy(likely))
     plain = normalizations.fit(values, None)
     if declared is not None and plain.inside and not _changes_nothing(declared):
-        return Finding(
+        return Check(
             NAME,
             "FAIL",
             f"they lie in [0, 1] already, as pixels do, but normalize= is "
@@ -104,7 +104,7 @@ def _examine(view: Tensor, declared: NormalizeStats | None) -> Finding:
     return _stepped(values, declared)
 
 
-def _compared(values: Values, seen: Fit, likely: Candidate) -> Finding:
+def _compared(values: Values, seen: Fit, likely: Candidate) -> Check:
     """Judge images that fit, where another normalisation may fit better."""
     other = normalizations.fit(values, likely.normalize)
     text = (
@@ -113,12 +113,12 @@ def _compared(values: Values, seen: Fit, likely: Candidate) -> Finding:
     )
     if other.exact:
         text += " and multiples of 1/255, so it is the one that was applied."
-        return Finding(NAME, "FAIL", text, _remedy(likely))
+        return Check(NAME, "FAIL", text, _remedy(likely))
     if other.gap < CLOSE and seen.gap > 0.15:
-        return Finding(NAME, "FAIL", f"{text}.", _remedy(likely))
+        return Check(NAME, "FAIL", f"{text}.", _remedy(likely))
     if other.gap < CLOSE and seen.gap > 3 * CLOSE and likely.kind != "double":
-        return Finding(NAME, "WARN", f"{text}. Is it the right one?", _remedy(likely))
-    return Finding(NAME, "PASS", "")
+        return Check(NAME, "WARN", f"{text}. Is it the right one?", _remedy(likely))
+    return Check(NAME, "PASS", "")
 
 
 def _changes_nothing(normalize: NormalizeStats) -> bool:
@@ -126,7 +126,7 @@ def _changes_nothing(normalize: NormalizeStats) -> bool:
     return not any(normalize["mean"]) and all(std == 1 for std in normalize["std"])
 
 
-def _stepped(values: Values, declared: NormalizeStats | None) -> Finding:
+def _stepped(values: Values, declared: NormalizeStats | None) -> Check:
     """Judge the std by the step between values of 8 bits.
 
     Only a step near 1/255 is judged: pixels of 4 or 6 bits have a longer one.
@@ -138,7 +138,7 @@ def _stepped(values: Values, declared: NormalizeStats | None) -> Finding:
     furthest = max(lengths, key=lambda each: abs(each - 1), default=1.0)
     off = abs(furthest - 1)
     if off <= STEP_OFF or not NEAR[0] < furthest < NEAR[1]:
-        return Finding(NAME, "PASS", "")
+        return Check(NAME, "PASS", "")
     right = [std if each is None else 1 / (255 * each) for each, std in pairs]
     text = (
         "they have the values of 8-bit images, but with the given normalisation these "
@@ -147,7 +147,7 @@ def _stepped(values: Values, declared: NormalizeStats | None) -> Finding:
     )
     shown = [round(each, 3) for each in right]
     remedy = f"Pass the mean and std of the transform; its std is {shown}."
-    return Finding(NAME, "WARN" if declared is None else "FAIL", text, remedy)
+    return Check(NAME, "WARN" if declared is None else "FAIL", text, remedy)
 
 
 def _outside(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.isolation import leaks
 
 NAME = "isolation"
@@ -14,7 +14,7 @@ SHOWN = 6
 """Names that are written out."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def isolation(patient: Patient) -> Iterator[Check]:
     """Evaluate the loss twice, isolated, and compare the module with before."""
     before = leaks.snapshot(patient.module)
     losses = patient.losses
@@ -22,10 +22,10 @@ def check(patient: Patient) -> Iterator[Finding]:
     if not leaked:
         count = len(losses)
         text = f"after {count} evaluations of the loss everything is as it was."
-        yield Finding(NAME, "PASS", text)
+        yield Check(NAME, "PASS", text)
         return
     more = f" and {len(leaked) - SHOWN} more" if len(leaked) > SHOWN else ""
-    yield Finding(
+    yield Check(
         NAME,
         "FAIL",
         f"every evaluation of the attack would change {', '.join(leaked[:SHOWN])}"

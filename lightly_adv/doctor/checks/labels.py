@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightly_adv.doctor.failures import SkipError
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.doctor.targets import Target, TargetError
+from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "labels"
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def labels(patient: Patient) -> Iterator[Check]:
     """Compare the classes of every cross-entropy with its targets and with the data."""
     try:
         seen = patient.run.targets
     except TargetError as error:
-        yield Finding(
+        yield Check(
             NAME,
             "FAIL",
             str(error),
@@ -28,7 +27,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         raise SkipError from error
     for target in seen:
         if target.classes < 2:
-            yield Finding(
+            yield Check(
                 NAME,
                 "FAIL",
                 "a cross-entropy over one class: its loss is always 0.",
@@ -38,17 +37,17 @@ def check(patient: Patient) -> Iterator[Finding]:
     for head in heads:
         yield _head(head, patient.data_classes)
     if not heads:
-        yield Finding(NAME, "PASS", "no cross-entropy takes the labels of the batch.")
+        yield Check(NAME, "PASS", "no cross-entropy takes the labels of the batch.")
 
 
-def _head(head: Target, classes: int | None) -> Finding:
+def _head(head: Target, classes: int | None) -> Check:
     text = f"labels from {head.low} to {head.high}, a head of {head.classes} classes"
     if classes is None or classes == head.classes:
         known = "" if classes is None else f", {classes} classes in the data"
-        return Finding(NAME, "PASS", f"{text}{known}.")
+        return Check(NAME, "PASS", f"{text}{known}.")
     text += f", but {classes} classes in the data"
     if classes > head.classes:
         remedy = f"Give the head {classes} classes: some labels will be out of range."
-        return Finding(NAME, "FAIL", f"{text}.", remedy)
+        return Check(NAME, "FAIL", f"{text}.", remedy)
     remedy = f"Give the head {classes} classes, unless the others are for later."
-    return Finding(NAME, "WARN", f"{text}.", remedy)
+    return Check(NAME, "WARN", f"{text}.", remedy)

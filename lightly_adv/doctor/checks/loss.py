@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from lightly_adv.doctor.failures import SkipError
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "loss"
 
@@ -21,7 +20,7 @@ _SEEN = {
 }
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def loss(patient: Patient) -> Iterator[Check]:
     """Compare the loss before and after the attack, as attacked and as trained on."""
     flat = all(grad is None or not grad.any() for grad in patient.grads)
     if flat or patient.threat_model.eps == 0:
@@ -37,22 +36,22 @@ def check(patient: Patient) -> Iterator[Finding]:
     trained = patient.trained_loss
     seen += f"; as trained on: {patient.run.loss:.4g} and {trained:.4g}"
     if math.isfinite(trained) and trained <= patient.run.loss:
-        yield Finding(
+        yield Check(
             NAME,
             "WARN",
             f"{seen}, where it does not rise.",
             f"{_SEEN[patient.training.bn_mode]}, and here that matters.",
         )
     else:
-        yield Finding(NAME, "PASS", f"{seen}.")
+        yield Check(NAME, "PASS", f"{seen}.")
 
 
-def _not_raised(patient: Patient, clean: float, seen: str) -> Finding:
+def _not_raised(patient: Patient, clean: float, seen: str) -> Check:
     """Tell what does not suit the loss from a gradient that leads nowhere."""
     if patient.training.bn_mode == "eval":
         before, after = (_mean(each) for each in patient.batch_losses)
         if after > before:
-            return Finding(
+            return Check(
                 NAME,
                 "WARN",
                 f"{seen}. Under bn_mode='batch' it does, from {before:.4g} to "
@@ -61,13 +60,13 @@ def _not_raised(patient: Patient, clean: float, seen: str) -> Finding:
                 "BatchNorm layers fit the images.",
             )
     if _mean(patient.nudged_loss) > clean:
-        return Finding(
+        return Check(
             NAME,
             "WARN",
             f"{seen}, but it does with one small step along the gradient.",
             "The loss is too rough for this attack: take more and shorter steps.",
         )
-    return Finding(
+    return Check(
         NAME,
         "FAIL",
         f"{seen}, not even with one small step along the gradient.",

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.doctor.failures import SkipError
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "precision"
 
@@ -21,7 +20,7 @@ FLIPPED = 0.2
 """Share of gradient entries that may change their sign."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def precision(patient: Patient) -> Iterator[Check]:
     """Compare gradients with those in 32 bits where the Trainer uses fewer."""
     if not isinstance(patient.module, nn.Module):
         raise SkipError
@@ -31,19 +30,19 @@ def check(patient: Patient) -> Iterator[Finding]:
     if asked.endswith("-mixed") and asked != patient.precision:
         seen += f" (the Trainer made {patient.precision} of {asked} on this device)"
     if {"float16", "bfloat16"} & set(counts):
-        yield Finding(
+        yield Check(
             NAME,
             "WARN",
             f"{seen}: gradients are rounded to that as well, and small ones are lost.",
             "Keep parameters in float32 and use precision='bf16-mixed' or '16-mixed'.",
         )
     elif not patient.precision.endswith("-mixed"):
-        yield Finding(NAME, "PASS", f"{seen}.")
+        yield Check(NAME, "PASS", f"{seen}.")
     else:
         yield _compared(patient, seen)
 
 
-def _compared(patient: Patient, seen: str) -> Finding:
+def _compared(patient: Patient, seen: str) -> Check:
     low = patient.grads
     with torch.autocast(patient.device.type, enabled=False):
         full = patient.differentiate()
@@ -53,14 +52,14 @@ def _compared(patient: Patient, seen: str) -> Finding:
         f"{100 * flipped:.2g} % change their sign against 32 bits"
     )
     if lost > LOST or flipped > FLIPPED:
-        return Finding(
+        return Check(
             NAME,
             "WARN",
             f"{text}.",
             "Use precision='bf16-mixed', or '32-true'; reduce the loss with a sum "
             "or scale it up if entries underflow.",
         )
-    return Finding(NAME, "PASS", f"{text}.")
+    return Check(NAME, "PASS", f"{text}.")
 
 
 def _differences(

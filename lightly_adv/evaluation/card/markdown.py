@@ -48,10 +48,10 @@ def _list(heading: str, lines: Sequence[str]) -> str:
 
 def _checks(content: Content) -> str:
     rows = [
-        (each["name"], each["status"], each["figure"], each["remedy"])
+        (each["name"], each["status"], each["message"], each["remedy"])
         for each in content.get("checks", ())
     ]
-    return _section("Checks", ("check", "", "figure", "what to do"), rows)
+    return _section("Checks", ("check", "", "finding", "what to do"), rows)
 
 
 def _attacks(content: Content) -> str:

@@ -40,7 +40,7 @@ def black_box(subject: Subject) -> Check:
         "black box",
         count,
         subject.stands_for,
-        figure=f"{count} of {len(rows)} standing images fall to {QUERIES} random "
+        message=f"{count} of {len(rows)} standing images fall to {QUERIES} random "
         "squares",
         remedy="An attack that sees the gradient should find all of these: it misleads "
         "here, and the number is too high. Look for saturated, rounded or random "
@@ -52,8 +52,8 @@ def black_box(subject: Subject) -> Check:
 def transfer(subject: Subject) -> Check:
     """Count standing images that fall to an attack on another classifier."""
     if subject.surrogate is None:
-        figure = "no second classifier was given (surrogate=, or --surrogate)"
-        return Check("transfer", "SKIP", figure)
+        message = "no second classifier was given (surrogate=, or --surrogate)"
+        return Check("transfer", "SKIP", message)
     known = settled("transfer", subject)
     if known is not None:
         return known
@@ -69,7 +69,7 @@ def transfer(subject: Subject) -> Check:
         "transfer",
         count,
         subject.stands_for,
-        figure=f"{count} of {len(rows)} standing images fall to what PGD "
+        message=f"{count} of {len(rows)} standing images fall to what PGD "
         f"with {STEPS} steps finds on the second classifier",
         remedy="The gradients of another model serve better than its own: they mislead "
         "here, and the number is too high. Look for saturated, rounded or random "

@@ -23,7 +23,7 @@ def more_steps(subject: Subject) -> Check:
         "more steps",
         count,
         subject.stands_for,
-        figure=f"{count} of {_standing(subject)} fall to {_name(subject)} with "
+        message=f"{count} of {_standing(subject)} fall to {_name(subject)} with "
         f"{2 * steps} steps, and not yet with {steps}",
         remedy="The attack was stopped too early: evaluate with more steps, or with "
         "'apgd', and report that number.",
@@ -42,7 +42,7 @@ def restarts(subject: Subject) -> Check:
         "restarts",
         count,
         subject.stands_for,
-        figure=f"{count} of {_standing(subject)} fall to another run of "
+        message=f"{count} of {_standing(subject)} fall to another run of "
         f"{_name(subject)} with {steps} steps",
         remedy="The result hangs on where the attack starts: evaluate with more "
         "restarts, or with 'apgd', and report that number.",
@@ -67,7 +67,7 @@ def loss_curve(subject: Subject) -> Check:
         "loss curve",
         count,
         subject.stands_for,
-        figure=f"the loss of {count} of {left} images that stand to the end still "
+        message=f"the loss of {count} of {left} images that stand to the end still "
         f"rises as fast in the last quarter of {2 * subject.attack.steps} steps of "
         f"{_name(subject)} as before",
         remedy="The attack has not arrived: evaluate with more or longer steps, or "
@@ -88,11 +88,11 @@ def settled(name: str, subject: Subject) -> Check | None:
         return Check(name, "SKIP", "eps is 0: there is nothing to find")
     if standing > odds.allowed(right):
         return None
-    figure = (
+    message = (
         f"only {standing} of {right} right images stand: the number cannot be far off"
     )
     values = {"count": 0, "of": right, "allowed": odds.allowed(right)}
-    return Check(name, "PASS", figure, values=values)
+    return Check(name, "PASS", message, values=values)
 
 
 def _name(subject: Subject) -> str:

@@ -39,7 +39,7 @@ def zero_gradients(subject: Subject) -> Check:
         "zero gradients",
         count,
         total,
-        figure=f"the gradient is exactly 0 at {count} of {total} right images",
+        message=f"the gradient is exactly 0 at {count} of {total} right images",
         remedy="An attack by gradients stands still there: look for logits so large "
         "that the softmax saturates, for rounding and for other steps without a slope; "
         "evaluate a version without them, or with 'autoattack-standard', whose Square "
@@ -67,7 +67,7 @@ def large_eps(subject: Subject) -> Check:
         "large eps",
         left,
         total,
-        figure=f"{text} {left} of {total} right images still stand",
+        message=f"{text} {left} of {total} right images still stand",
         remedy="No model can be right there, so the attack does not work on this one: "
         "its gradients mislead, and the robust accuracy means nothing. Look for "
         "saturated, rounded or random parts.",

@@ -38,7 +38,7 @@ def judge(
     count: int,
     total: int,
     *,
-    figure: str,
+    message: str,
     remedy: str,
     values: Mapping[str, float] | None = None,
 ) -> Check:
@@ -48,18 +48,18 @@ def judge(
         name: Name of the check.
         count: How many are in doubt.
         total: How many right images they stand for.
-        figure: What was found, in one line.
+        message: What was found, in one line.
         remedy: What to do where there are too many.
         values: More numbers.
 
     Examples:
-        >>> judge("a", 9, 64, figure="9 of 64", remedy="Do b.").status
+        >>> judge("a", 9, 64, message="9 of 64", remedy="Do b.").status
         'WARN'
-        >>> judge("a", 8, 64, figure="8 of 64", remedy="Do b.").status
+        >>> judge("a", 8, 64, message="8 of 64", remedy="Do b.").status
         'PASS'
     """
     most = allowed(total)
     found = {"count": count, "of": total, "allowed": most, **(values or {})}
     if count <= most:
-        return Check(name, "PASS", figure, values=found)
-    return Check(name, "WARN", figure, remedy, found)
+        return Check(name, "PASS", message, values=found)
+    return Check(name, "WARN", message, remedy, found)

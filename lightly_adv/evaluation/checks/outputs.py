@@ -44,14 +44,14 @@ def random_outputs(subject: Subject) -> Check:
     """Tell whether the model answers differently when it is asked twice."""
     differences = difference(subject.logits, subject.logits_again)
     count, total = int((differences > REPEATED).sum()), len(differences)
-    figure = f"asked twice, the model changes its answer to {count} of {total} images"
+    message = f"asked twice, the model changes its answer to {count} of {total} images"
     values = {"count": count, "of": total, "largest": float(differences.max())}
     if not count:
-        return Check("random outputs", "PASS", figure, values=values)
+        return Check("random outputs", "PASS", message, values=values)
     return Check(
         "random outputs",
         "WARN",
-        figure,
+        message,
         "One pass says little, and its gradient misleads: let the model draw the same "
         "numbers every time, or return the mean over many passes, and evaluate that.",
         values,
@@ -63,25 +63,25 @@ def batch_size(subject: Subject) -> Check:
     total = len(subject.images)
     small = max(subject.batch_size // 4, 2)
     if small >= min(subject.batch_size, total):
-        figure = f"there are no smaller batches than of {min(small, total)} images"
-        return Check("batch size", "SKIP", figure)
+        message = f"there are no smaller batches than of {min(small, total)} images"
+        return Check("batch size", "SKIP", message)
     again = subject.logits_again
     if bool((difference(subject.logits, again) > REPEATED).any()):
-        figure = "the model answers differently even to the same batch"
-        return Check("batch size", "SKIP", figure)
+        message = "the model answers differently even to the same batch"
+        return Check("batch size", "SKIP", message)
     differences = difference(again, subject.ask(subject.images, batch_size=small))
     count = int((differences > tolerance(again.dtype)).sum())
-    figure = (
+    message = (
         f"in batches of {small} in place of {min(subject.batch_size, total)}, the "
         f"model changes its answer to {count} of {total} images"
     )
     values = {"count": count, "of": total, "largest": float(differences.max())}
     if not count:
-        return Check("batch size", "PASS", figure, values=values)
+        return Check("batch size", "PASS", message, values=values)
     return Check(
         "batch size",
         "WARN",
-        figure,
+        message,
         "An attack on one image then works through the others, and the number holds "
         "for this batch size only: let the model use fixed statistics, as BatchNorm "
         "in eval mode does.",
@@ -97,14 +97,14 @@ def zero_eps(subject: Subject) -> Check:
     found = subject.attacked(attack, rows, key="zero eps")
     count = int((found.wrong[-1] == subject.right[rows].cpu()).sum())
     total = len(rows)
-    figure = f"at eps 0 the verdict on {count} of {total} images is another"
+    message = f"at eps 0 the verdict on {count} of {total} images is another"
     values = {"count": count, "of": total, "allowed": 1}
     if count <= 1:  # rounding may decide one that is too close to call
-        return Check("zero eps", "PASS", figure, values=values)
+        return Check("zero eps", "PASS", message, values=values)
     return Check(
         "zero eps",
         "WARN",
-        figure,
+        message,
         "Nothing but the model itself changes there: look for parts that draw numbers, "
         "adapt while they are evaluated, or depend on the batch.",
         values,

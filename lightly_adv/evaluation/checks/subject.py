@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
 
 import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import APGD, PGD, Attack
 from lightly_adv.evaluation.checks import trace
-from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.checks.trace import Trace
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
@@ -132,7 +130,3 @@ class Subject:
     def generator(self, key: str) -> Generator:
         """Return a source of noise of its own for everything that has a name."""
         return rng.batch_generator(self.seed, 1, zlib.crc32(key.encode()))
-
-
-CheckFunction: TypeAlias = Callable[[Subject], Check]
-"""Looks at one reason to doubt a robust accuracy; its name is that of the check."""

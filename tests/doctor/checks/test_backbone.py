@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.doctor import CHECKS
+from lightly_adv.doctor.checks.backbone import backbone
 from lightly_adv.models import Normalize, create_backbone
 from tests.doctor import healthy
 from tests.doctor.healthy import CIFAR10, IMAGENET, Healthy, blamed, examine, told
 
-ONE = {"backbone": CHECKS["backbone"]}
+ONE = [backbone]
 
 
 class Inside(Healthy):

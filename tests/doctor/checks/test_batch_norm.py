@@ -6,11 +6,11 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from lightly_adv import AdversarialTraining
-from lightly_adv.doctor import CHECKS
+from lightly_adv.doctor.checks.batch_norm import batch_norm
 from tests.doctor import healthy
 from tests.doctor.healthy import Healthy, blamed, examine, told
 
-ONE = {"batch norm": CHECKS["batch norm"]}
+ONE = [batch_norm]
 
 
 class Normed(Healthy):

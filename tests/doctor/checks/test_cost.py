@@ -4,11 +4,11 @@ import re
 import time
 from typing import Any
 
-from lightly_adv.doctor import CHECKS
+from lightly_adv.doctor.checks.cost import cost
 from tests import zoo
 from tests.doctor.healthy import Healthy, examine, told
 
-ONE = {"cost": CHECKS["cost"]}
+ONE = [cost]
 
 
 UNITS = {"ms": 1000, "s": 1}

@@ -6,7 +6,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from lightly_adv import AdversarialTraining
 from lightly_adv.doctor import Patient
-from lightly_adv.doctor.checks import device
+from lightly_adv.doctor.checks.device import device
 from tests.doctor import healthy
 
 
@@ -16,13 +16,13 @@ def patient(**options: object) -> Patient:
 
 
 def test_it_has_nothing_to_say_where_all_is_there() -> None:
-    assert list(device.check(patient(accelerator="cpu", devices=2))) == []
+    assert list(device(patient(accelerator="cpu", devices=2))) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_options_are_shown_as_they_were_given() -> None:
     given = patient(accelerator="gpu", strategy=DDPStrategy(), plugins=None)
-    (found,) = device.check(given)
+    (found,) = device(given)
     assert found.status == "WARN"
-    assert "Trainer(accelerator='gpu', strategy=DDPStrategy)" in found.seen
+    assert "Trainer(accelerator='gpu', strategy=DDPStrategy)" in found.message
     assert "on the machine that trains" in found.remedy

@@ -9,8 +9,9 @@ from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 
 from lightly_adv import AdversarialTraining
-from lightly_adv.doctor import Finding, Patient, normalizations
+from lightly_adv.doctor import Patient, normalizations
 from lightly_adv.doctor.checks import images as image_checks
+from lightly_adv.evaluation.checks import Check
 from lightly_adv.functional import pixels
 from lightly_adv.types import NormalizeStats
 from tests.doctor import healthy
@@ -66,7 +67,7 @@ def test_wrong_normalisation_is_named(
     diagnosis = examine(Healthy(), data, healthy.attack(declared))
     assert blamed(diagnosis) == {"images": "FAIL"}
     assert message in told(diagnosis, "images")
-    assert diagnosis.findings[1].remedy
+    assert diagnosis.checks[1].remedy
 
 
 def test_without_traces_of_8_bits_a_better_fit_is_a_hint() -> None:
@@ -78,10 +79,10 @@ def test_without_traces_of_8_bits_a_better_fit_is_a_hint() -> None:
     )
 
 
-def check(images: Any, normalize: NormalizeStats | None) -> list[Finding]:
+def check(images: Any, normalize: NormalizeStats | None) -> list[Check]:
     """Run the one check, without a Trainer."""
     training = AdversarialTraining(healthy.attack(normalize))
-    return list(image_checks.check(Patient(Healthy(), training, batch=images)))
+    return list(image_checks.images(Patient(Healthy(), training, batch=images)))
 
 
 @pytest.mark.parametrize("normalize", [None, IMAGENET, CIFAR10, HALF, OWN])
@@ -97,15 +98,15 @@ def test_right_normalisation_passes(
 
 def test_a_single_wrong_view_is_named() -> None:
     (found,) = check([IMAGES, IMAGES * 255, IMAGES], None)
-    assert found.seen.startswith("view 1: pixels span [0, 255]")
+    assert found.message.startswith("view 1: pixels span [0, 255]")
     found, other = check([IMAGES, IMAGES * 255, twice(IMAGENET)], None)
-    assert other.seen.startswith("view 2: pixels span")
+    assert other.message.startswith("view 2: pixels span")
 
 
 def test_one_channel() -> None:
     mnist: NormalizeStats = {"mean": [0.1307], "std": [0.3081]}
     (found,) = check(pixels.to_normalized(IMAGES[:, :1], mnist), None)
-    assert "MNIST's fits" in found.seen
+    assert "MNIST's fits" in found.message
 
 
 def test_what_transforms_of_lightly_do_is_certain() -> None:
@@ -116,10 +117,10 @@ def test_what_transforms_of_lightly_do_is_certain() -> None:
     batch = [torch.stack(views) for views in zip(*pairs, strict=True)]
     (found,) = check(batch, IMAGENET)
     assert found.status == "PASS"
-    assert "multiples of 1/255; normalisation: ImageNet's." in found.seen
+    assert "multiples of 1/255; normalisation: ImageNet's." in found.message
     (found,) = check(batch, CIFAR10)
     assert found.status == "FAIL"
-    assert "ImageNet's" in found.seen
+    assert "ImageNet's" in found.message
 
 
 def test_other_bounds_than_those_of_pixels() -> None:
@@ -133,7 +134,7 @@ def test_other_bounds_than_those_of_pixels() -> None:
 def test_coarse_numbers_leave_no_traces_of_8_bits() -> None:
     (found,) = check(IMAGES.bfloat16(), None)
     assert found.status == "PASS"
-    assert "multiples of 1/255" not in found.seen
+    assert "multiples of 1/255" not in found.message
 
 
 EIGHT_BITS = healthy.images(8, size=32)
@@ -161,8 +162,8 @@ def test_a_wrong_std_is_proven_by_images_of_8_bits(off: float) -> None:
     wrong: NormalizeStats = {"mean": OWN["mean"], "std": [off * s for s in OWN["std"]]}
     found = image_checks._examine(view, wrong)
     assert found.status == "FAIL"
-    assert f"{off:.3g}/255 apart instead of 1/255" in found.seen
-    assert f"eps is off by {100 * abs(off - 1):.0f} %" in found.seen
+    assert f"{off:.3g}/255 apart instead of 1/255" in found.message
+    assert f"eps is off by {100 * abs(off - 1):.0f} %" in found.message
     assert str(OWN["std"]) in found.remedy
     assert image_checks._examine(view, OWN).status == "PASS"
 

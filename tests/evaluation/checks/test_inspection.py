@@ -12,6 +12,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.evaluation.checks import STANDARD, Check, Subject, inspection
+from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.suites import pgd_20
 from lightly_adv.threat_model import ThreatModel
 
@@ -62,7 +63,7 @@ def inspect(subject: Subject, *checks: Any) -> list[Check]:
 
 def test_each_check_is_called_as_its_function() -> None:
     found = inspect(subject())
-    assert [each.name for each in found] == [inspection.name_of(c) for c in STANDARD]
+    assert [each.name for each in found] == [name_of(c) for c in STANDARD]
     assert len({each.name for each in found}) == len(STANDARD)
     settled = inspect(subject(standing=False))
     assert [each.name for each in settled] == [each.name for each in found]
@@ -99,7 +100,7 @@ def test_without_a_right_image_and_at_eps_0_they_say_so() -> None:
         "zero gradients", "large eps", "more steps", "restarts", "loss curve",
         "black box", "transfer",
     }  # fmt: skip
-    assert "no image is right" in found["black box"].figure
+    assert "no image is right" in found["black box"].message
     still = ThreatModel(eps=0.0)
     at_0 = inspect(subject(threat_model=still, attacks=pgd_20().create_attacks(still)))
     skipped = {check.name for check in at_0 if check.status == "SKIP"}

@@ -21,12 +21,12 @@ def test_a_fifth_of_the_images_in_doubt_is_seen_as_a_rule() -> None:
 
 def test_one_image_proves_nothing() -> None:
     assert odds.allowed(1) == 1
-    assert odds.judge("a", 1, 1, figure="f", remedy="r").status == "PASS"
+    assert odds.judge("a", 1, 1, message="f", remedy="r").status == "PASS"
 
 
 def test_a_pass_has_no_remedy_and_both_have_the_numbers() -> None:
-    passed = odds.judge("a", 1, 24, figure="f", remedy="r", values={"steps": 3})
-    warned = odds.judge("a", 5, 24, figure="f", remedy="r")
+    passed = odds.judge("a", 1, 24, message="f", remedy="r", values={"steps": 3})
+    warned = odds.judge("a", 5, 24, message="f", remedy="r")
     assert (passed.status, passed.remedy) == ("PASS", "")
     assert (warned.status, warned.remedy) == ("WARN", "r")
     assert passed.values == {"count": 1, "of": 24, "allowed": 4, "steps": 3}

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.step_objective import StepSkippedError
 
 NAME = "training step"
@@ -19,12 +19,12 @@ SHOWN = 4
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def training_step(patient: Patient) -> Iterator[Check]:
     """Take the step and take it back; list what it changed."""
     try:
         run = patient.run
     except StepSkippedError:
-        yield Finding(
+        yield Check(
             NAME,
             "FAIL",
             "training_step returned None: it skips the first batch.",
@@ -32,7 +32,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
         return
     if not math.isfinite(run.loss):
-        yield Finding(
+        yield Check(
             NAME,
             "FAIL",
             f"the loss is {run.loss}.",
@@ -41,7 +41,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
         return
     if not run.trains:
-        yield Finding(
+        yield Check(
             NAME,
             "FAIL",
             "the loss depends on no parameter that is trained.",
@@ -49,7 +49,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             "torch.no_grad().",
         )
         return
-    yield Finding(
+    yield Check(
         NAME, "PASS", f"loss {run.loss:.4g}; {_changed(patient.module, run.changes)}."
     )
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
+from lightly_adv.evaluation.checks.check import Check
 
 NAME = "repeatable"
 
@@ -16,12 +16,12 @@ LARGEST_USUAL = 1 << 32
 """Seeds that people choose are smaller; torch's own first seed is larger."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def repeatable(patient: Patient) -> Iterator[Check]:
     """Compare two evaluations of one loss, and look for a seed."""
     seed = _seed()
     first, second = patient.losses
     if not torch.allclose(first, second, rtol=1e-5, equal_nan=True):
-        yield Finding(
+        yield Check(
             NAME,
             "WARN",
             f"the loss of the same views was {float(first.mean()):.6g} and then "
@@ -31,7 +31,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             "attribute of the module.",
         )
     elif seed is None:
-        yield Finding(
+        yield Check(
             NAME,
             "WARN",
             "the loss of the same views is the same, but no seed is set.",
@@ -39,7 +39,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
     else:
         text = f"the loss of the same views is the same; the seed is {seed}."
-        yield Finding(NAME, "PASS", text)
+        yield Check(NAME, "PASS", text)
 
 
 def _seed() -> int | None:

@@ -5,11 +5,11 @@ import torch
 
 from lightly_adv import FGSM, PGD, ThreatModel
 from lightly_adv.attacks import Attack
-from lightly_adv.doctor import CHECKS
+from lightly_adv.doctor.checks.eps import eps
 from tests.doctor import healthy
 from tests.doctor.healthy import IMAGENET, Healthy, blamed, examine, told
 
-ONE = {"eps": CHECKS["eps"]}
+ONE = [eps]
 
 
 @pytest.mark.parametrize(

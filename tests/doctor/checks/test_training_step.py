@@ -38,8 +38,9 @@ class Lossless(Healthy):
 def test_an_exception_is_named_with_its_place_and_told_once() -> None:
     diagnosis = examine(Raising())
     assert blamed(diagnosis) == {"training step": "FAIL"}
-    assert "RuntimeError: the head is missing (raised in forward, test_step.py:" in (
-        told(diagnosis, "training step")
+    assert (
+        "RuntimeError: the head is missing (raised in forward, test_training_step.py:"
+        in (told(diagnosis, "training step"))
     )
     assert {"gradient", "loss", "repeatable", "cost"} <= set(diagnosis.skipped)
     (text,) = diagnosis.tracebacks
@@ -54,7 +55,7 @@ def test_exceptions_of_torch_are_placed_in_the_code_that_called_it() -> None:
 
     text = told(examine(Misfit()), "training step")
     assert text.startswith("RuntimeError: mat1 and mat2")
-    assert "(raised in forward, test_step.py:" in text
+    assert "(raised in forward, test_training_step.py:" in text
 
 
 def test_losses_that_nothing_can_be_learned_from() -> None:

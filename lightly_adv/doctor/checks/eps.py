@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import Attack
-from lightly_adv.doctor.findings import Finding
 from lightly_adv.doctor.patient import Patient
 from lightly_adv.evaluation import formatting
+from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.functional import pixels
 from lightly_adv.functional.pixels import channel_stats
 from lightly_adv.threat_model import ThreatModel
@@ -31,7 +31,7 @@ _STDS = (0.225, 0.2453, 0.2)
 """Average std of ImageNet's and CIFAR-10's normalisations."""
 
 
-def check(patient: Patient) -> Iterator[Finding]:
+def eps(patient: Patient) -> Iterator[Check]:
     """Tell the radius in pixels, grey levels and normalised units, and judge it."""
     attack, views = patient.attack, patient.selected.views
     threat_model = attack.threat_model
@@ -40,9 +40,9 @@ def check(patient: Patient) -> Iterator[Finding]:
     seen = _described(threat_model, views, levels)
     problem = _problem(threat_model, views, levels) or _steps(attack)
     if problem is None:
-        yield Finding(NAME, "PASS", f"{seen}.")
+        yield Check(NAME, "PASS", f"{seen}.")
     else:
-        yield Finding(NAME, "WARN", f"{seen}. {problem[0]}", problem[1])
+        yield Check(NAME, "WARN", f"{seen}. {problem[0]}", problem[1])
 
 
 def _described(
