@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lightly_adv.attacks import notices
 from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import suites, verdicts
 from lightly_adv.evaluation.suites import Suite
@@ -83,6 +84,7 @@ class RobustValidation(Callback):
         self.seed = seed
         self._attacks = suite.create_attacks(threat_model)
         self._due = False
+        self._said: set[str] = set()
         self._right = 0
         self._total = 0
         self._last_value: float | None = None
@@ -127,7 +129,8 @@ class RobustValidation(Callback):
             pl_module, device=images.device, seed=self.seed
         )
         # The route outside: at its end, what is undisturbed is compared once more.
-        with routes.bn_route(routes.ADV), undisturbed as untouched:
+        warned = notices.once(self._said)
+        with warned, routes.bn_route(routes.ADV), undisturbed as untouched:
             key = (self.seed, trainer.global_rank, batch_idx)
             verdict = verdicts.attack_batch(
                 untouched, images, labels, self._attacks, key=key

@@ -54,14 +54,14 @@ class ReferenceAttack(Attack):
       parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
 
     Args:
-        threat_model: What may be done to an image, of bounds (0, 1).
+        threat_model: What may be done to an image.
         name: "apgd-ce", "apgd-t", "fab-t" or "square".
         steps: Number of iterations; of queries for "square". None stands for those of
             the standard version, 100 and 5000.
         restarts: Number of runs, each on the images that withstood those before.
 
     Raises:
-        ValueError: If the name is unknown, or if the bounds are not (0, 1).
+        ValueError: If the name is unknown.
     """
 
     norms: ClassVar[tuple[Norm, ...]] = ("Linf", "L2")
@@ -79,11 +79,6 @@ class ReferenceAttack(Attack):
         if not self.steps:
             object.__setattr__(self, "steps", 5000 if self.name == "square" else 100)
         super().__post_init__()
-        if self.threat_model.bounds != (0.0, 1.0):
-            raise ValueError(
-                f"bounds={self.threat_model.bounds}: pyautoattack knows pixels in "
-                "[0, 1] only; scale the images to that range."
-            )
 
     def settings(self) -> dict[str, Any]:
         """Return the numbers that this attack runs with, ready for JSON."""
@@ -119,11 +114,12 @@ class ReferenceAttack(Attack):
         known = require(objective, attack=self.name)
         view, box = tracks[0].view, tracks[0].box
         drawn = torch.randint(2**31, (), generator=generator, device=generator.device)
-        clean = pixels.to_pixels(view.float(), self.threat_model.normalize).clamp(0, 1)
+        clean = self._to_unit(view.float()).clamp(0, 1)
         with _contained(known, clean.device), torch.no_grad():
             found = self._perturb(known, clean, like=view, seed=int(drawn))
         # Rounding may have taken it out of the ball by less than can be seen.
-        delta = self.threat_model.project((found - clean).to(box.lower.dtype), box)
+        delta = (found - clean).to(box.lower.dtype) * self._width
+        delta = self.threat_model.project(delta, box)
         others = [track.view for track in tracks[1:]]
         return [self.threat_model.apply(view, delta, box), *others]
 
@@ -136,10 +132,9 @@ class ReferenceAttack(Attack):
         seed: int,
     ) -> Tensor:
         """Return images in [0, 1], those that are not misclassified as they were."""
-        normalize = self.threat_model.normalize
 
         def logits(images: Tensor) -> Tensor:
-            views = pixels.to_normalized(images, normalize).to(like.dtype)
+            views = self._from_unit(images).to(like.dtype)
             # A copy: Square writes into it.
             return objective.logits([views]).float().clone()
 
@@ -149,6 +144,20 @@ class ReferenceAttack(Attack):
             return clean
         perturbed: Tensor = attack.perturb(clean.clone(), objective.labels.clone())
         return perturbed
+
+    @property
+    def _width(self) -> float:
+        """Width of the bounds; pyautoattack knows pixels in [0, 1] only."""
+        low, high = self.threat_model.bounds
+        return high - low
+
+    def _to_unit(self, views: Tensor) -> Tensor:
+        shown = pixels.to_pixels(views, self.threat_model.normalize)
+        return (shown - self.threat_model.bounds[0]) / self._width
+
+    def _from_unit(self, images: Tensor) -> Tensor:
+        shown = images * self._width + self.threat_model.bounds[0]
+        return pixels.to_normalized(shown, self.threat_model.normalize)
 
     def _configured(
         self, logits: Any, classes: int, *, seed: int, device: torch.device
@@ -161,7 +170,11 @@ class ReferenceAttack(Attack):
             return None
         model = self.threat_model
         every = pyautoattack.AutoAttack(
-            logits, norm=model.norm, eps=model.eps, seed=seed, device=device
+            logits,
+            norm=model.norm,
+            eps=model.eps / self._width,
+            seed=seed,
+            device=device,
         )
         attack = {
             "apgd-ce": every.apgd,

@@ -58,26 +58,28 @@ def load(
     device: torch.device,
     limit: int | None = None,
     normalize: NormalizeStats | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pixels (B, C, H, W), float32 in [0, 1], and labels (B,).
+    """Yield pixels (B, C, H, W), float32 inside of the bounds, and labels (B,).
 
     Args:
         loader: Batches (images, labels) or (images, labels, filenames).
         device: Where to put them.
         limit: Stop after that many images.
         normalize: Mean and std that the transform of the loader has normalised with.
+        bounds: Smallest and largest valid pixel.
 
     Raises:
         TypeError: If a batch is something else, or if images are not floating.
-        ValueError: If images leave [0, 1], if `limit` is less than 1, or if there is
-            no image.
+        ValueError: If images leave the bounds, if `limit` is less than 1, or if there
+            is no image.
     """
     if limit is not None and limit < 1:
         raise ValueError(
             f"max_samples={limit} is too small; expected at least 1, or None for all "
             "images."
         )
-    everything = ThreatModel(eps=0.0, normalize=normalize)
+    everything = ThreatModel(eps=0.0, normalize=normalize, bounds=bounds)
     left = limit
     seen = 0
     for batch in loader:
@@ -86,7 +88,7 @@ def load(
             continue
         everything.box(images)  # refuses what is not images
         # Copies: autograd does not take tensors that were made in inference mode.
-        shown = pixels.to_pixels(images.float().clone(), normalize).clamp(0, 1)
+        shown = pixels.to_pixels(images.float().clone(), normalize).clamp(*bounds)
         yield shown, labels.long().clone()
         seen += len(images)
         left = None if limit is None else limit - seen

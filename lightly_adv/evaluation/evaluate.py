@@ -93,7 +93,7 @@ def evaluate_robustness(
     where = batches.place(model, device)
     if surrogate is not None:
         batches.place(surrogate, where)
-    warnings = _precision_warnings(model, where)
+    precision = _precision_warnings(model, where)
     checks = suite.checks if checks is None else checks
     _check_surrogate(surrogate, checks)
     plan = Plan(
@@ -114,7 +114,7 @@ def evaluate_robustness(
         device=where.type,
         attacks=plan.settings,
         seed=seed,
-        warnings=warnings + inspection.warnings_of(checked),
+        warnings=precision + outcome.warnings + inspection.warnings_of(checked),
         notes=[
             note
             for attack in plan.attacks.values()
@@ -145,7 +145,7 @@ def robust_curve(
         model: See `evaluate_robustness`, also for all that is not explained here.
         loader: Batches; they are gone through once per radius.
         threat_model: Gives all but the radius.
-        eps_values: Radii, in pixels of [0, 1].
+        eps_values: Radii, in pixels: of [0, 1], or of the bounds.
         suite: Which attacks to run. Let their steps grow with eps (step_size=None).
         device: Where to evaluate.
         seed: Seed of the noise of the attacks.

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.attacks import Attack
+from lightly_adv.attacks import Attack, notices
 from lightly_adv.evaluation import batches, digests, processes, report, verdicts
 from lightly_adv.evaluation.checks import Check, CheckFunction, Subject, inspection
 from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.checks.sample import Sample
+from lightly_adv.evaluation.overshoot import Overshoot
 from lightly_adv.evaluation.run import Run
 from lightly_adv.evaluation.state import State
 from lightly_adv.evaluation.suites import Suite
@@ -40,6 +41,9 @@ class Outcome(NamedTuple):
 
     checks: list[Check]
     """What the checks have found."""
+
+    warnings: list[str]
+    """What the images cast doubt on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +74,10 @@ class Plan:
     ) -> Outcome:
         """Return the verdicts on all batches, and what the checks have found."""
         kept = self._state(state)
+        overshoot = Overshoot(self.threat_model)
         with ExitStack() as stack:
+            # What the report warns of, over all images, is not said batch by batch.
+            stack.enter_context(notices.once({"overshoot"}))
             model = self._undisturbed(self.model, stack)
             surrogate = None
             if self.surrogate is not None:
@@ -86,10 +93,13 @@ class Plan:
             sample, limit = Sample(), self.suite.max_samples
             total = batches.count(loader, limit)
             bar = self._bar(total=total, unit="images", desc="attacked")
-            found = run.over(sample.of(_images(loader, limit)), bar)
+            images = overshoot.of(sample.of(_images(loader, limit)))
+            found = run.over(images, bar)
             subject = partial(self._subject, sample, model, surrogate)
             checks = self._checked(subject, found, kept, run.data_digest)
-            return Outcome(found, run.data_digest, sample.batch_size, checks)
+            return Outcome(
+                found, run.data_digest, sample.batch_size, checks, overshoot.warnings()
+            )
 
     def _undisturbed(self, model: nn.Module, stack: ExitStack) -> nn.Module:
         return stack.enter_context(

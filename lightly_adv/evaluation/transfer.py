@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.attacks import Attack
+from lightly_adv.attacks import Attack, notices
 from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import batches, verdicts
 from lightly_adv.evaluation.transfer_report import TransferReport
@@ -79,6 +79,7 @@ def measure_transfer(
     _check(members, attack, max_samples)
     where = batches.place(next(iter(members.values())), device)
     with ExitStack() as stack:
+        stack.enter_context(notices.once(set()))
         untouched = {
             name: stack.enter_context(
                 verdicts.undisturbed(

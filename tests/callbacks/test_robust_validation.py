@@ -250,3 +250,12 @@ def test_mistakes_are_named() -> None:
     images, labels = dataset().tensors
     with pytest.raises(TypeError, match="a dict with the keys"):
         validated(ready({"image": images, "label": labels}), robust_validation())
+
+
+def test_overshoot_is_told_of_once() -> None:
+    images, labels = dataset().tensors
+    images[:, 0, 0, 0] = torch.linspace(1.01, 1.05, 40)
+    batches = DataLoader(TensorDataset(images, labels), batch_size=10)
+    with pytest.warns(UserWarning, match="overshoot") as caught:
+        trainer(robust_validation()).validate(Classifier(), batches, verbose=False)
+    assert sum("overshoot" in str(each.message) for each in caught) == 1

@@ -217,11 +217,35 @@ def test_what_cannot_be_meant() -> None:
         create_suite("autoattack-l2").create_attacks(ThreatModel("Linf", 0.1))
     with pytest.raises(ValueError, match="take 'pgd-20' for that"):
         create_suite("autoattack-standard").create_attacks(ThreatModel("L1", 1.0))
-    with pytest.raises(ValueError, match=r"bounds=\(-1\.0, 1\.0\)"):
-        ReferenceAttack(ThreatModel(eps=0.1, bounds=(-1.0, 1.0)))
     with pytest.raises(ValueError, match="name='pgd' is unknown"):
         ReferenceAttack(ThreatModel(eps=0.1), name="pgd")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="square was given a function as objective"):
         ReferenceAttack(ThreatModel(eps=0.1), name="square")(
             lambda views: views[0].sum(), [torch.rand(2, 3, 8, 8)]
         )
+
+
+@pytest.mark.parametrize("norm", EPS)
+@pytest.mark.parametrize("name", STEPS)
+def test_bounds_of_levels_give_what_those_of_0_and_1_give(
+    norm: Norm, name: autoattack.Name
+) -> None:
+    images, labels = labelled_images(8, seed=1)
+    model = trained()
+
+    class OfLevels(nn.Module):
+        def forward(self, levels: Tensor) -> Any:
+            return model((levels + 255) / 510)
+
+    def flags(attacked: nn.Module, shown: Tensor, threat_model: ThreatModel) -> Tensor:
+        attack = ReferenceAttack(threat_model, name=name, steps=STEPS[name])
+        suite = Suite("one", lambda _: {name: attack}, checks=())
+        found = evaluate_robustness(
+            attacked, [(shown, labels)], threat_model, suite=suite
+        )
+        return torch.stack(list(found.flags.values()))
+
+    eps = EPS[norm]
+    levels = ThreatModel(norm, 510 * eps, bounds=(-255, 255))
+    found = flags(OfLevels(), 510 * images - 255, levels)
+    assert torch.equal(found, flags(model, images, ThreatModel(norm, eps)))

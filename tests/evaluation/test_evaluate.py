@@ -529,3 +529,33 @@ def test_reports_say_what_was_run() -> None:
             "restarts": 1,
         }
     }
+
+
+@pytest.mark.parametrize("suite", ["pgd-20", "apgd"])
+def test_levels_of_255_give_what_images_in_0_to_1_give(suite: str) -> None:
+    images, labels = sample_images(classes=3)
+    levels = (255 * images).round()
+    unit = evaluate_robustness(
+        linear(3), [(levels / 255, labels)], ThreatModel(eps=2 / 255), suite=suite
+    )
+    scaled = evaluate_robustness(
+        nn.Sequential(Scale(1 / 255), linear(3)),
+        [(levels, labels)],
+        ThreatModel(eps=2, bounds=(0, 255)),
+        suite=suite,
+    )
+    assert 0 < unit.robust_accuracy < unit.clean_accuracy
+    for name, flag in unit.flags.items():
+        assert torch.equal(scaled.flags[name], flag)
+    assert [(each.name, each.status) for each in scaled.checks] == [
+        (each.name, each.status) for each in unit.checks
+    ]
+
+
+class Scale(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * self.factor

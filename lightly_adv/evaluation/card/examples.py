@@ -127,7 +127,10 @@ def attack_again(
 
 
 def _to_pixels(images: Tensor, threat_model: ThreatModel) -> Tensor:
-    return pixels.to_pixels(images.float().cpu(), threat_model.normalize).clamp(0, 1)
+    """Return pixels in [0, 1], whatever the bounds are."""
+    shown = pixels.to_pixels(images.float().cpu(), threat_model.normalize)
+    low, high = threat_model.bounds
+    return ((shown - low) / (high - low)).clamp(0, 1)
 
 
 def _attack_of(report: RobustnessReport, number: int) -> str:

@@ -113,7 +113,12 @@ def evaluate_encoder(
     undisturbed = verdicts.undisturbed(encoder, device=where, seed=seed)
     with undisturbed as untouched, bar:
         embedder = Embedder(untouched, normalize)
-        load = functools.partial(batches.load, device=where, normalize=normalize)
+        load = functools.partial(
+            batches.load,
+            device=where,
+            normalize=normalize,
+            bounds=threat_model.bounds,
+        )
         voters = None
         if bank is not None:
             embeddings, labels = _embed(embedder, load(bank, limit=max_bank))

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.evaluation.card import examples
+from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.card.cards import (
     THREAT_MODEL,
     batches,
@@ -90,3 +92,16 @@ def test_other_images_than_those_of_the_report_are_refused() -> None:
     for few in ([(images[:3], labels[:3])], iter(())):
         with pytest.raises(ValueError, match=r"no image \d+, which the report has"):
             examples.attack_again(classifier(), few, known, two())
+
+
+def test_examples_of_other_bounds_are_shown_in_0_to_1() -> None:
+    data = [(127.5 * (images + 1), labels) for images, labels in batches()]
+    model = nn.Sequential(nn.BatchNorm2d(3, affine=False, eps=0), classifier()).eval()
+    model[0].running_mean.fill_(127.5)  # type: ignore[operator]
+    model[0].running_var.fill_(127.5**2)  # type: ignore[operator]
+    threat_model = ThreatModel(eps=8, bounds=(0, 255))
+    known = evaluate_robustness(model, data, threat_model, suite=two(), checks=())
+    images = torch.cat([images for images, _ in data]) / 255
+    for each in examples.attack_again(model, data, known, two(), count=3):
+        assert torch.allclose(each.clean, images[each.number], atol=1e-6)
+        assert 0 < (each.attacked - each.clean).abs().max() <= 8 / 255 + 1e-6

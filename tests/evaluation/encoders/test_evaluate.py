@@ -335,3 +335,23 @@ def test_the_attack_finds_what_can_be_found(encoder: nn.Module) -> None:
     gaps = (values[:, None] - values).abs()
     expected = [(row < reach).sum().item() - 1 for row in gaps]
     assert (5 * found.quantile).round().int().tolist() == expected
+
+
+def test_bounds_of_levels_give_what_those_of_0_and_1_give(encoder: nn.Module) -> None:
+    class OfLevels(nn.Module):
+        def forward(self, levels: Tensor) -> Tensor:
+            embeddings: Tensor = encoder.eval()(levels / 255)
+            return embeddings
+
+    def levels(batches: Batches) -> Batches:
+        return [(255 * images, labels) for images, labels in batches]
+
+    expected = run(encoder)
+    found = run(
+        OfLevels(),
+        levels(sample_images(13, seed=0)),
+        bank=levels(sample_images(30, seed=1)),
+        threat_model=ThreatModel(eps=25.5, bounds=(0, 255)),
+    )
+    assert torch.allclose(found.drift, expected.drift, atol=0.02)
+    assert found.metrics().keys() == expected.metrics().keys()
