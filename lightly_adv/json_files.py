@@ -48,8 +48,19 @@ def read(path: Path, needs: Needs, *, what: str, remedy: str) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}; expected {what}. {remedy}")
+    return parse(path.read_bytes(), needs, path=path, what=what, remedy=remedy)
+
+
+def parse(
+    text: str | bytes, needs: Needs, *, path: Path | str, what: str, remedy: str
+) -> dict[str, Any]:
+    """Return the object in a JSON text; see `read`.
+
+    Raises:
+        ValueError: If it is not JSON, no object, or lacks something; with the field.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} is not JSON, or only a part of it ({error}); expected {what}. "
@@ -76,7 +87,7 @@ def check(
     Args:
         content: The fields.
         needs: See `read`, also for the rest.
-        path: The file that they come from.
+        path: Where they come from, such as a file.
         what: What it should be.
         remedy: What to do where it is not.
     """

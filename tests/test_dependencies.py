@@ -12,7 +12,7 @@ import lightly_adv
 ROOT = Path(lightly_adv.__file__).parent
 
 # Each part may import those in its set, and itself.
-FILES_OF_OTHERS = {"json_files", "markdown"}
+FILES_OF_OTHERS = {"json_files", "markdown", "versions"}
 CORE = {"types", "errors", "files", "registry", "functional", "isolation"}
 ATTACKS = CORE | {"threat_model", "attacks", "batch_norm"}
 TRAINING = ATTACKS | {"training"}
@@ -28,6 +28,7 @@ ALLOWED = {
     "registry": set[str](),
     "json_files": set[str](),
     "markdown": set[str](),
+    "versions": set[str](),
     "functional": {"types"},
     "isolation": {"types"},
     "lightning": set(),

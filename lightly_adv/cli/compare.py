@@ -29,9 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     out: Path | None = options.out
     if out is not None and out.exists():
         raise FileExistsError(f"{out} exists; choose another file with --out.")
-    found = comparison.compare(
-        comparison.read(options.first), comparison.read(options.second)
-    )
+    found = comparison.compare(options.first, options.second)
     console.say(f"A: {found.names[0]} ({options.first})")
     console.say(f"B: {found.names[1]} ({options.second})")
     console.say(_table(found))

@@ -13,12 +13,13 @@ from torch import nn
 from lightly_adv import json_files
 from lightly_adv.cli import attacked, console, loaders, transfer
 from lightly_adv.cli.finetune import FinetuneCLI
-from lightly_adv.cli.run_folder import RunFolder, versions
+from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import digests
 from lightly_adv.models import Normalize
 from lightly_adv.models.export import card, export_model, load_exported
 from lightly_adv.types import NormalizeStats
+from lightly_adv.versions import versions
 
 EXAMPLES = """\
 The folder gets model.safetensors, config.json and README.md, a card with the numbers

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +12,7 @@ from typing import Any
 
 from lightly_adv import files, json_files
 from lightly_adv.json_files import Need
-
-PACKAGES = ("lightly-adv", "lightly", "pytorch-lightning", "timm", "torch")
-"""Distributions whose versions are written into run.json."""
+from lightly_adv.versions import versions
 
 
 @dataclass
@@ -146,12 +142,6 @@ _COMMAND = '"lightly-adv", "pretrain" or "finetune"'
 def _is_command(part: Any) -> bool:
     words = json_files.is_list(part, json_files.is_text)
     return words and len(part) > 1 and part[1] in _TRAINING
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
-    found = {"python": platform.python_version()}
-    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def write_json(path: Path, content: Any) -> None:

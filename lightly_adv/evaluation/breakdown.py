@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightly_adv.evaluation import intervals
+from lightly_adv.evaluation import statistics
 
 
 def per_class(labels: Tensor, flags: Mapping[str, Tensor]) -> list[dict[str, Any]]:
@@ -32,10 +32,8 @@ def per_class(labels: Tensor, flags: Mapping[str, Tensor]) -> list[dict[str, Any
         own = labels == number
         row: dict[str, Any] = {"class": number, "num_samples": int(own.sum())}
         for side, flag in sides.items():
-            right = int(flag[own].sum())
-            row[f"{side}_accuracy"] = 100 * right / row["num_samples"]
-            interval = intervals.wilson(right, row["num_samples"])
-            row[f"{side}_interval"] = list(interval)
+            row[f"{side}_accuracy"] = statistics.percent(flag[own])
+            row[f"{side}_interval"] = statistics.interval(flag[own])
         rows.append(row)
     return rows
 

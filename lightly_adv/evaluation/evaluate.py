@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.evaluation import batches, suites, verdicts
+from lightly_adv.evaluation import batches, digests, suites, verdicts
 from lightly_adv.evaluation.checks import CheckFunction, Subject, inspection
 from lightly_adv.evaluation.checks.outputs import probabilities
 from lightly_adv.evaluation.plan import Plan
-from lightly_adv.evaluation.report import RobustnessReport
+from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.threat_model import ThreatModel
 
@@ -109,6 +109,7 @@ def evaluate_robustness(
         flags=verdicts.joined([verdict.flags for verdict in found]),
         labels=torch.cat([verdict.labels for verdict in found]),
         predictions=verdicts.joined([verdict.predictions for verdict in found]),
+        model_digest=digests.of_model(model),
         data_digest=outcome.data_digest,
         batch_size=outcome.batch_size,
         device=where.type,

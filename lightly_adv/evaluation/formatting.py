@@ -1,6 +1,9 @@
-"""Numbers as people read them."""
+"""Format distances, threat models and attacks."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from lightly_adv.threat_model import ThreatModel
 
@@ -38,3 +41,21 @@ def ball(threat_model: ThreatModel) -> str:
         'Linf 8/255'
     """
     return f"{threat_model.norm} {fraction(threat_model.eps)}"
+
+
+def attack(settings: Mapping[str, Any]) -> str:
+    """Name an attack by its type and number of steps.
+
+    Args:
+        settings: What `Attack.settings` returns.
+
+    Examples:
+        >>> attack({"type": "PGD", "steps": 20, "restarts": 1})
+        'PGD-20'
+    """
+    return f"{settings['type']}-{settings['steps']}"
+
+
+def is_attack(part: Any) -> bool:
+    """Return whether something is the settings of an attack."""
+    return isinstance(part, dict) and {"type", "steps"} <= part.keys()

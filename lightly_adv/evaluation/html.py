@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lightly_adv import files
-from lightly_adv.evaluation import report
+from lightly_adv.versions import versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def render_report(
             columns=_columns(rows),
             figures=images,
             settings=settings or {},
-            versions=report.versions(),
+            versions=versions(),
         )
     )
 

@@ -67,7 +67,7 @@ class Plan:
     @cached_property
     def settings(self) -> dict[str, dict[str, Any]]:
         """The numbers that each attack runs with."""
-        return {name: report.describe(each) for name, each in self.attacks.items()}
+        return {name: each.settings() for name, each in self.attacks.items()}
 
     def carry_out(
         self, loader: Iterable[Any], state: str | os.PathLike[str] | None

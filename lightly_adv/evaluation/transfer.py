@@ -101,7 +101,8 @@ def measure_transfer(
         clean_accuracy=clean,
         accuracy=tuple(rows[: len(members)]),
         cosine=tuple(rows[len(members) :]),
-        attack=attack,
+        attack=attack.settings(),
+        threat_model=attack.threat_model,
         num_samples=count,
         seed=seed,
     )

@@ -1,13 +1,15 @@
-"""How far perturbations of one model mislead the others, as numbers and as a figure."""
+"""Accuracy of models under the perturbations made for others."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightly_adv.attacks import Attack
 from lightly_adv.evaluation import figures, formatting, report
+from lightly_adv.evaluation.report import Report
+from lightly_adv.json_files import Need, Needs, is_list, is_number, is_text
+from lightly_adv.threat_model import ThreatModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 Matrix = tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True)
-class TransferReport:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TransferReport(Report):
     """How far perturbations made for one model mislead the others.
 
     Args:
@@ -26,18 +28,20 @@ class TransferReport:
             that were perturbed for model i.
         cosine: `cosine[i][j]` is the cosine between the perturbations made for i and
             for j, as they lie in the images; the mean over images.
-        attack: The attack.
+        attack: The numbers that the attack ran with; see `Attack.settings`.
+        threat_model: What it was allowed to do.
         num_samples: Number of images.
-        seed: Seed of questions and noise.
 
     Examples:
-        >>> from lightly_adv import PGD, ThreatModel
+        >>> from lightly_adv import PGD
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=20)
         >>> found = TransferReport(
         ...     names=("rotation", "jigsaw"),
         ...     clean_accuracy=(80.0, 60.0),
         ...     accuracy=((31.25, 52.0), (71.0, 20.0)),
         ...     cosine=((1.0, 0.12), (0.12, 1.0)),
-        ...     attack=PGD(ThreatModel(eps=8 / 255), steps=20),
+        ...     attack=attack.settings(),
+        ...     threat_model=attack.threat_model,
         ...     num_samples=500,
         ... )
         >>> found.rows()[0]["robust_accuracy"], found.label
@@ -48,43 +52,84 @@ class TransferReport:
     clean_accuracy: tuple[float, ...]
     accuracy: Matrix
     cosine: Matrix
-    attack: Attack
+    attack: Mapping[str, Any]
+    threat_model: ThreatModel
     num_samples: int
-    seed: int = 0
 
     @property
     def label(self) -> str:
         """What has to be said with every number: attack, threat model, images."""
-        kind = f"{type(self.attack).__name__}-{self.attack.steps}"
-        noun = "image" if self.num_samples == 1 else "images"
-        ball = formatting.ball(self.attack.threat_model)
-        return f"{kind}, {ball}, {self.num_samples:,} {noun}"
+        ball = formatting.ball(self.threat_model)
+        kind = formatting.attack(self.attack)
+        return f"{kind}, {ball}, {report.images(self.num_samples)}"
+
+    @property
+    def summary(self) -> str:
+        """Clean and robust accuracy of each model."""
+        return "; ".join(
+            f"{row['name']} clean {row['clean_accuracy']:.1f} %, robust "
+            f"{row['robust_accuracy']:.1f} %"
+            for row in self.rows()
+        )
+
+    def row(self, name: str | None = None) -> dict[str, Any]:
+        """Return the row of one model; robust is its accuracy under its own attack.
+
+        Args:
+            name: Name of the model. Defaults to that of the first one.
+        """
+        index = 0 if name is None else self.names.index(name)
+        return {
+            "name": self.names[index],
+            "clean_accuracy": self.clean_accuracy[index],
+            "robust_accuracy": self.accuracy[index][index],
+        }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each model; robust is its accuracy under its own attack."""
-        return [
-            {
-                "name": name,
-                "clean_accuracy": self.clean_accuracy[index],
-                "robust_accuracy": self.accuracy[index][index],
-            }
-            for index, name in enumerate(self.names)
-        ]
+        """Return a row for each model."""
+        return [self.row(name) for name in self.names]
 
-    def to_json(self, *, indent: int | None = None) -> str:
-        """Write everything as JSON: rows, matrices, settings and versions."""
-        content = {
-            "rows": self.rows(),
+    def results(self) -> dict[str, Any]:
+        """Return the matrices and the attack."""
+        return {
             "names": self.names,
             "accuracy": self.accuracy,
             "cosine": self.cosine,
-            "threat_model": report.describe_threat_model(self.attack.threat_model),
-            "attack": report.describe(self.attack),
-            "num_samples": self.num_samples,
-            "seed": self.seed,
-            "versions": report.versions(),
+            "attack": dict(self.attack),
+            "clean_accuracy": self.clean_accuracy,
         }
-        return json.dumps(content, indent=indent)
+
+    @classmethod
+    def needs(cls, content: Mapping[str, Any]) -> Needs:
+        """Return what the JSON of such a report has to hold, besides the facts."""
+
+        def is_row(part: Any) -> bool:
+            return is_list(part, is_number, length=len(content["names"]))
+
+        matrix = Need(
+            lambda part: is_list(part, is_row, length=len(content["names"])),
+            "a number for each pair of models",
+        )
+        return {
+            "threat_model": Need(bool, "norm, eps and two bounds"),
+            "names": Need(lambda x: is_list(x, is_text) and bool(x), "names"),
+            "clean_accuracy": Need(is_row, "a number for each model"),
+            "accuracy": matrix,
+            "cosine": matrix,
+            "attack": Need(formatting.is_attack, "an object with type and steps"),
+        }
+
+    @classmethod
+    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that `results` was made of."""
+        return {
+            "names": tuple(content["names"]),
+            "clean_accuracy": tuple(content["clean_accuracy"]),
+            "accuracy": tuple(map(tuple, content["accuracy"])),
+            "cosine": tuple(map(tuple, content["cosine"])),
+            "attack": content["attack"],
+            "num_samples": content["data"]["num_samples"],
+        }
 
     def figure(self) -> Figure:
         """Draw both matrices; see `figures.transfer_maps`.

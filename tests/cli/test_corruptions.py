@@ -37,7 +37,7 @@ def test_table_report_and_figure(
     name = "corruptions-last-fog-contrast-at-1-5-12-images.json"
     out = checkpoint.parents[1] / name
     content = json.loads(out.read_text())
-    assert list(content["corruptions"]) == ["fog", "contrast"]
+    assert [each["name"] for each in content["members"]] == ["fog", "contrast"]
     assert content["checkpoint"] == str(checkpoint)
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert content["checkpoint_sha256"] == {str(checkpoint): digest}

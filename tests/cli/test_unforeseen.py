@@ -36,7 +36,7 @@ def test_table_report_and_figure(
     name = "unforeseen-last-fog-snow-1-steps-12-images.json"
     out = checkpoint.parents[1] / name
     content = json.loads(out.read_text())
-    assert list(content["attacks"]) == ["fog", "snow"]
+    assert [each["name"] for each in content["members"]] == ["fog", "snow"]
     assert content["checkpoint"] == str(checkpoint)
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert content["checkpoint_sha256"] == {str(checkpoint): digest}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from lightly_adv.evaluation import breakdown, intervals
+from lightly_adv.evaluation import breakdown, statistics
 
 
 def test_classes_add_up_to_the_whole() -> None:
@@ -20,7 +20,7 @@ def test_classes_add_up_to_the_whole() -> None:
         right = [row[f"{side}_accuracy"] * row["num_samples"] / 100 for row in rows]
         assert round(sum(right)) == int(flag.sum())
         for row, count in zip(rows, right, strict=True):
-            expected = list(intervals.wilson(round(count), row["num_samples"]))
+            expected = list(statistics.wilson(round(count), row["num_samples"]))
             assert row[f"{side}_interval"] == expected
 
 

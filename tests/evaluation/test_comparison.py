@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -23,26 +24,23 @@ def flags(count: int, **right: range) -> dict[str, Tensor]:
     return found
 
 
-def content(count: int = 400, name: str = "mine", **right: range) -> dict[str, Any]:
-    found = RobustnessReport(
+def report(count: int = 400, name: str = "mine", **right: range) -> RobustnessReport:
+    return RobustnessReport(
+        name=name,
         suite="two",
         threat_model=ThreatModel(eps=8 / 255),
         flags=flags(count, **right),
         data_digest="a1b2",
     )
-    read: dict[str, Any] = json.loads(found.to_json(name=name))
-    return read
 
 
-A = content(name="a", clean=range(300), fgsm=range(200), pgd=range(100))
-B = content(name="b", clean=range(300), fgsm=range(220), pgd=range(160))
+A = report(name="a", clean=range(300), fgsm=range(200), pgd=range(100))
+B = report(name="b", clean=range(300), fgsm=range(220), pgd=range(160))
 
 
 def test_the_better_one_is_named_whichever_comes_first() -> None:
     found = comparison.compare(A, B)
-    expected = paired_difference(
-        *(torch.tensor(each["flags"]["pgd"]) for each in (B, A))
-    )
+    expected = paired_difference(*(report.flags["pgd"] for report in (B, A)))
     assert found.robust == expected
     assert (
         found.verdict
@@ -60,8 +58,8 @@ def test_the_better_one_is_named_whichever_comes_first() -> None:
 
 
 def test_where_it_cannot_be_told_the_images_needed_are() -> None:
-    one = content(clean=range(300), pgd=range(50))
-    other = content(clean=range(300), pgd=range(45, 99))
+    one = report(clean=range(300), pgd=range(50))
+    other = report(clean=range(300), pgd=range(45, 99))
     found = comparison.compare(one, other)
     assert found.needed is not None
     more = found.needed - 400
@@ -77,44 +75,49 @@ def test_equal_models() -> None:
     assert comparison.compare(A, A).verdict == (
         "no difference: both get the same images right"
     )
-    one = content(clean=range(300), pgd=range(50))
-    other = content(clean=range(300), pgd=range(50, 100))
+    one = report(clean=range(300), pgd=range(50))
+    other = report(clean=range(300), pgd=range(50, 100))
     assert "none to be seen: each alone gets 50 right" in (
         comparison.compare(one, other).verdict
     )
 
 
 def test_few_differing_images_are_told() -> None:
-    other = content(clean=range(300), fgsm=range(200), pgd=range(104))
+    other = report(clean=range(300), fgsm=range(200), pgd=range(104))
     (note,) = comparison.compare(A, other).notes
     assert "the models differ on 4 images only" in note
 
 
-def change(path: str, value: Any, of: dict[str, Any] = B) -> dict[str, Any]:
-    changed = copy.deepcopy(of)
-    *keys, last = path.split(".")
-    inner: Any = changed
-    for key in keys:
-        inner = inner[int(key) if key.isdigit() else key]
-    inner[last] = value
-    return changed
-
-
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
+    ("changes", "words"),
     [
-        ("data.digest", "c3d4", r"different images .* Evaluate one of"),
-        ("threat_model.eps_text", "4/255", "A has Linf 8/255, B Linf 4/255.* --eps"),
-        ("threat_model.norm", "L2", r"threat model: .* --norm"),
-        ("threat_model.bounds", [-1, 1], r"Linf 8/255 in \[-1, 1\]"),
-        ("rows.0.suite", "apgd", r"suite: A has two \(fgsm, pgd\), B apgd .* --suite"),
-        ("flags", {"clean": [1], "fgsm": [1], "pgd": [1]}, "A has 400, B 1.*--max_s"),
-        ("flags", {"clean": [1] * 400, "pgd": [1] * 400}, r"B two \(pgd\)"),
+        ({"data_digest": "c3d4"}, r"different images .* Evaluate one of"),
+        ({"data_digest": ""}, "'b' has no data_digest.* Evaluate the checkpoint"),
+        (
+            {"threat_model": ThreatModel(eps=4 / 255)},
+            "A has Linf 8/255, B Linf 4/255.* --eps",
+        ),
+        ({"threat_model": ThreatModel("L2", 1.0)}, "threat model: .* --norm"),
+        (
+            {"threat_model": ThreatModel(eps=8 / 255, bounds=(-1, 1))},
+            r"Linf 8/255 in \[-1, 1\]",
+        ),
+        ({"suite": "apgd"}, r"suite: A has two \(fgsm, pgd\), B apgd .* --suite"),
+        (
+            {"flags": flags(1, clean=range(1), fgsm=range(1), pgd=range(1))},
+            "A has 400, B 1.*--max_s",
+        ),
+        ({"flags": flags(400, clean=range(9), pgd=range(9))}, r"B two \(pgd\)"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(path: str, value: Any, words: str) -> None:
+def test_what_cannot_be_compared_is_refused(
+    changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
-        comparison.compare(A, change(path, value))
+        comparison.compare(A, dataclasses.replace(B, **changes))
+
+
+CONTENT: dict[str, Any] = json.loads(A.to_json())
 
 
 @pytest.mark.parametrize(
@@ -123,94 +126,97 @@ def test_what_cannot_be_compared_is_refused(path: str, value: Any, words: str) -
         ("", "is not JSON"),
         ("[1]", "is not the report of one evaluation"),
         ('{"rows": []}', "is not the report of one evaluation"),
-        (json.dumps({**A, "rows": A["rows"] * 2}), "not the report of one"),
-        (json.dumps({k: v for k, v in A.items() if k != "data"}), "an older version"),
-        (json.dumps({**A, "data": {"digest": ""}}), "Evaluate the checkpoint again"),
+        (json.dumps({k: v for k, v in CONTENT.items() if k != "data"}), "'data'"),
     ],
 )
 def test_files_that_are_no_reports(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(FileNotFoundError, match=r"a\.json; expected the report"):
-        comparison.read(path)
+        comparison.compare(path, B)
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
-        comparison.read(path)
+        comparison.compare(path, B)
+
+
+def change(path: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(CONTENT)
+    *keys, last = path.split(".")
+    inner: Any = changed
+    for key in keys:
+        inner = inner[key]
+    inner[last] = value
+    return changed
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
+    ("path", "value"),
     [
-        ("rows", 5, "'rows' in it is 5, expected a list of one row"),
-        ("rows", [5], r"'rows' in it is \[5\]"),
-        ("rows", [{"name": "a"}], "with name and suite"),
-        ("threat_model", None, "'threat_model' in it is None"),
-        (
-            "threat_model",
-            {"norm": "L2", "eps_text": "1"},
-            "expected norm, eps_text and",
-        ),
-        ("threat_model.bounds", [0], "two bounds"),
-        ("threat_model.bounds", 1, "two bounds"),
-        ("threat_model.bounds", ["0", "1"], "two bounds"),
-        ("flags", [1, 0], r"'flags' in it is \[1, 0\], expected 0 or 1"),
-        ("flags", {"pgd": [1]}, "clean and after each attack"),
-        ("flags", {"clean": []}, "0 or 1 for every image"),
-        ("flags.pgd", [1] * 399, "0 or 1 for every image"),
-        ("flags.pgd", ["1"] * 400, "0 or 1 for every image"),
-        ("flags.pgd", 1, "0 or 1 for every image"),
-        ("data", 5, "'data' in it is 5, expected the digest"),
-        ("flags.pgd", [1] * 400, "leaves no image that one before it has broken"),
-        ("attack_order", ["clean", "pgd"], "'attack_order' in it is"),
-        ("attack_order", ["clean", "pgd", "fgsm"], "each after those that leave more"),
-        ("attack_order", "clean", "'attack_order' in it is 'clean'"),
+        ("kind", "EncoderReport"),
+        ("suite", 5),
+        ("threat_model", None),
+        ("threat_model", {"norm": "L2", "eps": 1}),
+        ("threat_model.bounds", [0]),
+        ("threat_model.bounds", 1),
+        ("threat_model.bounds", ["0", "1"]),
+        ("flags", [1, 0]),
+        ("flags", {"pgd": [1]}),
+        ("flags", {"clean": []}),
+        ("flags.pgd", [1] * 399),
+        ("flags.pgd", ["1"] * 400),
+        ("flags.pgd", 1),
+        ("data", 5),
+        ("attack_order", ["clean", "pgd"]),
+        ("attack_order", ["clean", "pgd", "fgsm"]),
+        ("attack_order", "clean"),
+        ("attacks", {"pgd": 5}),
+        ("checks", [{"name": "a"}]),
+        ("labels", [1, 2]),
+        ("predictions", {"clean": [1, 2]}),
+        ("seed", "0"),
+        ("warnings", "none"),
     ],
 )
-def test_reports_with_damage(tmp_path: Path, path: str, value: Any, words: str) -> None:
+def test_reports_with_damage(tmp_path: Path, path: str, value: Any) -> None:
     file = tmp_path / "a.json"
-    file.write_text(json.dumps(change(path, value, A)))
-    with pytest.raises(ValueError, match=words):
-        comparison.read(file)
+    file.write_text(json.dumps(change(path, value)))
+    (field, *_) = path.split(".")
+    with pytest.raises(ValueError, match=rf"a\.json is not .*{field!r} in it is"):
+        comparison.compare(file, B)
+
+
+def test_each_attack_leaves_only_what_those_before_have_left(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(change("flags.pgd", [1] * 400)))
+    with pytest.raises(ValueError, match="leaving only images"):
+        comparison.compare(file, B)
 
 
 def test_order_of_keys_means_nothing(tmp_path: Path) -> None:
     """The last attack by name is not the last one that ran."""
     first, second = (
-        content(name=name, clean=range(300), pgd=range(pgd), fgsm=range(fgsm))
+        report(name=name, clean=range(300), pgd=range(pgd), fgsm=range(fgsm))
         for name, pgd, fgsm in (("a", 250, 100), ("b", 200, 160))
     )
     expected = comparison.compare(first, second).to_json()
-    for old in (False, True):
-        read = []
-        for each in (first, second):
-            path = tmp_path / f"{each['rows'][0]['name']}.json"
-            kept = {k: v for k, v in each.items() if not (old and k == "attack_order")}
-            path.write_text(json.dumps(kept, sort_keys=True))
-            read.append(comparison.read(path))
-        assert comparison.compare(*read).to_json() == expected
-        assert comparison.compare(first, read[1]).to_json() == expected
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps(json.loads(second.to_json()), sort_keys=True))
+    assert comparison.compare(first, path).to_json() == expected
     assert "B better by 15.0 points" in expected
 
 
-def test_whatever_is_damaged_is_told_in_a_line(
+def test_whatever_is_damaged_is_reported_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_difference = PairedDifference(0.0, 0.0, 0.0)
     monkeypatch.setattr(comparison, "paired_difference", lambda *_: no_difference)
-    path, whole = tmp_path / "a.json", content(20, clean=range(9), pgd=range(4))
-    needed = ("rows", "threat_model", "data", "flags", "attack_order")
-    told = damage.complaints(
+    path, whole = tmp_path / "a.json", report(20, clean=range(9), pgd=range(4))
+    messages = damage.complaints(
         path,
-        {key: whole[key] for key in needed},
-        lambda: comparison.compare(comparison.read(path), whole),
+        json.loads(whole.to_json()),
+        lambda: comparison.compare(path, whole),
     )
-    assert sum("a.json" in text for text in told) > 200
-    assert not any("\n" in text for text in told)
-
-
-def test_what_was_written_is_read(tmp_path: Path) -> None:
-    file = tmp_path / "a.json"
-    file.write_text(json.dumps(A))
-    assert comparison.read(file) == A
+    assert sum("a.json" in text for text in messages) > 200
+    assert not any("\n" in text for text in messages)
 
 
 def test_the_json_tells_all() -> None:

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.batch_norm import convert_dual_batchnorm
-from lightly_adv.evaluation import measure_transfer
+from lightly_adv.evaluation import TransferReport, measure_transfer
 from lightly_adv.isolation import rng
 from lightly_adv.models import IMAGENET_NORMALIZE, Normalize
 from lightly_adv.pretext import PretextTask, create_pretext_task
@@ -206,6 +206,7 @@ def test_the_report_as_json_and_as_a_figure() -> None:
     assert content["names"] == ["left", "right"]
     assert content["accuracy"] == [[0.0, 100.0], [100.0, 0.0]]
     assert content["attack"]["steps"] == 3
+    assert TransferReport.from_json(found.to_json()).to_json() == found.to_json()
     pytest.importorskip("matplotlib")
     texts = {text.get_text() for axes in found.figure().axes for text in axes.texts}
     assert {"left", "right", "100.0", "0.0", "1.00", "0.00"} <= texts

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from lightly_adv.cli.demo.settings import ADVERSARIAL, NAMES, SCRATCH, Settings
-from lightly_adv.cli.run_folder import versions, write_json
+from lightly_adv.cli.run_folder import write_json
 from lightly_adv.evaluation import figures, formatting
 from lightly_adv.evaluation.html import write_report
+from lightly_adv.versions import versions
 
 Found = Mapping[int, Mapping[str, Mapping[str, Any]]]
 Row = dict[str, Any]

@@ -19,7 +19,7 @@ from lightly_adv.evaluation.card import examples as example
 from lightly_adv.evaluation.card import markdown, page
 from lightly_adv.evaluation.card.curves import Curves
 from lightly_adv.evaluation.card.examples import Example
-from lightly_adv.evaluation.report import RobustnessReport
+from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 
 MOST_CLASSES = 100
@@ -44,7 +44,9 @@ class ResultCard:
     Examples:
         >>> from lightly_adv import ThreatModel
         >>> flags = {"clean": torch.tensor([True]), "pgd": torch.tensor([False])}
-        >>> report = RobustnessReport("pgd-20", ThreatModel(eps=8 / 255), flags)
+        >>> report = RobustnessReport(
+        ...     suite="pgd-20", threat_model=ThreatModel(eps=8 / 255), flags=flags
+        ... )
         >>> card = ResultCard(report, name="mine")
         >>> print(card.to_markdown().splitlines()[0])
         # mine

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.evaluation import formatting, intervals, suites
+from lightly_adv.evaluation import formatting, statistics, suites
 from lightly_adv.evaluation.evaluate import robust_curve
-from lightly_adv.evaluation.report import RobustnessReport
+from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.threat_model import ThreatModel
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -140,9 +140,8 @@ def _at(
 
 
 def _accuracy(report: RobustnessReport, flag: str | None = None) -> dict[str, Any]:
-    right = report.flags[flag or list(report.flags)[-1]]
-    count = int(right.sum())
+    flags = report.flags[flag or list(report.flags)[-1]]
     return {
-        "robust_accuracy": 100 * count / len(right),
-        "interval": list(intervals.wilson(count, len(right))),
+        "robust_accuracy": statistics.percent(flags),
+        "interval": statistics.interval(flags),
     }

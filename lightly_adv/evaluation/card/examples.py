@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightly_adv.attacks import ClassificationObjective
 from lightly_adv.evaluation import batches, verdicts
-from lightly_adv.evaluation.report import RobustnessReport
+from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.functional import pixels
 from lightly_adv.isolation import rng

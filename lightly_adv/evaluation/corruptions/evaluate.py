@@ -120,6 +120,12 @@ def evaluate_corruptions(
         image_size=run.image_size,
         seed=seed,
         source=source,
+        levels={
+            name: [table.CORRUPTIONS[name].levels[severity - 1] for severity in levels]
+            for name in names
+        },
+        model_digest=digests.of_model(model),
+        device=where.type,
         data_digest=run.data_digest,
         warnings=[] if official is not None else _warnings(run.image_size),
     )

@@ -1,17 +1,16 @@
-"""What the corruptions found, as numbers, as text, as a table and as JSON."""
+"""Accuracy under corruptions, as numbers, as text, as a table and as JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from lightly_adv.evaluation import figures, intervals, report
-from lightly_adv.evaluation.corruptions.table import COMMON, CORRUPTIONS, SOURCE
+from lightly_adv.evaluation import figures, report, statistics
+from lightly_adv.evaluation.corruptions.table import COMMON, SOURCE, Level
+from lightly_adv.evaluation.sweep_report import SweepReport
+from lightly_adv.json_files import Need, Needs, is_list, is_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,20 +19,18 @@ STYLE = "C-style"
 """What images are called that are corrupted on the fly; never CIFAR-10-C."""
 
 
-@dataclass(frozen=True, eq=False)
-class CorruptionReport:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CorruptionReport(SweepReport):
     """Accuracy under each of several corruptions, at several severities.
 
     Args:
-        clean: Whether each image is right as it is, of shape (N,).
-        flags: By name of the corruption, whether each image is right under it, of
-            shape (severities, N).
-        severities: Which severities, in rising order.
+        clean: Whether each image is correctly classified as it is, of shape (N,).
+        flags: By name of the corruption, whether each image is correctly classified
+            under it, of shape (severities, N).
         image_size: Height and width of the images.
-        seed: Seed of the draws.
+        severities: The severities, in rising order.
         source: Where the corrupted images come from: `STYLE`, or a folder.
-        warnings: What casts doubt on the numbers.
-        data_digest: Digest of all clean images and labels, however they are batched.
+        levels: By name of the corruption, its constants at these severities.
 
     Examples:
         >>> import torch
@@ -54,37 +51,9 @@ class CorruptionReport:
         'C-style, severities 1 5, 2 images'
     """
 
-    clean: Tensor
-    flags: Mapping[str, Tensor]
     severities: Sequence[int]
-    image_size: tuple[int, int]
-    seed: int = 0
     source: str = STYLE
-    warnings: list[str] = field(default_factory=list)
-    data_digest: str = ""
-
-    @property
-    def num_samples(self) -> int:
-        """Number of images."""
-        return len(self.clean)
-
-    @property
-    def clean_accuracy(self) -> float:
-        """Share of images that are right as they are, in percent."""
-        return _percent(self.clean)
-
-    @property
-    def accuracies(self) -> dict[str, tuple[float, ...]]:
-        """By corruption, the accuracy at each severity, in percent."""
-        return {
-            name: tuple(_percent(row) for row in flags)
-            for name, flags in self.flags.items()
-        }
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean over all corruptions that were run, and over severities, in percent."""
-        return _mean([_mean(values) for values in self.accuracies.values()])
+    levels: Mapping[str, Sequence[Level]] = field(default_factory=dict)
 
     @property
     def mean_corruption_error(self) -> float:
@@ -97,47 +66,43 @@ class CorruptionReport:
     @property
     def common_accuracy(self) -> float | None:
         """Mean over the 15 corruptions of the benchmark; None if not all were run."""
-        found = self.accuracies
-        if not set(COMMON) <= found.keys():
+        means = self.means
+        if not set(COMMON) <= means.keys():
             return None
-        return _mean([_mean(found[name]) for name in COMMON])
+        return statistics.mean([means[name] for name in COMMON])
 
     @property
     def label(self) -> str:
         """What has to be said with every number: source, severities, images."""
-        noun = "image" if self.num_samples == 1 else "images"
-        return f"{self.source}, {self._strengths}, {self.num_samples:,} {noun}"
+        return f"{self.source}, {self._strengths}, {report.images(self.num_samples)}"
 
-    def __str__(self) -> str:
-        """Return one line, and one more per warning."""
+    @property
+    def summary(self) -> str:
+        """Clean accuracy and the means."""
         numbers = f"clean {self.clean_accuracy:.1f} %, {self._over} "
         numbers += f"{self.mean_accuracy:.1f} %"
         if self.common_accuracy is not None and len(self.flags) > len(COMMON):
             numbers += f", over the {len(COMMON)} common {self.common_accuracy:.1f} %"
-        return "\n".join(
-            [f"{numbers} ({self.label})", *(f"warning: {w}" for w in self.warnings)]
-        )
+        return numbers
 
-    def row(self, name: str = "model") -> dict[str, Any]:
+    @property
+    def suite(self) -> str:
+        """What the mean accuracy is a mean of, without the path of a folder."""
+        return f"{self._over}, {Path(self.source).name}, {self._strengths}"
+
+    def row(self, name: str | None = None) -> dict[str, Any]:
         """Return the numbers in one row; robust is the mean over all corruptions.
 
         Args:
-            name: Name of the row. Results of the same name are taken for seeds.
+            name: Name of the row. Defaults to that of the model.
         """
-        means = {f"{key}_accuracy": _mean(v) for key, v in self.accuracies.items()}
         return {
-            "name": name,
-            "clean_accuracy": self.clean_accuracy,
-            "robust_accuracy": self.mean_accuracy,
+            **super().row(name),
             "mean_corruption_error": self.mean_corruption_error,
             "common_accuracy": self.common_accuracy,
-            **means,
-            # Without the path of a folder, which is nobody else's.
-            "suite": f"{self._over}, {Path(self.source).name}, {self._strengths}",
             "source": self.source,
             "num_corruptions": len(self.flags),
             "severities": list(self.severities),
-            "num_samples": self.num_samples,
         }
 
     def table(self) -> list[dict[str, Any]]:
@@ -146,7 +111,7 @@ class CorruptionReport:
             {
                 "corruption": name,
                 **{str(s): v for s, v in zip(self.severities, values, strict=True)},
-                "mean": _mean(values),
+                "mean": self.means[name],
             }
             for name, values in self.accuracies.items()
         ]
@@ -156,28 +121,27 @@ class CorruptionReport:
 
         Examples:
             >>> import torch
-            >>> right = torch.tensor([True, True])
-            >>> found = CorruptionReport(right, {"fog": right[None]}, (3,), (32, 32))
-            >>> for line in found.to_markdown().splitlines()[2:]:
-            ...     line
-            '| corruption | 3 | mean |'
-            '|---|---:|---:|'
-            '| clean | | 100.0 |'
-            '| fog | 100.0 | 100.0 |'
-            '| **mean** | **100.0** | **100.0** |'
+            >>> flags = torch.tensor([True, True])
+            >>> found = CorruptionReport(
+            ...     clean=flags,
+            ...     flags={"fog": flags[None]},
+            ...     severities=(3,),
+            ...     image_size=(32, 32),
+            ... )
+            >>> print(found.to_markdown().splitlines()[-1])
+            | **mean** | **100.0** | **100.0** |
         """
-        rows = list(self.accuracies.values())
-        columns = [_mean(values) for values in zip(*rows, strict=True)]
-        means = (f"**{value:.1f}**" for value in [*columns, self.mean_accuracy])
+        rows = [[*values, self.means[name]] for name, values in self.accuracies.items()]
+        columns = [statistics.mean(values) for values in zip(*rows, strict=True)]
         empty = [""] * len(self.severities)
         lines = [
             ["corruption", *map(str, self.severities), "mean"],
             ["clean", *empty, f"{self.clean_accuracy:.1f}"],
             *(
-                [name, *(f"{value:.1f}" for value in [*values, _mean(values)])]
-                for name, values in self.accuracies.items()
+                [name, *(f"{value:.1f}" for value in values)]
+                for name, values in zip(self.flags, rows, strict=True)
             ),
-            ["**mean**", *means],
+            ["**mean**", *(f"**{value:.1f}**" for value in columns)],
         ]
         rule = "|---|" + "---:|" * (len(self.severities) + 1)
         head, *body = (
@@ -186,40 +150,51 @@ class CorruptionReport:
         )
         return "\n".join([str(self), "", head, rule, *body])
 
-    def to_json(self, *, name: str = "model", indent: int | None = None) -> str:
-        """Write the report as JSON: numbers, flags as 0 and 1, settings, versions.
+    def describe(self, member: str) -> dict[str, Any]:
+        """Return the constants of a corruption, and whether it is a common one."""
+        levels = [list(level) for level in self.levels.get(member, ())]
+        return {"levels": levels, "common": member in COMMON}
 
-        Args:
-            name: Name of the row of this model.
-            indent: As for `json.dumps`.
-        """
-        content = {
-            "rows": [self.row(name)],
-            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
-            "clean_interval": _interval(self.clean),
-            "mean_over": list(self.flags),
+    def results(self) -> dict[str, Any]:
+        """Return accuracies with intervals, settings and flags."""
+        return {
+            **super().results(),
             "severities": list(self.severities),
-            "corruptions": {
-                each: {
-                    "accuracies": list(values),
-                    "intervals": [_interval(flags) for flags in self.flags[each]],
-                    "levels": self._levels(each),
-                    "common": CORRUPTIONS[each].common,
-                }
-                for each, values in self.accuracies.items()
-            },
             "source": self.source,
             "constants": SOURCE,
-            "seed": self.seed,
-            "image_size": list(self.image_size),
-            "warnings": self.warnings,
-            "versions": report.versions(),
-            "flags": {
-                "clean": self.clean.int().tolist(),
-                **{each: flags.int().tolist() for each, flags in self.flags.items()},
+        }
+
+    @classmethod
+    def needs(cls, content: Mapping[str, Any]) -> Needs:
+        """Return what the JSON of such a report has to hold, besides the facts."""
+        return {
+            **super().needs(content),
+            "severities": Need(
+                lambda part: (
+                    is_list(part, lambda each: type(each) is int)
+                    and all(
+                        len(levels) == len(part)
+                        for name, levels in content["flags"].items()
+                        if name != "clean"
+                    )
+                ),
+                "a severity for each level in flags",
+            ),
+            "source": Need(is_text, "a text"),
+        }
+
+    @classmethod
+    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that `results` was made of."""
+        return {
+            **super().read_results(content),
+            "severities": tuple(content["severities"]),
+            "source": content["source"],
+            "levels": {
+                member["name"]: [tuple(level) for level in member.get("levels", ())]
+                for member in content["members"]
             },
         }
-        return json.dumps(content, indent=indent)
 
     def figure(self) -> Figure:
         """Draw all accuracies as a map.
@@ -244,19 +219,3 @@ class CorruptionReport:
     def _strengths(self) -> str:
         kind = "severity" if len(self.severities) == 1 else "severities"
         return f"{kind} {' '.join(map(str, self.severities))}"
-
-    def _levels(self, name: str) -> list[list[float]]:
-        levels = CORRUPTIONS[name].levels
-        return [list(levels[severity - 1]) for severity in self.severities]
-
-
-def _percent(flags: Tensor) -> float:
-    return 100 * int(flags.sum()) / len(flags)
-
-
-def _interval(flags: Tensor) -> list[float]:
-    return list(intervals.wilson(int(flags.sum()), len(flags)))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

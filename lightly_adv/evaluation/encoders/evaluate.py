@@ -146,8 +146,9 @@ def evaluate_encoder(
             verdict = _verdict(voters, clean, labels, mates.to(where), found)
     clean, away, toward = clean.cpu(), found.away.cpu(), found.toward.cpu()
     return EncoderReport(
+        attack=attack.settings(),
         # With the normalisation that was asked for; inside everything is in pixels.
-        attack=dataclasses.replace(attack, threat_model=threat_model),
+        threat_model=threat_model,
         drift=distances.between(clean, away),
         breakaway=measures.breakaway(clean, away, distance),
         quantile=measures.relative_quantile(clean, away, distance),
@@ -156,6 +157,7 @@ def evaluate_encoder(
         distance=distance,
         pairs=pairs,
         seed=seed,
+        model_digest=digests.of_model(encoder),
         data_digest=data.hexdigest(),
         batch_size=max(len(images) for images, _ in loaded),
         device=where.type,

@@ -1,19 +1,21 @@
-"""What the attacks on an encoder found, as numbers, as text and as JSON."""
+"""How robust an encoder is, as numbers, as text and as JSON."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import formatting, intervals, report
+from lightly_adv.evaluation import formatting, report, statistics
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.evaluation.encoders.neighbors import NeighborBank
+from lightly_adv.evaluation.report import Report
+from lightly_adv.json_files import Need, Needs, has, is_list, is_number
+from lightly_adv.threat_model import ThreatModel
 
 QUANTILES = (0.1, 0.5, 0.9)
 """Quantiles of the cosine drift that are reported."""
@@ -56,17 +58,40 @@ class NeighborVerdict:
     def intervals(self) -> dict[str, list[float]]:
         """Return the 95 % intervals of both accuracies, in percent."""
         return {
-            name: list(intervals.wilson(int(flags.sum()), len(flags)))
+            name: statistics.interval(flags)
             for name, flags in (("clean", self.clean), ("robust", self.robust))
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything, ready for JSON."""
+        return {
+            "k": self.k,
+            "temperature": self.temperature,
+            "bank": self.num_bank,
+            "clean": report.to_marks(self.clean),
+            "robust": report.to_marks(self.robust),
+            "impersonated": report.to_marks(self.impersonated),
+        }
 
-@dataclass(frozen=True, eq=False)
-class EncoderReport:
-    """How robust an encoder is, told without a classifier.
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> NeighborVerdict:
+        """Return what `to_dict` has written."""
+        flags = ("clean", "robust", "impersonated")
+        return cls(
+            content["k"],
+            content["temperature"],
+            content["bank"],
+            **{name: report.to_flags(content[name]) for name in flags},
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EncoderReport(Report):
+    """How robust an encoder is, measured without a classifier.
 
     Args:
-        attack: The attack, with its threat model.
+        attack: The numbers that the attack ran with; see `Attack.settings`.
+        threat_model: What it was allowed to do.
         distance: What was raised and measured.
         pairs: How images were paired.
         drift: Cosine distance of every attacked embedding from the clean one, (N,).
@@ -75,16 +100,14 @@ class EncoderReport:
         quantile: For every image the share of others that are nearer to it than its
             attacked embedding, see `measures.relative_quantile`.
         overlap: Of every image with a mate, whether their regions overlap, (M,).
-        neighbors: What nearest neighbours said, if there was a bank.
-        seed: Seed of noise and pairs.
-        data_digest: Digest of all images and labels, however they are batched.
-        batch_size: How many images were attacked at once; the noise hangs on it.
-        device: Type of the device, such as "cuda".
+        neighbors: Classification by nearest neighbours, if there was a bank.
 
     Examples:
-        >>> from lightly_adv import PGD, ThreatModel
+        >>> from lightly_adv import PGD
+        >>> attack = PGD(ThreatModel(eps=8 / 255), steps=20)
         >>> found = EncoderReport(
-        ...     attack=PGD(ThreatModel(eps=8 / 255), steps=20),
+        ...     attack=attack.settings(),
+        ...     threat_model=attack.threat_model,
         ...     drift=torch.tensor([0.1, 0.2, 0.3, 0.6]),
         ...     breakaway=torch.tensor([0.0, 0.0, 0.5, 1.0]),
         ...     quantile=torch.tensor([0.0, 0.0, 0.5, 1.0]),
@@ -95,7 +118,8 @@ class EncoderReport:
 images)
     """
 
-    attack: Attack
+    attack: Mapping[str, Any]
+    threat_model: ThreatModel
     drift: Tensor
     breakaway: Tensor
     quantile: Tensor
@@ -103,10 +127,7 @@ images)
     neighbors: NeighborVerdict | None = None
     distance: Distance = "cosine"
     pairs: Pairs = "random"
-    seed: int = 0
-    data_digest: str = ""
-    batch_size: int | None = None
-    device: str | None = None
+    name: str = "encoder"
 
     @property
     def num_samples(self) -> int:
@@ -116,8 +137,9 @@ images)
     @property
     def label(self) -> str:
         """What has to be said with every number: attack, threat model, images."""
-        ball = formatting.ball(self.attack.threat_model)
-        return f"{self._kind}, {ball}, {self.num_samples:,} images"
+        ball = formatting.ball(self.threat_model)
+        kind = formatting.attack(self.attack)
+        return f"{kind}, {ball}, {report.images(self.num_samples)}"
 
     def metrics(self) -> dict[str, float | None]:
         """Return all numbers by name: the drift as a distance, all else in percent."""
@@ -134,83 +156,94 @@ images)
             "val_overlap_risk": _percent(self.overlap),
         }
 
-    def __str__(self) -> str:
-        """Return the main numbers in one line, with the attack."""
-        found = self.metrics()
-        parts = [
-            f"{name} {_shown(key, found[key])}"
-            for key, name in _SHOWN.items()
-            if key in found
-        ]
-        return f"{', '.join(parts)} ({self.label})"
+    @property
+    def summary(self) -> str:
+        """The main numbers."""
+        metrics = self.metrics()
+        return ", ".join(
+            f"{words} {_shown(key, metrics[key])}"
+            for key, words in _SHOWN.items()
+            if key in metrics
+        )
 
-    def row(self, name: str = "encoder") -> dict[str, Any]:
+    def row(self, name: str | None = None) -> dict[str, Any]:
         """Return the numbers in one row, for tables and figures.
 
         Accuracies are those of the nearest neighbours, None without a bank.
 
         Args:
-            name: Name of the row. Results of the same name are taken for seeds.
+            name: Name of the row. Defaults to that of the encoder.
         """
         metrics = self.metrics()
-        threat_model = self.attack.threat_model
         return {
-            "name": name,
+            "name": self.name if name is None else name,
             "clean_accuracy": metrics.get("val_knn_top1"),
             "robust_accuracy": metrics.get("val_robust_knn_top1"),
             **metrics,
             "suite": self._suite,
-            "norm": threat_model.norm,
-            "eps": threat_model.eps,
-            "eps_text": formatting.fraction(threat_model.eps),
+            "norm": self.threat_model.norm,
+            "eps": self.threat_model.eps,
+            "eps_text": formatting.fraction(self.threat_model.eps),
             "num_samples": self.num_samples,
         }
 
-    def to_json(self, *, name: str = "encoder", indent: int | None = None) -> str:
-        """Write the report as JSON: numbers, settings, versions, image by image.
-
-        Args:
-            name: Name of the row of this encoder.
-            indent: As for `json.dumps`.
-        """
-        content = {
-            "rows": [self.row(name)],
-            "threat_model": report.describe_threat_model(self.attack.threat_model),
-            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
-            "intervals": self.neighbors.intervals() if self.neighbors else {},
-            "attack": report.describe(self.attack),
+    def results(self) -> dict[str, Any]:
+        """Return settings, intervals, and what was measured image by image."""
+        return {
+            "attack": dict(self.attack),
             "distance": self.distance,
             "pairs": self.pairs,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "device": self.device,
-            "knn": self.neighbors
-            and {
-                "k": self.neighbors.k,
-                "temperature": self.neighbors.temperature,
-                "bank": self.neighbors.num_bank,
-                "clean": self.neighbors.clean.int().tolist(),
-                "robust": self.neighbors.robust.int().tolist(),
-            },
-            "drift": [round(value, 6) for value in self.drift.tolist()],
-            "versions": report.versions(),
+            "intervals": self.neighbors.intervals() if self.neighbors else {},
+            "knn": self.neighbors and self.neighbors.to_dict(),
+            "drift": self.drift.tolist(),
+            "breakaway": self.breakaway.tolist(),
+            "quantile": self.quantile.tolist(),
+            "overlap": report.to_marks(self.overlap),
         }
-        return json.dumps(content, indent=indent)
 
-    @property
-    def _kind(self) -> str:
-        return f"{type(self.attack).__name__}-{self.attack.steps}"
+    @classmethod
+    def needs(cls, content: Mapping[str, Any]) -> Needs:
+        """Return what the JSON of such a report has to hold, besides the facts."""
+        numbers = Need(lambda part: is_list(part, is_number), "a number per image")
+        return {
+            "threat_model": Need(bool, "norm, eps and two bounds"),
+            "attack": Need(formatting.is_attack, "an object with type and steps"),
+            **dict.fromkeys(("drift", "breakaway", "quantile", "overlap"), numbers),
+            "distance": Need(lambda x: x in get_args(Distance), "a distance"),
+            "pairs": Need(lambda x: x in get_args(Pairs), "a kind of pairs"),
+            "knn": Need(_is_verdict, "what the nearest neighbours gave, or null"),
+        }
+
+    @classmethod
+    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that `results` was made of."""
+        same = ("attack", "distance", "pairs")
+        measured = ("drift", "breakaway", "quantile")
+        knn = content.get("knn")
+        return {
+            **{key: content[key] for key in same},
+            **{key: torch.tensor(content[key]) for key in measured},
+            "overlap": report.to_flags(content["overlap"]),
+            "neighbors": knn and NeighborVerdict.from_dict(knn),
+        }
 
     @property
     def _suite(self) -> str:
         """What the accuracies in the row are."""
-        if self.neighbors is None:
-            return self._kind
-        return f"robust kNN, {self._kind}, k={self.neighbors.k}"
+        kind = formatting.attack(self.attack)
+        return f"robust kNN, {kind}, k={self.neighbors.k}" if self.neighbors else kind
+
+
+def _is_verdict(part: Any) -> bool:
+    flags = ("clean", "robust", "impersonated")
+    return part is None or (
+        has(part, "k", "temperature", "bank", *flags)
+        and all(is_list(part[name], is_number) for name in flags)
+    )
 
 
 def _percent(shares: Tensor) -> float | None:
-    return 100 * float(shares.double().mean()) if len(shares) else None
+    return statistics.percent(shares) if len(shares) else None
 
 
 def _shown(key: str, value: float | None) -> str:

@@ -31,7 +31,7 @@ class Origin:
     ata: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         if self.ata is not None and len(self.ata) != len(self.eps):
             raise ValueError(
                 f"there are {len(self.eps)} strengths and {len(self.ata)} values of "
@@ -39,49 +39,32 @@ class Origin:
             )
 
 
-@dataclass(frozen=True)
-class UnforeseenAttack:
-    """An attack, and the strengths to run it at.
+@dataclass(frozen=True, kw_only=True)
+class Strengths:
+    """The strengths that an attack is run at, and what is known of them.
 
     Args:
-        name: Its name.
-        setting: From images to what the attack can make of them.
+        name: Name of the attack.
         eps: Strengths, in units of the attack.
         unit: What these units are.
-        origin: Where strengths come from, and what is known of them; it holds for these
-            strengths only, not for others that take their place.
-        largest: The largest strength that can be meant.
+        origin: Where strengths come from, and what is known of them; it is ignored
+            when `eps` is replaced by other strengths.
 
     Raises:
-        ValueError: If there are no strengths, or if one is not finite, negative or
-            above `largest`.
-
-    Examples:
-        >>> import dataclasses
-        >>> weak = dataclasses.replace(ATTACKS["linf"], name="weak", eps=(0.001, 0.01))
-        >>> weak.source, weak.ata
-        ('own choice', None)
+        ValueError: If there are no strengths, or if one is negative or not finite.
     """
 
     name: str
-    setting: Setting
     eps: tuple[float, ...]
     unit: str
     origin: Origin | None = None
-    largest: float = math.inf
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         if not self.eps or not all(math.isfinite(x) and x >= 0 for x in self.eps):
             raise ValueError(
                 f"eps={self.eps} of the attack {self.name!r}; expected one or more "
                 "finite numbers that are not negative."
-            )
-        if max(self.eps) > self.largest:
-            raise ValueError(
-                f"eps={max(self.eps):g} of the attack {self.name!r} is too large; "
-                f"expected at most {self.largest:g} {self.unit}. Was it meant to be "
-                "divided by 255?"
             )
 
     @property
@@ -101,10 +84,48 @@ class UnforeseenAttack:
         return self.origin
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnforeseenAttack(Strengths):
+    """An attack, and the strengths to run it at.
+
+    Args:
+        name: Its name.
+        setting: From images to what the attack can make of them.
+        eps: Strengths, in units of the attack.
+        unit: What these units are.
+        origin: Where strengths come from, and what is known of them; it is ignored
+            when `eps` is replaced by other strengths.
+        largest: The largest strength that makes sense.
+
+    Raises:
+        ValueError: If there are no strengths, or if one is not finite, negative or
+            above `largest`.
+
+    Examples:
+        >>> import dataclasses
+        >>> weak = dataclasses.replace(ATTACKS["linf"], name="weak", eps=(0.001, 0.01))
+        >>> weak.source, weak.ata
+        ('own choice', None)
+    """
+
+    setting: Setting
+    largest: float = math.inf
+
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        super().__post_init__()
+        if max(self.eps) > self.largest:
+            raise ValueError(
+                f"eps={max(self.eps):g} of the attack {self.name!r} is too large; "
+                f"expected at most {self.largest:g} {self.unit}. Was it meant to be "
+                "divided by 255?"
+            )
+
+
 CALIBRATION = "Kang et al., https://arxiv.org/abs/1908.08016, for CIFAR-10"
 """Where the calibrated strengths come from: ResNet-56, 200 steps."""
 
-BY_EYE = (
+HAND_PICKED = (
     "own choice for 32 x 32, by eye: hardly seen at the first, the object lost in some "
     "images at the last"
 )
@@ -126,8 +147,14 @@ def _known(
     largest: float = math.inf,
 ) -> UnforeseenAttack:
     """Return an attack with the strengths that something is known of."""
-    origin = Origin(eps, source, ata)
-    return UnforeseenAttack(name, setting, eps, unit, origin, largest)
+    return UnforeseenAttack(
+        name=name,
+        setting=setting,
+        eps=eps,
+        unit=unit,
+        origin=Origin(eps, source, ata),
+        largest=largest,
+    )
 
 
 _ALL = (
@@ -193,14 +220,14 @@ _ALL = (
         fog.fog,
         eps=(0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
         unit="weight of the cloud",
-        source=BY_EYE,
+        source=HAND_PICKED,
     ),
     _known(
         "gabor",
         gabor.gabor,
         eps=_levels(4, 8, 16, 32, 64, 128),
         unit="pixels",
-        source=BY_EYE,
+        source=HAND_PICKED,
         largest=1.0,
     ),
     _known(
@@ -208,7 +235,7 @@ _ALL = (
         snow.snow,
         eps=(0.0625, 0.125, 0.25, 0.5, 1.0, 2.0),
         unit="brightness of the snow",
-        source=BY_EYE,
+        source=HAND_PICKED,
     ),
 )
 ATTACKS = {attack.name: attack for attack in _ALL}

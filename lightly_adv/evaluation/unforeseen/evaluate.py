@@ -114,6 +114,7 @@ def evaluate_unforeseen(
         size,
         steps=steps,
         seed=seed,
+        model_digest=digests.of_model(model),
         data_digest=run.data_digest,
         batch_size=len(first[0]),
         device=where.type,

@@ -1,17 +1,16 @@
-"""What the unforeseen attacks found, as numbers, as text and as JSON."""
+"""Accuracy under unforeseen attacks, as numbers, as text and as JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from lightly_adv.evaluation import formatting, intervals, report
+from lightly_adv.evaluation import formatting, report, statistics
+from lightly_adv.evaluation.sweep_report import SweepReport
 from lightly_adv.evaluation.unforeseen import panels
-from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack
+from lightly_adv.evaluation.unforeseen.attacks import Origin, Strengths
+from lightly_adv.json_files import Need, Needs, has, is_list, is_number, is_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,23 +22,18 @@ CALIBRATED_CLASSES = 10
 """Number of classes that it was made for."""
 
 
-@dataclass(frozen=True, eq=False)
-class UnforeseenReport:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class UnforeseenReport(SweepReport):
     """Accuracy under each of several attacks, at several strengths.
 
     Args:
         attacks: The attacks, in the order that they were run.
-        clean: Whether each image is right without an attack, of shape (N,).
-        flags: By name of the attack, whether each image is right under it, of shape
-            (strengths, N).
+        clean: Whether each image is correctly classified as it is, of shape (N,).
+        flags: By name of the attack, whether each image is correctly classified under
+            it, of shape (strengths, N).
         image_size: Height and width of the images.
         num_classes: Number of classes that the model tells apart.
         steps: Number of steps of every attack.
-        seed: Seed of starts and targets.
-        warnings: What casts doubt on the numbers.
-        data_digest: Digest of all images and labels, however they are batched.
-        batch_size: How many images were attacked at once; what is drawn hangs on it.
-        device: Type of the device, such as "cuda".
 
     Examples:
         >>> import torch
@@ -63,40 +57,9 @@ class UnforeseenReport:
         '2 unforeseen attacks, 200 steps, 2 images'
     """
 
-    attacks: Sequence[UnforeseenAttack]
-    clean: Tensor
-    flags: Mapping[str, Tensor]
-    image_size: tuple[int, int]
+    attacks: Sequence[Strengths]
     num_classes: int
     steps: int
-    seed: int = 0
-    warnings: list[str] = field(default_factory=list)
-    data_digest: str = ""
-    batch_size: int | None = None
-    device: str | None = None
-
-    @property
-    def num_samples(self) -> int:
-        """Number of images."""
-        return len(self.clean)
-
-    @property
-    def clean_accuracy(self) -> float:
-        """Share of images that are right without an attack, in percent."""
-        return _percent(self.clean)
-
-    @property
-    def accuracies(self) -> dict[str, tuple[float, ...]]:
-        """By attack, the accuracy at each strength, in percent."""
-        return {
-            name: tuple(_percent(row) for row in flags)
-            for name, flags in self.flags.items()
-        }
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Mean over attacks of the mean over their strengths, in percent."""
-        return _mean([_mean(values) for values in self.accuracies.values()])
 
     @property
     def uar(self) -> dict[str, float]:
@@ -117,83 +80,87 @@ class UnforeseenReport:
     @property
     def mean_uar(self) -> float | None:
         """Mean of `uar` over the calibrated attacks; None if there is none."""
-        return _mean(list(self.uar.values())) if self.uar else None
+        return statistics.mean(list(self.uar.values())) if self.uar else None
 
     @property
     def label(self) -> str:
         """What has to be said with every number: attacks, steps, images."""
-        noun = "image" if self.num_samples == 1 else "images"
-        return f"{self._suite}, {self.num_samples:,} {noun}"
+        return f"{self._attacks}, {report.images(self.num_samples)}"
 
-    def __str__(self) -> str:
-        """Return one line, and one more per warning."""
+    @property
+    def summary(self) -> str:
+        """Clean accuracy and the means."""
         numbers = f"clean {self.clean_accuracy:.1f} %, mean {self.mean_accuracy:.1f} %"
-        if self.mean_uar is not None:
-            numbers += f", mUAR {self.mean_uar:.1f}"
-        return "\n".join(
-            [f"{numbers} ({self.label})", *(f"warning: {w}" for w in self.warnings)]
-        )
+        return numbers + (f", mUAR {self.mean_uar:.1f}" if self.uar else "")
 
-    def row(self, name: str = "model") -> dict[str, Any]:
+    @property
+    def suite(self) -> str:
+        """What the mean accuracy is a mean of."""
+        return f"mean over {self._attacks}"
+
+    def row(self, name: str | None = None) -> dict[str, Any]:
         """Return the numbers in one row; robust is the mean over all attacks.
 
         Args:
-            name: Name of the row. Results of the same name are taken for seeds.
+            name: Name of the row. Defaults to that of the model.
         """
-        means = {f"{key}_accuracy": _mean(v) for key, v in self.accuracies.items()}
-        return {
-            "name": name,
-            "clean_accuracy": self.clean_accuracy,
-            "robust_accuracy": self.mean_accuracy,
-            "mean_uar": self.mean_uar,
-            **means,
-            "suite": f"mean over {self._suite}",
-            "steps": self.steps,
-            "num_samples": self.num_samples,
-        }
+        return {**super().row(name), "mean_uar": self.mean_uar, "steps": self.steps}
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row for each attack: accuracies, their mean, and UAR."""
         return [
             {
-                "attack": attack.name,
-                **{f"eps_{k}": v for k, v in enumerate(self._of(attack), start=1)},
-                "mean": _mean(self._of(attack)),
-                "uar": self.uar.get(attack.name),
+                "attack": name,
+                **{f"eps_{k}": value for k, value in enumerate(values, start=1)},
+                "mean": self.means[name],
+                "uar": self.uar.get(name),
             }
-            for attack in self.attacks
+            for name, values in self.accuracies.items()
         ]
 
-    def to_json(self, *, name: str = "model", indent: int | None = None) -> str:
-        """Write the report as JSON: numbers, flags as 0 and 1, settings, versions.
-
-        Args:
-            name: Name of the row of this model.
-            indent: As for `json.dumps`.
-        """
-        content = {
-            "rows": [self.row(name)],
-            "attacks": {
-                attack.name: self._described(attack) for attack in self.attacks
-            },
-            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
-            "clean_interval": list(
-                intervals.wilson(int(self.clean.sum()), self.num_samples)
-            ),
-            "steps": self.steps,
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "device": self.device,
-            "image_size": list(self.image_size),
-            "num_classes": self.num_classes,
-            "warnings": self.warnings,
-            "versions": report.versions(),
-            "flags": {
-                "clean": self.clean.int().tolist(),
-                **{name: flags.int().tolist() for name, flags in self.flags.items()},
-            },
+    def describe(self, member: str) -> dict[str, Any]:
+        """Return the strengths of an attack, and what is known of them."""
+        (attack,) = (each for each in self.attacks if each.name == member)
+        return {
+            "eps": list(attack.eps),
+            "eps_text": [formatting.fraction(value) for value in attack.eps],
+            "unit": attack.unit,
+            "ata": None if attack.ata is None else list(attack.ata),
+            "uar": self.uar.get(member),
+            "source": attack.source,
         }
-        return json.dumps(content, indent=indent)
+
+    def results(self) -> dict[str, Any]:
+        """Return accuracies with intervals, settings and flags."""
+        numbers = {"steps": self.steps, "num_classes": self.num_classes}
+        return {**super().results(), **numbers}
+
+    @classmethod
+    def needs(cls, content: Mapping[str, Any]) -> Needs:
+        """Return what the JSON of such a report has to hold, besides the facts."""
+        number = Need(lambda part: type(part) is int, "an integer")
+        return {
+            **super().needs(content),
+            "members": Need(
+                lambda part: (
+                    is_list(part, lambda x: _is_member(x, content["flags"]))
+                    and bool(part)
+                ),
+                "a list of attacks, with a strength for each level in flags",
+            ),
+            "steps": number,
+            "num_classes": number,
+        }
+
+    @classmethod
+    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that `results` was made of."""
+        return {
+            **super().read_results(content),
+            "attacks": [_read_strengths(member) for member in content["members"]],
+            "steps": content["steps"],
+            "num_classes": content["num_classes"],
+        }
 
     def figure(self) -> Figure:
         """Draw accuracy over strength, one panel for each attack.
@@ -207,7 +174,7 @@ class UnforeseenReport:
                     attack.name,
                     strengths=tuple(formatting.fraction(value) for value in attack.eps),
                     unit=attack.unit,
-                    accuracies=self._of(attack),
+                    accuracies=self.accuracies[attack.name],
                     best=attack.ata if attack.name in self.uar else None,
                 )
                 for attack in self.attacks
@@ -217,32 +184,29 @@ class UnforeseenReport:
         )
 
     @property
-    def _suite(self) -> str:
+    def _attacks(self) -> str:
         kinds = "attack" if len(self.attacks) == 1 else "attacks"
         return f"{len(self.attacks)} unforeseen {kinds}, {self.steps} steps"
 
-    def _of(self, attack: UnforeseenAttack) -> tuple[float, ...]:
-        return self.accuracies[attack.name]
 
-    def _described(self, attack: UnforeseenAttack) -> dict[str, Any]:
-        return {
-            "eps": list(attack.eps),
-            "eps_text": [formatting.fraction(value) for value in attack.eps],
-            "unit": attack.unit,
-            "accuracies": list(self._of(attack)),
-            "intervals": [
-                list(intervals.wilson(int(row.sum()), len(row)))
-                for row in self.flags[attack.name]
-            ],
-            "ata": None if attack.ata is None else list(attack.ata),
-            "uar": self.uar.get(attack.name),
-            "source": attack.source,
-        }
+def _is_member(part: Any, flags: Mapping[str, Any]) -> bool:
+    return (
+        has(part, "name", "eps", "unit", "source", "ata")
+        and part["name"] in flags
+        and all(is_text(part[key]) for key in ("unit", "source"))
+        and is_list(part["eps"], is_number, length=len(flags[part["name"]]))
+        and (
+            part["ata"] is None
+            or is_list(part["ata"], is_number, length=len(part["eps"]))
+        )
+    )
 
 
-def _percent(flags: Tensor) -> float:
-    return 100 * int(flags.sum()) / len(flags)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _read_strengths(member: Mapping[str, Any]) -> Strengths:
+    eps, ata = tuple(member["eps"]), member["ata"]
+    return Strengths(
+        name=member["name"],
+        eps=eps,
+        unit=member["unit"],
+        origin=Origin(eps, member["source"], None if ata is None else tuple(ata)),
+    )

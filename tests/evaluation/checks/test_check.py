@@ -18,7 +18,12 @@ from lightly_adv.evaluation.checks.check import Status, run_check
 def test_what_is_written() -> None:
     check = Check("more steps", "WARN", "3 of 64 fell", "Take more.", {"fell": 3.0})
     flags = {"clean": torch.tensor([True]), "pgd": torch.tensor([True])}
-    report = RobustnessReport("pgd-20", ThreatModel(eps=0.1), flags, checks=[check])
+    report = RobustnessReport(
+        suite="pgd-20",
+        threat_model=ThreatModel(eps=0.1),
+        flags=flags,
+        checks=[check],
+    )
     (written,) = json.loads(report.to_json())["checks"]
     assert written == {
         "name": "more steps",

@@ -83,7 +83,7 @@ def test_batches_do_not_matter_and_the_model_stays() -> None:
     for batch in batches(12):
         data.add(*batch)
     assert first["data"]["digest"] == data.hexdigest()
-    assert len(first["corruptions"]) == 19
+    assert len(first["members"]) == 19
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(before, torch.get_rng_state())

@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from lightly_adv.evaluation import intervals
+from lightly_adv.evaluation import statistics
 from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CorruptionReport
 
 
@@ -26,6 +26,7 @@ def report(names: tuple[str, ...] = tuple(CORRUPTIONS)) -> CorruptionReport:
         clean=torch.ones(20, dtype=torch.bool),
         flags=flags,
         severities=(2, 4),
+        levels={"motion_blur": [(6, 1.5), (8, 2)]},
         image_size=(32, 32),
         seed=3,
         warnings=["one"],
@@ -73,12 +74,13 @@ def test_json_and_table() -> None:
     assert row["suite"] == "mean over 19 corruptions, C-style, severities 2 4"
     assert row["fog_accuracy"] == pytest.approx(found.table()[9]["mean"])
     assert content["data"] == {"digest": "abc", "num_samples": 20}
-    assert content["clean_interval"] == list(intervals.wilson(20, 20))
-    shot_noise = content["corruptions"]["shot_noise"]["intervals"]
-    assert shot_noise == [list(intervals.wilson(right, 20)) for right in (19, 18)]
-    assert content["mean_over"] == list(CORRUPTIONS)
+    assert content["clean_interval"] == list(statistics.wilson(20, 20))
+    members = {member["name"]: member for member in content["members"]}
+    shot_noise = members["shot_noise"]["intervals"]
+    assert shot_noise == [list(statistics.wilson(right, 20)) for right in (19, 18)]
+    assert list(members) == list(CORRUPTIONS)
     assert content["seed"] == 3
-    assert content["corruptions"]["motion_blur"]["levels"] == [[6, 1.5], [8, 2]]
+    assert members["motion_blur"]["levels"] == [[6, 1.5], [8, 2]]
     assert content["flags"]["shot_noise"][1] == [0, 0, *[1] * 18]
     assert found.table()[1] == {
         "corruption": "shot_noise",
@@ -86,6 +88,15 @@ def test_json_and_table() -> None:
         "4": 90.0,
         "mean": 92.5,
     }
+
+
+def test_what_was_written_is_read() -> None:
+    found = report()
+    again = CorruptionReport.from_json(found.to_json(name="mine"))
+    assert again.to_json() == found.to_json(name="mine")
+    assert again.to_markdown() == found.to_markdown()
+    with pytest.raises(ValueError, match=r"'severities' in it is \[2, 4, 5\]"):
+        CorruptionReport.from_json(found.to_json().replace("[2, 4]", "[2, 4, 5]"))
 
 
 def test_markdown_is_a_table() -> None:

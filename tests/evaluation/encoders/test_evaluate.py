@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import APGD, ThreatModel
-from lightly_adv.evaluation import digests, intervals
+from lightly_adv.evaluation import digests, statistics
 from lightly_adv.evaluation.encoders import EncoderReport, evaluate, evaluate_encoder
 from lightly_adv.evaluation.encoders.evaluate import _Run
 
@@ -61,7 +61,7 @@ def test_a_report(encoder: nn.Module) -> None:
     assert row["suite"] == "robust kNN, APGD-3, k=5"
     assert (content["batch_size"], content["device"]) == (5, "cpu")
     right = round(row["robust_accuracy"] * 13 / 100)
-    assert content["intervals"]["robust"] == list(intervals.wilson(right, 13))
+    assert content["intervals"]["robust"] == list(statistics.wilson(right, 13))
     data = digests.Data()
     for batch in sample_images(13, seed=0):
         data.add(*batch)
@@ -72,6 +72,7 @@ def test_a_report(encoder: nn.Module) -> None:
     assert str(found).count("\n") == 0
     assert str(found).endswith("(APGD-3, Linf 0.1, 13 images)")
     assert len(found.overlap) == 12
+    assert EncoderReport.from_json(found.to_json()).to_json() == found.to_json()
 
 
 def test_robust_is_worst_over_the_attacks_and_falls_with_eps(
@@ -318,8 +319,8 @@ def test_the_attack_finds_what_can_be_found(encoder: nn.Module) -> None:
         distance="l2",
         steps=10,
     )
-    attack = APGD(THREAT_MODEL, steps=10)
-    assert found.attack == attack
+    assert found.attack == APGD(THREAT_MODEL, steps=10).settings()
+    assert found.threat_model == THREAT_MODEL
     # All embeddings lie on a line; the reach of every one is eps times the L1 norm.
     values = (loader[0][0].flatten(1) @ linear.weight.T).detach().flatten()
     reach = 0.1 * float(linear.weight.detach().abs().sum())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen, intervals
+from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen, statistics
 from lightly_adv.evaluation.unforeseen import (
     ATTACKS,
     Origin,
@@ -57,7 +57,7 @@ def test_reports_repeat_and_leave_the_model_alone() -> None:
     assert first["rows"][0]["clean_accuracy"] == 50
     assert first["rows"][0]["suite"].endswith("unforeseen attacks, 2 steps")
     assert (first["batch_size"], first["device"]) == (4, "cpu")
-    assert first["clean_interval"] == list(intervals.wilson(6, 12))
+    assert first["clean_interval"] == list(statistics.wilson(6, 12))
     weakest, *_, strongest = reports[0].accuracies["fog"]
     assert weakest > strongest
     expected = 100 * sum(reports[0].accuracies["l2"]) / sum(ATTACKS["l2"].ata or ())
@@ -281,18 +281,24 @@ def test_what_is_known_of_strengths_does_not_hold_for_others() -> None:
     weak = dataclasses.replace(known, name="weak", eps=(1e-5,) * 6)
     found = evaluate_unforeseen(ten_classes(), batches(), [weak, known], steps=1)
     assert list(found.uar) == ["linf"]
-    content = json.loads(found.to_json())["attacks"]
+    members = json.loads(found.to_json())["members"]
+    content = {member["name"]: member for member in members}
+    again = UnforeseenReport.from_json(found.to_json())
+    assert again.to_json() == found.to_json()
+    assert again.uar == found.uar
     assert (content["weak"]["ata"], content["weak"]["source"]) == (None, "own choice")
     assert content["linf"]["ata"] == [91.0, 87.8, 81.6, 71.3, 46.5, 23.1]
     assert "Kang et al." in content["linf"]["source"]
-    again = dataclasses.replace(weak, name="again", eps=known.eps)
-    assert again.ata == known.ata
+    other = dataclasses.replace(weak, name="other", eps=known.eps)
+    assert other.ata == known.ata
     with pytest.raises(ValueError, match="2 strengths and 1 values of ata; expected"):
         Origin((0.1, 0.2), "a paper", (90.0,))
 
 
 def test_own_strengths_have_rows_and_panels() -> None:
-    weak = UnforeseenAttack("mist", ATTACKS["fog"].setting, eps=(0.0, 3.0), unit="haze")
+    weak = UnforeseenAttack(
+        name="mist", setting=ATTACKS["fog"].setting, eps=(0.0, 3.0), unit="haze"
+    )
     found = evaluate_unforeseen(ten_classes(), batches(), [weak, "linf"], steps=1)
     assert found.flags["mist"].shape == (2, 12)
     assert torch.equal(found.flags["mist"][0], found.clean)

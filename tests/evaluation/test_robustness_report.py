@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
+from pathlib import Path
 
+import pytest
 import torch
 
 from lightly_adv import __version__
 from lightly_adv.attacks import FGSM, PGD
-from lightly_adv.evaluation import RobustnessReport, formatting, intervals, report
+from lightly_adv.evaluation import (
+    EncoderReport,
+    RobustnessReport,
+    formatting,
+    statistics,
+)
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import NormalizeStats
 
@@ -25,8 +33,8 @@ def found(count: int = 4) -> RobustnessReport:
             "pgd": torch.tensor([True, False, False, False])[:count],
         },
         attacks={
-            "fgsm": report.describe(FGSM(THREAT_MODEL)),
-            "pgd": report.describe(PGD(THREAT_MODEL, steps=20)),
+            "fgsm": FGSM(THREAT_MODEL).settings(),
+            "pgd": PGD(THREAT_MODEL, steps=20).settings(),
         },
         seed=3,
         warnings=["beware"],
@@ -75,9 +83,24 @@ def test_json_holds_rows_settings_versions_and_flags() -> None:
     assert torch.__version__.startswith(content["versions"]["torch"])
     assert content["flags"]["pgd"] == [1, 0, 0, 0]
     assert content["data"] == {"digest": "abc", "num_samples": 4}
-    assert content["intervals"]["clean"] == list(intervals.wilson(3, 4))
+    assert content["intervals"]["clean"] == list(statistics.wilson(3, 4))
     assert content["predictions"] == {"clean": [0, 0, 1, 0]}
     assert [row["robust_accuracy"] for row in content["per_class"]] == [50.0, 0.0]
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.json"
+    named = dataclasses.replace(found(), name="mine")
+    named.save(path)
+    again = RobustnessReport.load(path)
+    assert again.to_json() == named.to_json()
+    assert str(again) == str(named)
+    assert (again.name, again.threat_model) == ("mine", THREAT_MODEL)
+
+
+def test_a_report_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'RobustnessReport'.*'EncoderReport'"):
+        EncoderReport.from_json(found().to_json())
 
 
 def test_without_labels_there_is_nothing_per_class() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightly_adv.evaluation import intervals
+from lightly_adv.evaluation import statistics
 
 
 # Newcombe, Two-sided confidence intervals for the single proportion, 1998, table I.
@@ -18,16 +18,16 @@ from lightly_adv.evaluation import intervals
 def test_against_a_printed_table(
     right: int, count: int, expected: tuple[float, float]
 ) -> None:
-    assert intervals.wilson(right, count) == pytest.approx(expected, abs=0.006)
+    assert statistics.wilson(right, count) == pytest.approx(expected, abs=0.006)
 
 
 def test_both_ends_are_alike() -> None:
-    assert intervals.wilson(29, 29)[1] == 100.0
-    low, high = intervals.wilson(28, 29)
-    assert (100 - high, 100 - low) == pytest.approx(intervals.wilson(1, 29))
+    assert statistics.wilson(29, 29)[1] == 100.0
+    low, high = statistics.wilson(28, 29)
+    assert (100 - high, 100 - low) == pytest.approx(statistics.wilson(1, 29))
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 0), (3, 2), (-1, 2)])
 def test_what_was_not_counted_is_refused(right: int, count: int) -> None:
     with pytest.raises(ValueError, match=f"{right} of {count} images; expected"):
-        intervals.wilson(right, count)
+        statistics.wilson(right, count)
