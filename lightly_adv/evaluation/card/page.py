@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from markupsafe import Markup
 from torch import Tensor
 
 from lightly_adv.evaluation import html
@@ -68,13 +67,12 @@ def _curves(content: Content) -> dict[str, Any]:
     }
 
 
-def _chart(rows: Sequence[Any], key: str, axis: str, marked: str) -> Markup:
+def _chart(rows: Sequence[Any], key: str, axis: str, marked: str) -> str:
     points = [
         Point(str(row[key]), row["robust_accuracy"], *row["interval"]) for row in rows
     ]
     about = f"Robust accuracy in percent over {axis}"
-    # The chart escapes what it writes.
-    return Markup(chart.line_chart(points, axis=axis, about=about, marked=marked))
+    return chart.line_chart(points, axis=axis, about=about, marked=marked)
 
 
 def _confusion(content: Content) -> dict[str, Any]:
