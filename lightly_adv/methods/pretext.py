@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.batch_norm import routes
 from lightly_adv.functional.schedules import Scheduled
-from lightly_adv.methods.pretraining import Pretraining, images_of
+from lightly_adv.methods.pretraining import Pretraining
 from lightly_adv.pretext.registry import build_task
 from lightly_adv.pretext.task import PretextTask
 from lightly_adv.training.optimizers import OneCycleSGD
@@ -95,16 +93,6 @@ class PretextModule(Pretraining):
         self.save_hyperparameters(ignore=["attack", "val_attack", *objects])
 
     @property
-    def backbone(self) -> nn.Module:
-        """The network that is kept after training."""
-        return self.task.backbone
-
-    @property
-    def normalize(self) -> nn.Module:
-        """What stands in front of the backbone."""
-        return self.task.normalize
-
-    @property
     def tasks(self) -> dict[str, PretextTask]:
         """The task, by the name of its class."""
         return {type(self.task).__name__: self.task}
@@ -112,60 +100,6 @@ class PretextModule(Pretraining):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return what the task makes of inputs that `task.draw` returned."""
         found: Tensor = self.task(inputs)
-        return found
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return `(1 - weight) * clean + weight * adversarial` for one batch."""
-        inputs, targets = self._draw(batch)
-        weight = self._current_weight
-        terms = []
-        if weight < 1:
-            clean = self._loss(inputs, targets, top1="train_top1", route=routes.CLEAN)
-            terms.append((1 - weight) * clean)
-        if weight > 0:
-            perturbed = self._perturbed(inputs, targets, self.attack)
-            robust = self._loss(
-                perturbed, targets, top1="train_robust_top1", route=routes.ADV
-            )
-            terms.append(weight * robust)
-        loss = torch.stack(terms).sum()
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(targets))
-        return loss
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the loss and the accuracy, without and with the attack."""
-        # The attack differentiates, which tensors made in inference mode do not allow.
-        with torch.inference_mode(False), torch.no_grad():
-            inputs, targets = self._draw(batch)
-            loss = self._loss(inputs, targets, top1="val_top1", route=routes.CLEAN)
-            self.log("val_loss", loss, batch_size=len(targets), sync_dist=True)
-            if self.val_attack is not None:
-                perturbed = self._perturbed(inputs, targets, self.val_attack)
-                self._loss(perturbed, targets, top1="val_robust_top1", route=routes.ADV)
-
-    def _draw(self, batch: Any) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.task.draw(images_of(batch), self.generator)
-        return self._formatted(inputs), targets
-
-    def _loss(
-        self, inputs: Tensor, targets: Tensor, *, top1: str, route: str
-    ) -> Tensor:
-        """Return the loss on a BatchNorm route, and log the accuracy under a name."""
-        with routes.bn_route(route):
-            logits = self.task.logits(inputs, targets)
-        accuracy = self.task.accuracy(logits, targets)
-        self._log_top1(top1, accuracy, batch_size=len(targets))
-        return self.task.criterion(logits, targets)
-
-    def _perturbed(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        attack: Attack | AttackSchedule | None,
-    ) -> Tensor:
-        found: Tensor = self.perturb(
-            lambda inputs: self.task.loss(inputs, targets), inputs, attack=attack
-        )
         return found
 
 

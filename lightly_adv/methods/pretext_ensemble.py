@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackSchedule
-from lightly_adv.batch_norm import routes
 from lightly_adv.functional.schedules import Scheduled
-from lightly_adv.methods.pretraining import Pretraining, images_of
+from lightly_adv.methods.pretraining import Pretraining
 from lightly_adv.pretext import PretextTask, second_derivatives
 from lightly_adv.pretext.ensemble import Frame, PretextEnsemble, check_frame
 from lightly_adv.training.optimizers import OneCycleSGD
@@ -121,111 +120,54 @@ class PretextEnsembleModule(Pretraining):
         self.save_hyperparameters(ignore=["attack", "val_attack", *objects])
 
     @property
-    def backbone(self) -> nn.Module:
-        """The network that is kept: the trunk with the last stage of the first task."""
-        return self.ensemble.backbone
-
-    @property
-    def normalize(self) -> nn.Module:
-        """What stands in front of the backbone."""
-        return self.ensemble.normalize
-
-    @property
-    def tasks(self) -> dict[str, nn.Module]:
+    def tasks(self) -> Mapping[str, PretextTask]:
         """The tasks by name."""
-        return dict(self.ensemble.tasks.items())
+        return dict(self.ensemble.tasks.items())  # type: ignore[arg-type]
 
     def on_fit_start(self) -> None:
         """Refuse a compiled network, if gradient diversity is asked for."""
         if self._differentiates_twice:
             second_derivatives.check_twice_differentiable(self)
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the weighted loss of one batch."""
-        inputs, targets = self._draw(batch)
-        weight = self._current_weight
-        terms = []
-        if weight < 1:
-            if weight == 0:
-                inputs = self._differentiable(inputs)
-            losses = self._losses(inputs, targets, "train_top1", routes.CLEAN)
-            terms.append((1 - weight) * torch.stack(losses).mean())
-        if weight > 0:
-            inputs = self._differentiable(
-                self._perturbed(
-                    inputs,
-                    targets,
-                    self.attack,
-                    diversity_weight=self.attack_diversity_weight,
-                )
-            )
-            losses = self._losses(inputs, targets, "train_robust_top1", routes.ADV)
-            terms.append(weight * torch.stack(losses).mean())
-        batch_size = len(targets[0])
-        if self.diversity_weight:
-            diversity = self._diversity(losses, inputs, targets)
-            terms.append(self.diversity_weight * diversity)
-            self.log("train_gradient_diversity", diversity, batch_size=batch_size)
-        loss = torch.stack(terms).sum()
-        self.log("train_loss", loss, prog_bar=True, batch_size=batch_size)
-        return loss
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Log the loss and the accuracies, without and with the attack."""
-        # The attack differentiates, which tensors made in inference mode do not allow.
-        with torch.inference_mode(False), torch.no_grad():
-            inputs, targets = self._draw(batch)
-            losses = self._losses(inputs, targets, "val_top1", routes.CLEAN)
-            loss, batch_size = torch.stack(losses).mean(), len(targets[0])
-            self.log("val_loss", loss, batch_size=batch_size, sync_dist=True)
-            if self.val_attack is not None:
-                perturbed = self._perturbed(
-                    inputs, targets, self.val_attack, diversity_weight=0.0
-                )
-                self._losses(perturbed, targets, "val_robust_top1", routes.ADV)
-
-    def _draw(self, batch: Any) -> tuple[list[Tensor], list[Tensor]]:
-        inputs, targets = self.ensemble.draw(images_of(batch), self.generator)
-        return [self._formatted(each) for each in inputs], targets
-
     def _losses(
         self, inputs: list[Tensor], targets: list[Tensor], top1: str, route: str
     ) -> list[Tensor]:
-        """Return the losses on a BatchNorm route; log accuracies, and their mean."""
-        with routes.bn_route(route), self._attention_kernels():
-            logits = self.ensemble.logits(inputs, targets)
-        batch_size = len(targets[0])
-        accuracies = self.ensemble.accuracies(logits, targets)
-        for name, accuracy in zip(self.ensemble.names, accuracies, strict=True):
-            self._log_top1(f"{top1}/{name}", accuracy, batch_size=batch_size)
-        if not self.training:
-            mean = torch.stack(accuracies).mean()
-            self._log_top1(top1, mean, batch_size=batch_size)
-        return self.ensemble.criteria(logits, targets)
+        with self._attention_kernels():
+            return super()._losses(inputs, targets, top1, route)
 
-    def _perturbed(
-        self,
-        inputs: list[Tensor],
-        targets: list[Tensor],
-        attack: Attack | AttackSchedule | None,
-        *,
-        diversity_weight: float,
+    def _leaves(self, inputs: list[Tensor]) -> list[Tensor]:
+        if not self.diversity_weight:
+            return inputs
+        return [tensor.detach().requires_grad_() for tensor in inputs]
+
+    def _penalties(
+        self, losses: list[Tensor], inputs: list[Tensor], targets: list[Tensor]
     ) -> list[Tensor]:
-        def objective(*views: Tensor) -> Tensor:
-            if not diversity_weight:
-                return torch.stack(self.ensemble.losses(views, targets)).sum()
+        if not self.diversity_weight:
+            return []
+        diversity = self._diversity(losses, inputs, targets)
+        batch_size = len(targets[0])
+        self.log("train_gradient_diversity", diversity, batch_size=batch_size)
+        return [self.diversity_weight * diversity]
+
+    def _objective(self, targets: list[Tensor]) -> Callable[[Views], Tensor]:
+        """Return the sum of the losses; in training plus the weighted diversity."""
+        weight = self.attack_diversity_weight
+        if not (weight and self.training):
+            return super()._objective(targets)
+
+        def objective(views: Views) -> Tensor:
             # Between restarts attacks ask for the value alone, without gradients.
             with torch.enable_grad(), self._attention_kernels():
                 leaves = [
-                    each if each.requires_grad else each.detach().requires_grad_()
-                    for each in views
+                    view if view.requires_grad else view.detach().requires_grad_()
+                    for view in views
                 ]
                 losses = self.ensemble.losses(leaves, targets)
                 diversity = self._diversity(losses, leaves, targets)
-                return torch.stack(losses).sum() + diversity_weight * diversity
+                return torch.stack(losses).sum() + weight * diversity
 
-        perturbed: list[Tensor] = self.perturb(objective, *inputs, attack=attack)
-        return perturbed
+        return objective
 
     def _diversity(
         self, losses: list[Tensor], inputs: Views, targets: list[Tensor]
@@ -241,12 +183,6 @@ class PretextEnsembleModule(Pretraining):
         if self._differentiates_twice:
             return second_derivatives.attention_kernels()
         return nullcontext()
-
-    def _differentiable(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Return inputs that gradients are taken at, if diversity asks for them."""
-        if not self.diversity_weight:
-            return inputs
-        return [each.detach().requires_grad_() for each in inputs]
 
 
 def _check_weights(*weights: float | None) -> None:

@@ -109,25 +109,13 @@ class PretextEnsemble(nn.Module):
         each = zip(self._each, inputs, targets, strict=True)
         return [task.logits(x, y) for task, x, y in each]
 
-    def criteria(
-        self, logits: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """Return the scalar loss of each task, from `logits`."""
-        each = zip(self._each, logits, targets, strict=True)
-        return [task.criterion(x, y) for task, x, y in each]
-
     def losses(
         self, inputs: Sequence[Tensor], targets: Sequence[Tensor]
     ) -> list[Tensor]:
         """Return the scalar loss of each task."""
-        return self.criteria(self.logits(inputs, targets), targets)
-
-    def accuracies(
-        self, logits: Sequence[Tensor], targets: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """Return for each task how many answers are right, in percent."""
+        logits = self.logits(inputs, targets)
         each = zip(self._each, logits, targets, strict=True)
-        return [task.accuracy(x, y) for task, x, y in each]
+        return [task.criterion(x, y) for task, x, y in each]
 
     def diversity(
         self,

@@ -240,12 +240,7 @@ def test_a_positive_weight_lets_the_attack_raise_the_diversity(sign: int) -> Non
     module = create(attack=ATTACK, attack_diversity_weight=sign * 1e4)
     inputs, targets = first_batch(module.ensemble)
     module.trainer = pl.Trainer(logger=False)
-    perturbed = module._perturbed(
-        inputs,
-        targets,
-        ATTACK,
-        diversity_weight=module.attack_diversity_weight,
-    )
+    perturbed = module._perturbed(inputs, targets, ATTACK)
     change = diversity_at(module, perturbed) - diversity_at(module, inputs)
     assert sign * change > 0
 
@@ -265,14 +260,14 @@ def test_runs_repeat_and_the_questions_depend_on_nothing_but_the_batch() -> None
     def run(**options: Any) -> dict[str, Tensor]:
         pl.seed_everything(SEED, verbose=False)
         module = create(**options)
-        plain = module.ensemble.draw
+        plain = module._draw
 
         def draw(*arguments: Any) -> Any:
             found = plain(*arguments)
             drawn.append(found[1])
             return found
 
-        module.ensemble.draw = draw  # type: ignore[assignment, method-assign]
+        module._draw = draw  # type: ignore[assignment, method-assign]
         fit(module, count=2)
         return module.state_dict()
 
