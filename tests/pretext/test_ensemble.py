@@ -265,7 +265,8 @@ class Loss(nn.Module):
 def test_a_task_of_another_package_joins_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pretext.REGISTRY, "_entries", {})
+    entries = dict(pretext.REGISTRY._entries)
+    monkeypatch.setattr(pretext.REGISTRY, "_entries", entries)
     pretext.register_pretext_task("bright")(BrightTask)
     options: dict[str, dict[str, Any]] = {
         "bright": {"factor": 0.25},
