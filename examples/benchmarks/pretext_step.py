@@ -29,7 +29,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import operations
@@ -64,14 +63,7 @@ def create(task: str, options: argparse.Namespace) -> Module:
         module: Module = PretextEnsembleModule(diversity_weight=WEIGHT, **common)
     else:
         module = PretextModule(task, **common)
-    # All that a training step asks of its Trainer; what it logs is not part of it.
-    module.trainer = SimpleNamespace(
-        training=True,
-        global_step=0,
-        estimated_stepping_batches=1,
-        current_epoch=0,
-        global_rank=0,
-    )
+    # Logging is Lightning's, and not part of what is compared.
     module.log = lambda *args, **kwargs: None
     return module.train()
 

@@ -188,10 +188,7 @@ def bad_batches(rank: int, count: int, *, mode: Any) -> tuple[int, dict[str, Ten
     loader: Any = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type]
     options = {"max_epochs": 1, "data": loader, "use_distributed_sampler": False}
     module, _ = fit(Bad, [callback], count, **options)
-    return callback._clean.count, {
-        **dict(module.named_parameters()),
-        "seen": module.seen,
-    }
+    return callback._clean.count, dict(module.named_parameters())
 
 
 def uneven(rank: int, count: int) -> None:
@@ -275,4 +272,6 @@ def test_a_bad_batch_of_one_process_does_not_stop_the_others(tmp_path: Path) -> 
         (first, weights), (second, others) = found
         # A loss that gathers brings what is not finite to the other one, too.
         assert (first, second) == (1, 2)
-        assert_same_weights([weights, others])
+        # Where the attack alone meets what is not finite, training goes on.
+        assert all(each.isfinite().all() for each in weights.values())
+        assert all(torch.equal(weights[name], others[name]) for name in weights)

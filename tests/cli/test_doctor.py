@@ -175,10 +175,14 @@ def test_folders_of_runs(command: Command, capsys: pytest.CaptureFixture[str]) -
     assert shown.startswith(
         "PretextModule; views: 1 of 8 x 3 x 8 x 8; PGD, Linf 8/255, 1"
     )
-    assert seen(shown)["batch norm"] == "WARN"
-    last = ("--ckpt_path", "runs/pretrain/checkpoints/last.ckpt")
-    assert command("doctor", "runs/pretrain/config.yaml", *last) == 0
-    assert seen(capsys.readouterr().out)["batch norm"] == "PASS"
+    assert seen(shown)["batch norm"] == "PASS"
+    # Other weights, to see that they are loaded.
+    checkpoint = torch.load("runs/pretrain/checkpoints/last.ckpt", weights_only=True)
+    next(v for k, v in checkpoint["state_dict"].items() if "var" in k).fill_(torch.inf)
+    torch.save(checkpoint, "broken.ckpt")
+    options = ("--ckpt_path", "broken.ckpt")
+    assert command("doctor", "runs/pretrain/config.yaml", *options) == 0
+    assert "statistics of 1 layer are not finite" in capsys.readouterr().out
 
     assert command("doctor", "runs/finetune") == 0
     shown = capsys.readouterr().out
