@@ -12,7 +12,8 @@ def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
 
     p is the softmax of `target`, q that of `logits`. Gradients flow through both;
     detach what is to be held fast. At `target == logits` the divergence has its
-    minimum, 0, and no gradient.
+    minimum, 0, and no gradient. Classes that `target` rules out, by a logit of -inf,
+    contribute 0.
 
     Args:
         target: Logits of shape (B, C).
@@ -36,13 +37,17 @@ def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
         )
     # In half precision small divergences would be lost, and with them the gradient.
     wide = torch.promote_types(logits.dtype, torch.float32)
+    log_p = functional.log_softmax(target.to(wide), dim=1)
+    log_q = functional.log_softmax(logits.to(wide), dim=1)
+    # 0 * log 0 is 0; computed, it and its gradient would be NaN.
+    ruled_out = log_p.isneginf()
     divergence = functional.kl_div(
-        functional.log_softmax(logits.to(wide), dim=1),
-        functional.log_softmax(target.to(wide), dim=1),
+        log_q.masked_fill(ruled_out, 0),
+        log_p.masked_fill(ruled_out, 0),
         log_target=True,
         reduction="none",
     )
-    return divergence.sum(dim=1)
+    return divergence.masked_fill(ruled_out, 0).sum(dim=1)
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

@@ -9,18 +9,17 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, gradients, notices
-from lightly_adv.errors import NotFiniteError, UnfitBatchError, UnreachedError
-from lightly_adv.functional import pixels
+from lightly_adv.errors import NotFiniteError, UnreachedError
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import outputs, processes
 from lightly_adv.training.dead_ends import dead_end
-from lightly_adv.training.finite import FiniteObjective
+from lightly_adv.training.finite import FiniteObjective, attack_to_the_end
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.places import Path, Stack
 from lightly_adv.training.step_objective import Selection, StepObjective
 from lightly_adv.training.views import Step, ViewPolicy, select_views
-from lightly_adv.types import NormalizeStats
+from lightly_adv.types import NormalizeStats, Objective
 
 
 class BatchAttack:
@@ -139,23 +138,18 @@ class BatchAttack:
         Raises:
             UnfitBatchError: If this batch cannot be attacked.
         """
-        finite = FiniteObjective(objective)
 
-        def run(views: Sequence[Tensor]) -> list[Tensor]:
+        def run(function: Objective, views: Sequence[Tensor]) -> list[Tensor]:
             attacked = attack_per_view if independent else type(attack).__call__
-            return attacked(attack, finite, views, generator=generator)
+            return attacked(attack, function, views, generator=generator)
 
-        views = objective.selected.views
         with notices.once(self._said):
-            if processes.count() > 1:
-                try:
-                    attack.threat_model.overshoot(views)
-                except UnfitBatchError:
-                    run([_inside(attack.threat_model, view) for view in views])
-                    raise
-            found = run(views)
-        finite.check()
-        return found
+            return attack_to_the_end(
+                run,
+                objective,
+                objective.selected.views,
+                threat_model=attack.threat_model,
+            )
 
 
 def _still(
@@ -189,14 +183,6 @@ def _noisy(threat_model: ThreatModel, view: Tensor, generator: Generator) -> Ten
     box = threat_model.unchecked_box(view)
     noise = threat_model.random_start(box, generator=generator)
     return threat_model.apply(view, noise, box)
-
-
-def _inside(threat_model: ThreatModel, view: Tensor) -> Tensor:
-    """Return the view with its pixels in range, to stand in for it."""
-    position = pixels.to_pixels(view.detach().float(), threat_model.normalize)
-    low, high = threat_model.bounds
-    inside = position.nan_to_num(low).clamp(low, high)
-    return pixels.to_normalized(inside, threat_model.normalize).to(view.dtype)
 
 
 def _ends_in(name: str, module: nn.Module) -> UnreachedError:

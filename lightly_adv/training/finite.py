@@ -1,17 +1,23 @@
-"""An objective that goes on where it is not finite, and tells in the end."""
+"""Attacks that go on where something is not finite, and tell in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightly_adv.attacks import gradients
-from lightly_adv.errors import NotFiniteError
+from lightly_adv.errors import NotFiniteError, UnfitBatchError
+from lightly_adv.functional import pixels
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.training import processes
 from lightly_adv.types import Objective
+
+AttackFunction: TypeAlias = Callable[[Objective, Sequence[Tensor]], list[Tensor]]
+"""From an objective and views to perturbed views."""
 
 
 class FiniteObjective:
@@ -85,6 +91,47 @@ class FiniteObjective:
         missing = grad.detach().isnan()
         self._gradients = _either(self._gradients, missing.any())
         return grad.masked_fill(missing, 0)
+
+
+def attack_to_the_end(
+    attack: AttackFunction,
+    objective: Objective,
+    views: Sequence[Tensor],
+    *,
+    threat_model: ThreatModel,
+) -> list[Tensor]:
+    """Perturb views; what is not finite is told of when the attack is over.
+
+    Processes that train together evaluate as often as each other, also where the batch
+    of one of them cannot be attacked.
+
+    Args:
+        attack: Perturbs views of an objective.
+        objective: Maps views to a loss.
+        views: Tensors of shape (B, ..., C, H, W).
+        threat_model: That of the attack.
+
+    Raises:
+        UnfitBatchError: If this batch cannot be attacked.
+    """
+    finite = FiniteObjective(objective)
+    if processes.count() > 1:
+        try:
+            threat_model.overshoot(views)
+        except UnfitBatchError:
+            attack(finite, [_inside(threat_model, view) for view in views])
+            raise
+    perturbed = attack(finite, views)
+    finite.check()
+    return perturbed
+
+
+def _inside(threat_model: ThreatModel, view: Tensor) -> Tensor:
+    """Return the view with its pixels in range, to stand in for it."""
+    position = pixels.to_pixels(view.detach().float(), threat_model.normalize)
+    low, high = threat_model.bounds
+    inside = position.nan_to_num(low).clamp(low, high)
+    return pixels.to_normalized(inside, threat_model.normalize).to(view.dtype)
 
 
 def _either(before: Tensor | None, now: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from lightly_adv.batch_norm import routes
 from lightly_adv.isolation import modes
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.isolation.recomputation import recomputed_in
+from lightly_adv.training.finite import attack_to_the_end
 from lightly_adv.types import Objective, Views
 
 
@@ -75,6 +76,10 @@ def perturb_views(
 
     Returns:
         Tensors like `views`, detached.
+
+    Raises:
+        UnfitBatchError: If these views cannot be attacked. The objective has been
+            evaluated as often as otherwise, see `attack_to_the_end`.
     """
     with (
         modes.attack_mode(module, bn_mode),
@@ -82,4 +87,9 @@ def perturb_views(
         routes.bn_route(route),
         recomputed_in(functools.partial(routes.same_route, route)),
     ):
-        return attack(objective, views, generator=generator)
+        return attack_to_the_end(
+            functools.partial(attack, generator=generator),
+            objective,
+            views,
+            threat_model=attack.threat_model,
+        )

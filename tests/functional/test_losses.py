@@ -145,3 +145,20 @@ def test_targeted_dlr_of_a_class_that_is_ruled_out_is_that_of_the_last_one_left(
     assert torch.equal(found, losses.targeted_dlr(logits, labels, targets - 1))
     single = torch.tensor([[5.0, -torch.inf, -torch.inf]])
     assert losses.targeted_dlr(single, labels, labels + 1).isfinite().all()
+
+
+def test_classes_that_are_ruled_out_do_not_count() -> None:
+    target, other = (torch.randn(3, 4, requires_grad=True) for _ in range(2))
+    masked = torch.tensor([True, False, False, True])
+    pair = [each.masked_fill(masked, -torch.inf) for each in (target, other)]
+    left = [each[:, ~masked] for each in (target, other)]
+    found, expected = losses.kl_divergence(*pair), losses.kl_divergence(*left)
+    assert torch.allclose(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(found.sum(), (target, other)),
+        torch.autograd.grad(expected.sum(), (target, other)),
+        strict=True,
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+    # What only the second one rules out is infinitely far away, as it should be.
+    assert losses.kl_divergence(target, pair[1]).isposinf().all()
