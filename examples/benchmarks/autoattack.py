@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv import ThreatModel, evaluate_robustness
-from lightly_adv.cli import attacked, loaders
+from lightly_adv.cli import loaders, networks
 from lightly_adv.functional import pixels
 
 Batches = list[tuple[Tensor, Tensor]]
@@ -111,11 +111,11 @@ def main() -> None:
     args, others = parser.parse_known_args()
 
     torch.set_num_threads(args.threads)
-    run = attacked.restore(args.checkpoint, others)
-    ball = attacked.threat_model([run], norm=None, eps=args.eps)
-    loader, _ = loaders.test_images(run.datamodule)
+    network = networks.restore(args.checkpoint, others)
+    ball = networks.threat_model([network], norm=None, eps=args.eps)
+    loader, _ = loaders.test_images(network.data)
     batches = first_batches(loader, args.samples, args.batch_size)
-    model = run.model.eval().requires_grad_(False)
+    model = network.module.eval().requires_grad_(False)
     for _ in range(args.rounds):
         report(
             {

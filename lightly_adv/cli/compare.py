@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightly_adv import files
-from lightly_adv.cli import attacked, console
+from lightly_adv.cli import console
+from lightly_adv.cli.evaluation import Output, plain_parser
 from lightly_adv.evaluation import comparison
 from lightly_adv.evaluation.comparison import Comparison
 
@@ -26,9 +27,7 @@ examples:
 def run(arguments: Sequence[str]) -> int:
     """Compare two reports; return the exit code."""
     options = _parser().parse_args(arguments)
-    out: Path | None = options.out
-    if out is not None and out.exists():
-        raise FileExistsError(f"{out} exists; choose another file with --out.")
+    output = None if options.out is None else Output(options.out, "compare").claim()
     found = comparison.compare(options.first, options.second)
     console.say(f"A: {found.names[0]} ({options.first})")
     console.say(f"B: {found.names[1]} ({options.second})")
@@ -36,10 +35,8 @@ def run(arguments: Sequence[str]) -> int:
     console.say(f"{found.verdict} ({found.label})")
     for note in found.notes:
         console.say(f"note: {note}")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        files.replace(out, found.to_json())
-        console.say(f"compare: the comparison is in {out}")
+    if output is not None:
+        console.say(f"compare: {output.write(found, json.loads(found.to_json()))}")
     return 0
 
 
@@ -56,7 +53,7 @@ def _table(found: Comparison) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = attacked.parser(
+    parser = plain_parser(
         "compare", "Tell which of two evaluated models is more robust.", EXAMPLES
     )
     add = parser.add_argument

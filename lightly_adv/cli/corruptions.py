@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightly_adv.cli import attacked, console, loaders
-from lightly_adv.cli.finetune import FinetuneCLI
-from lightly_adv.cli.run_folder import write_json
-from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions, figures
+from lightly_adv.cli import console, loaders, networks
+from lightly_adv.cli.evaluation import EvaluationCommand
+from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions
 from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CifarC, table
-from lightly_adv.files import replace as write_text
 
 EXAMPLES = f"""\
 The test images of the run that the checkpoint lies in are corrupted as they come;
@@ -30,124 +27,92 @@ corruptions:
 
 examples:
   lightly-adv corruptions runs/finetune/checkpoints/best-robust.ckpt
-  lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --severities 1 3 5 \\
-    --corruptions fog snow --max_samples 1000
-  lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --cifar_c CIFAR-10-C
+  lightly-adv corruptions runs/finetune --severities 1 3 5 --corruptions fog snow \\
+    --max_samples 1000
+  lightly-adv corruptions runs/finetune --cifar_c CIFAR-10-C
 """
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Measure a classifier on corrupted test images; return the exit code."""
-    options, others = _parser().parse_known_args(arguments)
-    names = _names(options.corruptions)
-    severities = table.check_severities(options.severities)
-    files = None if options.cifar_c is None else CifarC(options.cifar_c)
-    cli = attacked.restore(options.checkpoint, others)
-    facts = attacked.facts(options.checkpoint)
-    out: Path = options.out or cli.folder.path / _file_name(options)
-    written = [out, out.with_suffix(".md"), out.with_suffix(".png")]
-    for path in written:
-        if path.exists():
-            raise FileExistsError(f"{path} exists; choose another file with --out.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    state = out.with_name(f"{out.name}.state")
-    if state.exists():
-        console.say(f"corruptions: going on from {state}")
-    loader, order = _images(cli, as_they_come=files is not None)
-    report = evaluate_corruptions(
-        cli.model,
-        loader,
-        names,
-        severities=severities,
-        files=files,
-        max_samples=options.max_samples,
-        device=cli.trainer.strategy.root_device,
-        seed=options.seed,
-        progress=sys.stderr.isatty(),
-        state=state,
-    )
-    console.say(_text(report))
-    content = json.loads(report.to_json(name=options.checkpoint.stem))
-    write_json(out, {**content, "order": order, **facts})
-    state.unlink()
-    console.say(f"corruptions: the report is in {_beside(report, written)}")
-    return 0
+class Corruptions(EvaluationCommand[CorruptionReport]):
+    """Measure a classifier on corrupted test images."""
 
-
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    """Return the corruptions that are asked for, by name or as a group."""
-    alone = len(given) == 1 and given[0] in ("common", "all")
-    return table.resolve(given[0] if alone else given)
-
-
-def _images(cli: FinetuneCLI, *, as_they_come: bool) -> tuple[Iterable[Any], str]:
-    if not as_they_come:
-        return loaders.test_images(cli.datamodule)
-    cli.datamodule.setup("test")
-    return cli.datamodule.test_dataloader(), loaders.AS_THEY_COME
-
-
-def _beside(report: CorruptionReport, paths: Sequence[Path]) -> str:
-    """Write table and figure beside the report; return what there is."""
-    out, markdown, image = paths
-    write_text(markdown, report.to_markdown() + "\n")
-    found = f"{out}, the table in {markdown.name}"
-    try:
-        figures.save(report.figure(), image)
-    except ImportError as error:  # matplotlib is an extra
-        return f"{found}; {error}"
-    return f"{found}, the figure in {image.name}"
-
-
-def _text(report: CorruptionReport) -> str:
-    """Return the accuracies as a table, and the line with the means."""
-    severities = {str(each): str(each) for each in report.severities}
-    columns = {"corruption": "corruption", **severities, "mean": "mean"}
-    return f"{console.table(report.table(), columns)}\n{report}"
-
-
-def _file_name(options: argparse.Namespace) -> str:
-    """Name the report after what differs from the usual."""
-    parts = ["corruptions", options.checkpoint.stem]
-    if options.cifar_c is not None:
-        parts.append(options.cifar_c.resolve().name)
-    if options.corruptions != ["common"]:
-        parts += options.corruptions
-    if options.severities != list(table.SEVERITIES):
-        parts.append("at-" + "-".join(map(str, options.severities)))
-    if options.max_samples is not None:
-        parts.append(f"{options.max_samples}-images")
-    return f"{'-'.join(parts)}.json"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = attacked.parser(
-        "corruptions",
+    name = "corruptions"
+    description = (
         "Measure accuracy of a fine-tuned classifier on corrupted images: noise, "
-        "blur, weather, and what programs do.",
-        EXAMPLES,
+        "blur, weather, and what programs do."
     )
-    add = parser.add_argument
-    add("checkpoint", type=Path, help="<run>/checkpoints/<name>.ckpt")
-    add(
-        "--corruptions",
-        nargs="+",
-        default=["common"],
-        metavar="NAME",
-        help="names, or common for the 15, or all for the 19; default: common",
-    )
-    add(
-        "--severities",
-        nargs="+",
-        type=int,
-        default=list(table.SEVERITIES),
-        metavar="N",
-        help="default: 1 2 3 4 5",
-    )
-    add("--cifar_c", type=Path, help="folder of CIFAR-10-C or CIFAR-100-C")
-    add("--max_samples", type=int, help="use only that many test images")
-    add("--seed", type=int, default=0, help="seed of what is drawn; default: 0")
-    add(
-        "--out", type=Path, help="JSON file to write; default: in the folder of the run"
-    )
-    return parser
+    examples = EXAMPLES
+    seeded = "what is drawn"
+    resumable = True
+    beside = (".md", ".png")
+
+    def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
+        names = options.corruptions
+        is_group = names in (["common"], ["all"])
+        self.corruptions = table.resolve(names[0] if is_group else names)
+        self.severities = table.check_severities(options.severities)
+        self.files = None if options.cifar_c is None else CifarC(options.cifar_c)
+        super().__init__(options, others)
+        networks.check_classifiers(self.networks)
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the corruptions, their severities, and published files."""
+        add = parser.add_argument
+        add(
+            "--corruptions",
+            nargs="+",
+            default=["common"],
+            metavar="NAME",
+            help="names, or common for the 15, or all for the 19; default: common",
+        )
+        add(
+            "--severities",
+            nargs="+",
+            type=int,
+            default=list(table.SEVERITIES),
+            metavar="N",
+            help="default: 1 2 3 4 5",
+        )
+        add("--cifar_c", type=Path, help="folder of CIFAR-10-C or CIFAR-100-C")
+
+    @cached_property
+    def images(self) -> tuple[Iterable[Any], str]:
+        """The test images; published files need them in their own order."""
+        if self.files is None:
+            return super().images
+        return loaders.as_they_come(self.network.data)
+
+    def title(self) -> str:
+        """Name what differs from the usual."""
+        options = self.options
+        parts = [self.name, self.network.name]
+        if options.cifar_c is not None:
+            parts.append(options.cifar_c.resolve().name)
+        if options.corruptions != ["common"]:
+            parts += options.corruptions
+        if options.severities != list(table.SEVERITIES):
+            parts.append(f"at {' '.join(map(str, options.severities))}")
+        if options.max_samples is not None:
+            parts.append(f"{options.max_samples} images")
+        return " ".join(parts)
+
+    def evaluate(self, loader: Iterable[Any], **options: Any) -> CorruptionReport:
+        """Corrupt the images, and classify them."""
+        return evaluate_corruptions(
+            self.network.module,
+            loader,
+            self.corruptions,
+            severities=self.severities,
+            files=self.files,
+            **options,
+        )
+
+    def text(self, report: CorruptionReport) -> str:
+        """Return the accuracies as a table, and the line with the means."""
+        severities = {str(severity): str(severity) for severity in report.severities}
+        columns = {"corruption": "corruption", **severities, "mean": "mean"}
+        return f"{console.table(report.table(), columns)}\n{report}"
+
+
+run = Corruptions.run

@@ -11,10 +11,9 @@ import numpy as np
 from torch import nn
 
 from lightly_adv import json_files
-from lightly_adv.cli import attacked, console, loaders, transfer
-from lightly_adv.cli.finetune import FinetuneCLI
-from lightly_adv.cli.run_folder import RunFolder
-from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.cli import console, loaders, networks
+from lightly_adv.cli.evaluation import plain_parser
+from lightly_adv.cli.networks import Network
 from lightly_adv.evaluation import digests
 from lightly_adv.models import Normalize
 from lightly_adv.models.export import card, export_model, load_exported
@@ -44,25 +43,24 @@ NUMBERS = {"clean_accuracy", "robust_accuracy"}
 def run(arguments: Sequence[str]) -> int:
     """Write a checkpoint into a folder that timm loads; return the exit code."""
     options, others = _parser().parse_known_args(arguments)
-    checkpoint: Path = options.checkpoint
-    folder = RunFolder.of_checkpoint(checkpoint)
+    network = networks.restore(options.checkpoint, others)
+    checkpoint = network.weights
     digest = digests.of_file(checkpoint)
     if options.card is None:
-        reports = list(_reports_in(folder, checkpoint, digest))
+        reports = list(_reports_in(network.folder, checkpoint, digest))
     else:
         reports = [_report(path, checkpoint, digest) for path in options.card]
-    cli = transfer.restore(checkpoint, others)
-    backbone, head, normalize = _parts(cli, options.part)
+    backbone, head, normalize = _parts(network, options.part)
     path = export_model(
         backbone,
         options.out,
         head=head,
         normalize=normalize,
-        image_size=_image_size(cli),
-        class_names=() if head is None else getattr(cli.datamodule, "classes", ()),
+        image_size=_image_size(network),
+        class_names=() if head is None else network.class_names or (),
         route=options.route,
         reports=reports,
-        facts=_facts(cli, f"{checkpoint.name}, SHA-256 {digest}"),
+        facts=_facts(network, f"{checkpoint.name}, SHA-256 {digest}"),
     )
     console.say(f"export: {load_exported(path).report}")
     told = "one evaluation" if len(reports) == 1 else f"{len(reports)} evaluations"
@@ -71,11 +69,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _parts(
-    cli: TrainingCLI, part: str | None
+    network: Network, part: str | None
 ) -> tuple[nn.Module, nn.Module | None, NormalizeStats | None]:
     """Return backbone, head (if it is wanted) and what stands in front of both."""
-    model: Any = cli.model
-    if isinstance(cli, FinetuneCLI):
+    model: Any = network.module
+    if network.num_classes is not None:
         head = None if part == "backbone" else model.head
         return model.backbone, head, _statistics(model.normalize)
     if part == "classifier":
@@ -102,33 +100,34 @@ def _statistics(layer: nn.Module) -> NormalizeStats | None:
     }
 
 
-def _image_size(cli: TrainingCLI) -> int:
-    known = getattr(cli.datamodule, "image_size", None)
+def _image_size(network: Network) -> int:
+    known = getattr(network.data, "image_size", None)
     if isinstance(known, int):
         return known
-    loader, _ = loaders.test_images(cli.datamodule)
+    loader, _ = loaders.test_images(network.data)
     images = next(iter(loader))[0]
     return int(images.shape[-1])
 
 
-def _facts(cli: TrainingCLI, checkpoint: str) -> dict[str, str]:
+def _facts(network: Network, checkpoint: str) -> dict[str, str]:
     """Return where the network comes from, without paths of this machine."""
-    trained_with = cli.model.hparams.get("trained_with")
+    model: Any = network.module
+    trained_with = model.hparams.get("trained_with")
     found = ", ".join(f"{name} {number}" for name, number in versions().items())
     return {
-        "network": type(cli.model).__name__,
+        "network": type(model).__name__,
         "trained with": trained_with or "clean images",
-        "data": type(cli.datamodule).__name__,
+        "data": type(network.data).__name__,
         "checkpoint": checkpoint,
         "versions": found,
     }
 
 
 def _reports_in(
-    folder: RunFolder, checkpoint: Path, digest: str
+    folder: Path, checkpoint: Path, digest: str
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the reports in the folder of a run that are about a checkpoint alone."""
-    for path in sorted(folder.path.glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         try:
             content = _read(path)
         except ValueError as error:
@@ -191,13 +190,12 @@ def _row(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _checkpoints(content: Mapping[str, Any]) -> list[str]:
-    one = content.get("checkpoint")
-    found = content.get("checkpoints") or ([] if one is None else [one])
+    found = content.get("checkpoints")
     return [str(each) for each in found] if isinstance(found, list) else []
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = attacked.parser(
+    parser = plain_parser(
         "export",
         "Write a trained network into a folder that timm loads, with a card that says "
         "how robust it is.",
@@ -207,7 +205,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "checkpoint",
         type=Path,
-        help="<run>/checkpoints/<name>.ckpt of pretrain or finetune",
+        metavar="RUN",
+        help="folder of a run, or <run>/checkpoints/<name>.ckpt in it",
     )
     add("--out", type=Path, required=True, help="the folder; new, or empty")
     add("--part", choices=PARTS, help="default: all that there is")

@@ -1,4 +1,4 @@
-"""The test images of a run, in an order in which the first few stand for all."""
+"""The images of a data module, in an order in which the first few stand for all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from lightly_adv.data import splits
+from lightly_adv.data.image_dataset import ImageDataset
 from lightly_adv.lightning import pl
 
 SPREAD = "spread over the classes"
@@ -30,21 +31,50 @@ def test_images(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
         the data do not tell the classes beforehand, in an attribute `labels` or
         `targets` of the data set, it gives them in their own order: `AS_THEY_COME`.
     """
-    data.setup("test")
-    loader: Iterable[Any] = data.test_dataloader()
+    loader, order = as_they_come(data)
     if not isinstance(loader, DataLoader) or loader.batch_size is None:
-        return loader, AS_THEY_COME
+        return loader, order
     classes = _classes_of(loader.dataset)
     if classes is None:
-        return loader, AS_THEY_COME
-    spread = DataLoader(
-        Subset(loader.dataset, splits.spread(classes).tolist()),
+        return loader, order
+    spread = Subset(loader.dataset, splits.spread(classes).tolist())
+    return _like(loader, spread), SPREAD
+
+
+def as_they_come(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
+    """Return the test images in their own order, and `AS_THEY_COME`."""
+    data.setup("test")
+    return data.test_dataloader(), AS_THEY_COME
+
+
+def plain_training_images(data: pl.LightningDataModule) -> Iterable[Any]:
+    """Return the training images without augmentation, of all classes in turn.
+
+    Raises:
+        ValueError: If the data have another kind of training images.
+    """
+    data.setup("fit")
+    dataset = getattr(data, "train_dataset", None)
+    if not isinstance(dataset, ImageDataset):
+        raise ValueError(
+            f"{type(data).__name__} does not tell its training images apart from "
+            "their augmentation; use a data module of lightly_adv.data, or call "
+            "lightly_adv.evaluation.evaluate_encoder(..., bank=...) in Python."
+        )
+    spread = splits.spread(dataset.labels)
+    plain = ImageDataset(dataset.images, dataset.indices[spread])
+    return _like(data.train_dataloader(), plain)
+
+
+def _like(loader: DataLoader[Any], dataset: Any) -> DataLoader[Any]:
+    """Return a loader of other images, with the settings of one, in their order."""
+    return DataLoader(
+        dataset,
         batch_size=loader.batch_size,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         persistent_workers=loader.persistent_workers,
     )
-    return spread, SPREAD
 
 
 def _classes_of(dataset: Any) -> Tensor | None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from lightly_adv.attacks import PGD
-from lightly_adv.cli import attacked, console, evaluate, loaders
-from lightly_adv.cli.finetune import FinetuneCLI, load_weights
-from lightly_adv.cli.pretrain import PretrainCLI
-from lightly_adv.cli.run_folder import RunFolder, write_json
-from lightly_adv.cli.training import TrainingCLI
-from lightly_adv.evaluation import TransferReport, figures, measure_transfer
+from lightly_adv.cli import console, networks
+from lightly_adv.cli.evaluation import EvaluationCommand
+from lightly_adv.cli.networks import Network
+from lightly_adv.evaluation import TransferReport, formatting, measure_transfer
 
 EXAMPLES = """\
 Images are perturbed for each model in turn and shown to all of them. The models are
@@ -29,96 +27,100 @@ examples:
   lightly-adv transfer runs/ensemble/checkpoints/last.ckpt --eps 8/255
   lightly-adv transfer runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
   lightly-adv transfer runs/{rotation,jigsaw}/checkpoints/last.ckpt --steps 50 \\
-    --data ImageFolderDataModule --data.root OTHER_IMAGES --out runs/transfer
+    --data ImageFolderDataModule --data.root OTHER_IMAGES --out transfer.json
 """
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Measure how perturbations transfer between models; return the exit code."""
-    options, others = _parser().parse_known_args(arguments)
-    out: Path = options.out
-    attacked.check_once(options.checkpoints)
-    runs = {path: restore(path, others) for path in options.checkpoints}
-    models = _models(runs)
-    threat_model = attacked.threat_model(
-        runs.values(), norm=options.norm, eps=options.eps
+class Transfer(EvaluationCommand[TransferReport]):
+    """Measure how perturbations transfer between models."""
+
+    name = "transfer"
+    description = (
+        "Measure how far perturbations made for one pretext task, or classifier, "
+        "mislead the others."
     )
-    if (out / "transfer.json").exists():
-        raise FileExistsError(f"{out}/transfer.json exists; choose another --out.")
-    cli = next(iter(runs.values()))
-    loader, order = loaders.test_images(cli.datamodule)
-    report = measure_transfer(
-        models,
-        loader,
-        PGD(threat_model, steps=options.steps, random_start=False),
-        max_samples=options.max_samples,
-        device=cli.trainer.strategy.root_device,
-        seed=options.seed,
-        progress=sys.stderr.isatty(),
-    )
-    console.say(_text(report))
-    paths = [str(path) for path in options.checkpoints]
-    facts = {"order": order, "checkpoints": paths}
-    write_json(out / "transfer.json", {**json.loads(report.to_json()), **facts})
-    figures.save(report.figure(), out / "transfer.png")
-    console.say(f"transfer: transfer.json and transfer.png are in {out}")
-    return 0
+    examples = EXAMPLES
+    seeded = "the questions of pretext tasks"
+    several = True
+    has_threat_model = True
+    beside = (".png",)
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the steps."""
+        steps = "steps of the attack, each of eps / 4; default: 20"
+        parser.add_argument("--steps", type=int, default=20, help=steps)
+
+    @cached_property
+    def models(self) -> dict[str, nn.Module]:
+        """What is compared, by names that tell where it comes from."""
+        return _models(self.networks)
+
+    def title(self) -> str:
+        """Name models and threat model."""
+        return (
+            f"{self.name} {' '.join(self.models)} {formatting.ball(self.threat_model)}"
+        )
+
+    def evaluate(self, loader: Iterable[Any], **options: Any) -> TransferReport:
+        """Perturb the images for each model, and show them to all."""
+        attack = PGD(self.threat_model, steps=self.options.steps, random_start=False)
+        return measure_transfer(self.models, loader, attack, **options)
+
+    def text(self, report: TransferReport) -> str:
+        """Return both matrices as tables."""
+        accuracies = [report.clean_accuracy, *report.accuracy]
+        cosines = [[f"{value:.2f}" for value in row] for row in report.cosine]
+        return "\n".join(
+            [
+                f"accuracy in percent ({report.label})",
+                _table("perturbed for", report.names, ["-", *report.names], accuracies),
+                "cosine between perturbations",
+                _table("made for", report.names, report.names, cosines),
+            ]
+        )
 
 
-def restore(checkpoint: Path, others: Sequence[str]) -> TrainingCLI:
-    """Return network, weights and data of the run that a checkpoint lies in.
-
-    Args:
-        checkpoint: A checkpoint of pre-training or fine-tuning, in the folder of its
-            run.
-        others: Further options of that run, which change the data.
-
-    Raises:
-        FileNotFoundError: If it does not lie in the folder of a run.
-        ValueError: If the files of the run are damaged.
-    """
-    folder = RunFolder.of_checkpoint(checkpoint)
-    if folder.command() == "finetune":
-        return attacked.restore(checkpoint, others)
-    config, out = str(folder.path / "config.yaml"), str(folder.path)
-    fixed = ["--out", out, "--ckpt_path", str(checkpoint)]
-    cli = PretrainCLI(["--config", config, *others, *fixed])
-    load_weights(cli.model, checkpoint)
-    return cli
+run = Transfer.run
 
 
-def _models(runs: Mapping[Path, TrainingCLI]) -> dict[str, nn.Module]:
-    """Return what is compared, by names that tell where it comes from."""
-    classifiers = {p: c for p, c in runs.items() if isinstance(c, FinetuneCLI)}
-    if classifiers and len(classifiers) < len(runs):
-        pretrained = next(path for path in runs if path not in classifiers)
+def _models(restored: Sequence[Network]) -> dict[str, nn.Module]:
+    classifiers = [each for each in restored if each.num_classes is not None]
+    pretrained = [each for each in restored if each.num_classes is None]
+    if classifiers and pretrained:
         raise ValueError(
-            f"{next(iter(classifiers))} is a classifier, {pretrained} is not; compare "
-            "either fine-tuned or pre-trained checkpoints."
+            f"{classifiers[0].weights} is a classifier, {pretrained[0].weights} is "
+            "not; compare either fine-tuned or pre-trained checkpoints."
         )
     if classifiers:
-        evaluate.check_members(classifiers)
+        networks.check_classifiers(classifiers)
     models: dict[str, nn.Module] = {}
-    for (path, cli), name in zip(runs.items(), _names(list(runs)), strict=True):
-        if path in classifiers:
-            models[name] = cli.model
-            continue
-        tasks = getattr(cli.model, "tasks", None)
-        if not isinstance(tasks, Mapping):
-            raise ValueError(
-                f"{path} is a {type(cli.model).__name__}; expected the checkpoint of a "
-                "module with pretext tasks, or of a fine-tuned classifier."
-            )
-        prefix = "" if len(runs) == 1 else f"{name} "
-        for task_name, task in tasks.items():
-            models[name if len(tasks) == 1 else f"{prefix}{task_name}"] = task
+    names = _names([each.weights for each in restored])
+    for name, network in zip(names, restored, strict=True):
+        models |= _models_in(network, name, is_alone=len(restored) == 1)
     if len(models) < 2:
         raise ValueError(
-            f"{next(iter(runs))} brings one model, {next(iter(models))!r}; expected at "
-            "least two, between which perturbations can be transferred. Give another "
-            "checkpoint, too: one is enough only for a pretext ensemble."
+            f"{restored[0].weights} brings one model, {next(iter(models))!r}; expected "
+            "at least two, between which perturbations can be transferred. Give "
+            "another checkpoint, too: one is enough only for a pretext ensemble."
         )
     return models
+
+
+def _models_in(network: Network, name: str, *, is_alone: bool) -> dict[str, nn.Module]:
+    """Return the classifier, or the pretext tasks, of a network."""
+    if network.num_classes is not None:
+        return {name: network.module}
+    tasks = getattr(network.module, "tasks", None)
+    if not isinstance(tasks, Mapping):
+        raise ValueError(
+            f"{network.weights} is a {type(network.module).__name__}; expected the "
+            "checkpoint of a module with pretext tasks, or of a fine-tuned classifier."
+        )
+    if len(tasks) == 1:
+        return {name: next(iter(tasks.values()))}
+    prefix = "" if is_alone else f"{name} "
+    return {f"{prefix}{task_name}": task for task_name, task in tasks.items()}
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -141,20 +143,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _text(report: TransferReport) -> str:
-    """Return both matrices as tables."""
-    accuracies = [report.clean_accuracy, *report.accuracy]
-    cosines = [[f"{value:.2f}" for value in row] for row in report.cosine]
-    return "\n".join(
-        [
-            f"accuracy in percent ({report.label})",
-            _table("perturbed for", report.names, ["-", *report.names], accuracies),
-            "cosine between perturbations",
-            _table("made for", report.names, report.names, cosines),
-        ]
-    )
-
-
 def _table(
     corner: str,
     columns: Sequence[str],
@@ -167,25 +155,3 @@ def _table(
         for name, values in zip(names, matrix, strict=True)
     ]
     return console.table(rows, {str(key): text for key, text in headings.items()})
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = attacked.parser(
-        "transfer",
-        "Measure how far perturbations made for one pretext task, or classifier, "
-        "mislead the others.",
-        EXAMPLES,
-    )
-    add = parser.add_argument
-    attacked.add_checkpoints(
-        parser, "<run>/checkpoints/<name>.ckpt of pretrain or finetune"
-    )
-    attacked.add_options(parser, seed="the questions of pretext tasks")
-    add("--steps", type=int, default=20, help="steps of the attack, each of eps / 4")
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/transfer"),
-        help="folder for transfer.json and transfer.png; default: runs/transfer",
-    )
-    return parser

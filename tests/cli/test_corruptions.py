@@ -38,7 +38,7 @@ def test_table_report_and_figure(
     out = checkpoint.parents[1] / name
     content = json.loads(out.read_text())
     assert [each["name"] for each in content["members"]] == ["fog", "contrast"]
-    assert content["checkpoint"] == str(checkpoint)
+    assert content["checkpoints"] == [str(checkpoint)]
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert content["checkpoint_sha256"] == {str(checkpoint): digest}
     assert content["order"] == "spread over the classes"

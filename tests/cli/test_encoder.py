@@ -16,7 +16,6 @@ from lightly_adv.cli import encoder as command
 from lightly_adv.cli.main import main
 from lightly_adv.methods import PretextEnsembleModule, PretextModule, RobustClassifier
 from lightly_adv.models import create_backbone
-from tests.cli.tiny import TinyDataModule
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -72,7 +71,7 @@ def test_a_report_of_a_pretext_run(
     assert row["num_samples"] == 16
     assert row["eps_text"] == "4/255"
     assert content["knn"]["bank"] == 24
-    assert content["checkpoint"] == str(checkpoint)
+    assert content["checkpoints"] == [str(checkpoint)]
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert content["checkpoint_sha256"] == {str(checkpoint): digest}
     assert content["order"] == "spread over the classes"
@@ -126,24 +125,6 @@ def test_the_normalisation_is_that_of_the_module() -> None:
         assert command.encoder_of(own)(images).equal(own.backbone(images))
 
 
-def test_training_images_vote_as_they_are() -> None:
-    data = TinyDataModule()
-    torch.manual_seed(0)
-    first, again = (
-        torch.cat([images for images, _ in command._bank(data)]) for _ in range(2)
-    )
-    assert first.equal(again)
-    labels = torch.cat([labels for _, labels in command._bank(data)])
-    assert labels[:6].tolist() == [0, 1, 0, 1, 0, 1]
-    plain = data.train_dataset
-    source = plain.images.source(plain.indices)
-    assert sorted(first.sum(dim=(1, 2, 3)).tolist()) == pytest.approx(
-        sorted(source.sum(dim=(1, 2, 3)).tolist())
-    )
-
-
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="no module named backbone"):
         command.encoder_of(pl.LightningModule())
-    with pytest.raises(ValueError, match="apart from their augmentation"):
-        command._bank(pl.LightningDataModule())

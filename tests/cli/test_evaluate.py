@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from lightly_adv import ThreatModel
-from lightly_adv.cli import evaluate as evaluate_command
 from lightly_adv.cli.main import main
 from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.methods import RobustClassifier
@@ -198,16 +196,4 @@ def test_a_member_counts_once(
 def test_no_checkpoint_is_no_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         evaluate()
-    assert "arguments are required: checkpoint" in capsys.readouterr().err
-
-
-def test_members_for_classes_of_other_names_are_refused() -> None:
-    def member(*classes: str) -> Any:
-        model = SimpleNamespace(num_classes=len(classes))
-        data = SimpleNamespace(classes=list(classes))
-        return SimpleNamespace(model=model, datamodule=data)
-
-    first, second = member("cat", "dog"), member("cow", "dog")
-    evaluate_command.check_members({Path("a"): first, Path("b"): first})
-    with pytest.raises(ValueError, match=r"a was trained on .*'cat'.*b on .*'cow'"):
-        evaluate_command.check_members({Path("a"): first, Path("b"): second})
+    assert "arguments are required: RUN" in capsys.readouterr().err

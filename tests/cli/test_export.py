@@ -83,7 +83,7 @@ def test_its_backbone_with_a_report_of_choice(
     assert "pgd-20" not in card
     capsys.readouterr()
     for text, words in (
-        ('{"checkpoint": "best.ckpt"}', "about best.ckpt (SHA-256 not kept), "),
+        ('{"checkpoints": ["best.ckpt"]}', "about best.ckpt (SHA-256 not kept), "),
         ('{"rows": [', "is not JSON, or only a part of it"),
         ("[]", "is not a report, but holds a list"),
         ("{}", "expected one row"),

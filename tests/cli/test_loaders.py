@@ -72,7 +72,29 @@ def test_results_of_fine_tuning_stand_for_all_classes(
         return evaluate_robustness(model, loader, *args, **options)
 
     monkeypatch.setattr("lightly_adv.cli.finetune.evaluate_robustness", evaluate)
-    data = ("--data", "tests.cli.test_images.ClassByClass")
+    data = ("--data", "tests.cli.test_loaders.ClassByClass")
     short = ("--trainer.max_epochs", "1", "--evaluation.suite", "smoke")
     assert command("finetune", *data, *short) == 0
     assert seen[:8].count(1) == 2
+
+
+def test_training_images_vote_as_they_are() -> None:
+    data = TinyDataModule()
+    torch.manual_seed(0)
+    first, again = (
+        torch.cat([images for images, _ in loaders.plain_training_images(data)])
+        for _ in range(2)
+    )
+    assert first.equal(again)
+    labels = torch.cat([labels for _, labels in loaders.plain_training_images(data)])
+    assert labels[:6].tolist() == [0, 1, 0, 1, 0, 1]
+    plain = data.train_dataset
+    source = plain.images.source(plain.indices)
+    assert sorted(first.sum(dim=(1, 2, 3)).tolist()) == pytest.approx(
+        sorted(source.sum(dim=(1, 2, 3)).tolist())
+    )
+
+
+def test_training_images_that_cannot_be_told_from_their_augmentation() -> None:
+    with pytest.raises(ValueError, match="apart from their augmentation"):
+        loaders.plain_training_images(pl.LightningDataModule())

@@ -42,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def transfer(out: Path, *arguments: object) -> Any:
     call = ["transfer", *map(str, arguments), "--steps", "2", "--out", str(out)]
     assert main(call) == 0
-    return json.loads((out / "transfer.json").read_text())
+    return json.loads(out.with_suffix(".json").read_text())
 
 
 def test_an_ensemble_brings_all_of_its_tasks(
@@ -51,9 +51,9 @@ def test_an_ensemble_brings_all_of_its_tasks(
     found = transfer(tmp_path / "out", runs["ensemble"])
     assert found["names"] == ["rotation", "jigsaw"]
     assert found["threat_model"]["eps_text"] == "4/255"
-    assert found["num_samples"] == 32
+    assert found["data"]["num_samples"] == 32
     assert found["checkpoints"] == [str(runs["ensemble"])]
-    assert (tmp_path / "out" / "transfer.png").stat().st_size > 1000
+    assert (tmp_path / "out.png").stat().st_size > 1000
     shown = capsys.readouterr().out
     assert "PGD-2, Linf 4/255, 32 images" in shown
     assert "cosine between perturbations" in shown
@@ -63,7 +63,7 @@ def test_of_several_checkpoints(runs: dict[str, Path], tmp_path: Path) -> None:
     eps = ("--eps", "2/255", "--max_samples", 10)
     found = transfer(tmp_path / "tasks", runs["rotation"], runs["ensemble"], *eps)
     assert found["names"] == ["rotation", "ensemble rotation", "ensemble jigsaw"]
-    assert found["num_samples"] == 10
+    assert found["data"]["num_samples"] == 10
     assert found["threat_model"]["eps_text"] == "2/255"
     both = [runs["classifier"], runs["another"], *eps]
     found = transfer(tmp_path / "classifiers", *both)
@@ -90,7 +90,7 @@ def test_refusals(
     paths = [str(runs[name]) for name in names]
     # Wrong checkpoints are what has to be told, even where an older result lies.
     (tmp_path / "transfer.json").write_text("mine")
-    assert main(["transfer", *paths, "--out", str(tmp_path)]) != 0
+    assert main(["transfer", *paths, "--out", str(tmp_path / "transfer.json")]) != 0
     assert words in capsys.readouterr().err
 
 
@@ -98,8 +98,18 @@ def test_nothing_is_overwritten(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "transfer.json").write_text("mine")
-    assert main(["transfer", str(runs["ensemble"]), "--out", str(tmp_path)]) != 0
-    assert "choose another --out" in capsys.readouterr().err
+    assert (
+        main(
+            [
+                "transfer",
+                str(runs["ensemble"]),
+                "--out",
+                str(tmp_path / "transfer.json"),
+            ]
+        )
+        != 0
+    )
+    assert "choose another file with --out" in capsys.readouterr().err
     assert (tmp_path / "transfer.json").read_text() == "mine"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def test_table_report_and_figure(
     out = checkpoint.parents[1] / name
     content = json.loads(out.read_text())
     assert [each["name"] for each in content["members"]] == ["fog", "snow"]
-    assert content["checkpoint"] == str(checkpoint)
+    assert content["checkpoints"] == [str(checkpoint)]
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert content["checkpoint_sha256"] == {str(checkpoint): digest}
     assert content["order"] == "spread over the classes"
@@ -106,7 +107,7 @@ def test_without_matplotlib_there_is_no_figure(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     few = (*QUICK, "--max_samples", 8, "--out", tmp_path / "report.json")
     assert unforeseen(checkpoint, *few) == 0
     assert "pip install lightly-adv[plot]" in capsys.readouterr().out

@@ -1,0 +1,246 @@
+"""How every evaluation command runs: restore, evaluate, print, write.
+
+A command says in a subclass of `EvaluationCommand` what its options are, how its report
+is called, and how it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import re
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, get_args
+
+from lightly_adv import files
+from lightly_adv.cli import console, fractions, loaders, networks
+from lightly_adv.evaluation import figures
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm
+
+R = TypeVar("R")
+
+RENDERED: dict[str, Callable[[Any], str | bytes]] = {
+    ".html": lambda report: report.to_html(),
+    ".md": lambda report: report.to_markdown().rstrip("\n") + "\n",
+    ".png": lambda report: figures.to_png(report.figure()),
+}
+"""What can lie beside a report, by its ending."""
+
+
+class EvaluationCommand(ABC, Generic[R]):
+    """One call of a command that evaluates networks.
+
+    Args:
+        options: The options of the command.
+        others: What else is on the command line: options of the data.
+
+    Raises:
+        ValueError: If the networks do not fit the command.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    examples: ClassVar[str]
+
+    several: ClassVar[bool] = False
+    """Whether it takes several networks."""
+
+    has_threat_model: ClassVar[bool] = False
+    """Whether norm and eps can be chosen."""
+
+    resumable: ClassVar[bool] = False
+    """Whether it goes on after a kill."""
+
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Endings of what is written beside the report."""
+
+    seeded: ClassVar[str]
+    """What the seed is the seed of."""
+
+    def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
+        self.options = options
+        self.others = others
+        networks.check_once(options.checkpoints)
+        self.networks = [networks.restore(each, others) for each in options.checkpoints]
+        self.network = self.networks[0]
+
+    @classmethod
+    @abstractmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add what the command has besides the options of all of them."""
+
+    @abstractmethod
+    def title(self) -> str:
+        """Say what is measured, for the name of the report."""
+
+    @abstractmethod
+    def evaluate(self, loader: Iterable[Any], **options: Any) -> R:
+        """Measure.
+
+        Args:
+            loader: Test images.
+            **options: `device`, `seed`, `max_samples`, `progress`, and `state` if the
+                command is resumable.
+        """
+
+    @abstractmethod
+    def text(self, report: R) -> str:
+        """Return what is printed."""
+
+    @cached_property
+    def images(self) -> tuple[Iterable[Any], str]:
+        """The test images, and in which order they come."""
+        return loaders.test_images(self.network.data)
+
+    def content(self, report: Any) -> Mapping[str, Any]:
+        """Return what is written of the report itself."""
+        found: Mapping[str, Any] = json.loads(report.to_json(name=self.network.name))
+        return found
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the report is about."""
+        return {
+            "order": self.images[1],
+            "checkpoints": [str(each.weights) for each in self.networks],
+            "checkpoint_sha256": networks.sha256_of(self.networks),
+        }
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        """What the attacks may do."""
+        options = self.options
+        return networks.threat_model(self.networks, norm=options.norm, eps=options.eps)
+
+    @classmethod
+    def run(cls, arguments: Sequence[str]) -> int:
+        """Evaluate as a command line asks for; return the exit code."""
+        options, others = cls.parser().parse_known_args(arguments)
+        command = cls(options, others)
+        output = command.output()
+        report = command.evaluate(
+            command.images[0],
+            device=command.network.device,
+            seed=options.seed,
+            max_samples=options.max_samples,
+            progress=sys.stderr.isatty(),
+            **({"state": output.state} if cls.resumable else {}),
+        )
+        console.say(command.text(report))
+        content = {**command.content(report), **command.facts}
+        console.say(f"{cls.name}: {output.write(report, content)}")
+        return 0
+
+    def output(self) -> Output:
+        """Return where to write, once it is known that nothing is overwritten."""
+        name = re.sub(r"[^\w.]+", "-", self.title()).strip("-")
+        path: Path = self.options.out or self.network.folder / name
+        return Output(path, self.name, self.beside).claim()
+
+    @classmethod
+    def parser(cls) -> argparse.ArgumentParser:
+        """Return the parser of the command."""
+        parser = plain_parser(cls.name, cls.description, cls.examples)
+        add = parser.add_argument
+        add(
+            "checkpoints",
+            type=Path,
+            nargs="+" if cls.several else 1,
+            metavar="RUN",
+            help="folder of a run, or <run>/checkpoints/<name>.ckpt in it",
+        )
+        if cls.has_threat_model:
+            add(
+                "--norm",
+                choices=get_args(Norm),
+                help="default: that of the run; another one takes --eps, too",
+            )
+            eps = "in pixels; default: that of the run"
+            add("--eps", type=fractions.number, help=eps)
+        add(
+            "--max_samples",
+            type=int,
+            help="use only that many test images, of all classes alike; default: all",
+        )
+        add("--seed", type=int, default=0, help=f"seed of {cls.seeded}; default: 0")
+        cls.add_options(parser)
+        beside = f", with {' and '.join(cls.beside)} beside it" if cls.beside else ""
+        add(
+            "--out",
+            type=Path,
+            help=f"JSON file to write{beside}; default: in the folder of the run",
+        )
+        return parser
+
+
+class Output:
+    """A report, what lies beside it, and its state until it is written.
+
+    Args:
+        path: The JSON file, with or without its ending.
+        command: The command that writes it.
+        beside: Endings of what lies beside it.
+    """
+
+    def __init__(self, path: Path, command: str, beside: Sequence[str] = ()) -> None:
+        self.command = command
+        stem = path.name.removesuffix(".json")
+        self.report = path.with_name(f"{stem}.json")
+        self.beside = {ending: path.with_name(f"{stem}{ending}") for ending in beside}
+        self.state = path.with_name(f"{stem}.json.state")
+
+    def claim(self) -> Output:
+        """Make the folder, unless something would be overwritten.
+
+        Raises:
+            FileExistsError: If something would.
+        """
+        going_on = self.state.exists()
+        # With the state there, the others are left from before a kill.
+        written = [] if going_on else self.beside.values()
+        for path in (self.report, *written):
+            if path.exists():
+                raise FileExistsError(f"{path} exists; choose another file with --out.")
+        self.report.parent.mkdir(parents=True, exist_ok=True)
+        if going_on:
+            console.say(f"{self.command}: going on from {self.state}")
+        return self
+
+    def write(self, report: Any, content: Mapping[str, Any]) -> str:
+        """Write all of it, the JSON last; return where it is, in words."""
+        where = []
+        for ending, path in self.beside.items():
+            try:
+                files.replace(path, RENDERED[ending](report))
+                where.append(f"beside it {path.name}")
+            except ImportError as error:  # matplotlib is an extra
+                where.append(str(error))
+        files.replace(self.report, _json(content))
+        for path in self.report.parent.glob(f"{glob.escape(self.state.name)}*"):
+            path.unlink()
+        return "; ".join([f"the report is in {self.report}", *where])
+
+
+def plain_parser(
+    command: str, description: str, examples: str
+) -> argparse.ArgumentParser:
+    """Return an empty parser in the style of these commands."""
+    return argparse.ArgumentParser(
+        prog=f"lightly-adv {command}",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    """Return JSON with one line for each entry: flags over 1,000 lines read badly."""
+    entries = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in content.items())
+    return "{\n" + ",\n".join(entries) + "\n}\n"

@@ -1,0 +1,195 @@
+"""Networks to evaluate, with the images that they are evaluated on."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lightly_adv.cli import checkpoints
+from lightly_adv.cli.finetune import FinetuneCLI, load_weights
+from lightly_adv.cli.pretrain import PretrainCLI
+from lightly_adv.cli.run_folder import RunFolder
+from lightly_adv.cli.training import TrainingCLI
+from lightly_adv.evaluation import digests, formatting
+from lightly_adv.lightning import pl
+from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm
+
+USUAL_EPS: dict[Norm, str] = {"Linf": "8/255", "L2": "0.5", "L1": "12"}
+"""What most papers attack CIFAR-10 with."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, the images it is evaluated on, and where it comes from.
+
+    Args:
+        weights: The file of its weights.
+        folder: Where reports on it are written.
+        module: A classifier that takes pixels, or another LightningModule.
+        data: The images.
+        device: Where to compute.
+        num_classes: How many classes a classifier tells apart. None for a network
+            that is no classifier.
+        threat_model: What the attacks may do unless something else is asked for.
+    """
+
+    weights: Path
+    folder: Path
+    module: nn.Module
+    data: pl.LightningDataModule
+    device: torch.device
+    num_classes: int | None
+    threat_model: ThreatModel
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.weights.stem
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """Names of the classes, if the data tell them."""
+        return getattr(self.data, "classes", None)
+
+
+def restore(path: Path, others: Sequence[str]) -> Network:
+    """Return the network of a run, its weights and its data.
+
+    Args:
+        path: A checkpoint in the folder of its run; or this folder, which stands for
+            its last checkpoint.
+        others: Further options of that run, which change the data.
+
+    Raises:
+        FileNotFoundError: If it does not lie in the folder of a run.
+        ValueError: If the files of the run are damaged, or if it was trained on
+            another number of classes than the data have.
+    """
+    checkpoint = RunFolder(path).last_checkpoint if path.is_dir() else path
+    folder = RunFolder.of_checkpoint(checkpoint)
+    config, out = str(folder.path / "config.yaml"), str(folder.path)
+    arguments = ["--config", config, *others, "--out", out]
+    cli: TrainingCLI
+    if folder.command() == "finetune":
+        # What the backbone was loaded from may be gone, and is in the weights anyway.
+        arguments += ["--config", "model: {checkpoint: null}"]
+        cli = FinetuneCLI([*arguments, "--ckpt_path", str(checkpoint)])
+        _check_classes(cli.model.num_classes, checkpoint)
+    else:
+        cli = PretrainCLI([*arguments, "--ckpt_path", str(checkpoint)])
+    load_weights(cli.model, checkpoint)
+    return Network(
+        weights=checkpoint,
+        folder=folder.path,
+        module=cli.model,
+        data=cli.datamodule,
+        device=cli.trainer.strategy.root_device,
+        num_classes=cli.model.num_classes if isinstance(cli, FinetuneCLI) else None,
+        threat_model=_threat_model_of(cli),
+    )
+
+
+def check_once(paths: Sequence[Path]) -> None:
+    """Refuse a list of files that names one of them twice."""
+    files = [path.resolve() for path in paths]
+    twice = [path for path, f in zip(paths, files, strict=True) if files.count(f) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is given twice; each member counts once.")
+
+
+def check_classifiers(networks: Sequence[Network]) -> None:
+    """Refuse what is no classifier, and classifiers of different classes.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for network in networks:
+        if network.num_classes is None:
+            raise ValueError(
+                f"{network.weights} is a pre-trained {type(network.module).__name__}, "
+                "which has no classifier; expected a checkpoint of lightly-adv "
+                "finetune. lightly-adv encoder measures its backbone."
+            )
+    if len({network.num_classes for network in networks}) > 1:
+        counts = ", ".join(f"{each.weights} {each.num_classes}" for each in networks)
+        raise ValueError(
+            f"the checkpoints have different numbers of classes ({counts}); expected "
+            "classifiers of the same classes."
+        )
+    named = [each for each in networks if each.class_names]
+    for first, other in itertools.pairwise(named):
+        if other.class_names != first.class_names:
+            raise ValueError(
+                f"{first.weights} was trained on the classes {first.class_names}, "
+                f"{other.weights} on {other.class_names}; expected classifiers of the "
+                "same classes."
+            )
+
+
+def sha256_of(networks: Iterable[Network]) -> dict[str, str]:
+    """Return the SHA-256 of the weights by their path, for reports."""
+    return {str(each.weights): digests.of_file(each.weights) for each in networks}
+
+
+def threat_model(
+    networks: Iterable[Network], *, norm: Norm | None, eps: float | None
+) -> ThreatModel:
+    """Return what the attacks may do: what those of the runs may, or what is asked.
+
+    Args:
+        networks: What is attacked.
+        norm: The norm. Defaults to that of the runs.
+        eps: The radius in pixels. Defaults to that of the runs.
+
+    Raises:
+        ValueError: If the runs differ in what is not asked for, or if the norm is
+            another than that of a run and there is no radius for it.
+    """
+    balls = [_asked(each.threat_model, norm=norm, eps=eps) for each in networks]
+    if any(ball != balls[0] for ball in balls):
+        names = ", ".join(formatting.ball(ball) for ball in balls)
+        raise ValueError(
+            f"the runs of the checkpoints have different threat models ({names}); say "
+            "which one to use with --norm and --eps."
+        )
+    return balls[0]
+
+
+def _asked(
+    trained: ThreatModel, *, norm: Norm | None, eps: float | None
+) -> ThreatModel:
+    if norm is not None and norm != trained.norm and eps is None:
+        raise ValueError(
+            f"--norm {norm} is not that of the run, {formatting.ball(trained)}, whose "
+            f"eps is another distance in {norm}; give --eps, too, such as "
+            f"{USUAL_EPS[norm]}, which is usual in {norm} for images of 32 x 32."
+        )
+    radius = trained.eps if eps is None else eps
+    return dataclasses.replace(trained, norm=norm or trained.norm, eps=radius)
+
+
+def _threat_model_of(cli: TrainingCLI) -> ThreatModel:
+    if isinstance(cli, FinetuneCLI):
+        return cli.threat_model
+    attack = getattr(cli.model, "attack", None)  # a module of one's own may have none
+    return attack.threat_model if attack else ThreatModel()
+
+
+def _check_classes(num_classes: int, checkpoint: Path) -> None:
+    """Refuse weights for other classes than the data have."""
+    content = checkpoints.read(checkpoint, mmap=True)
+    bias = content["state_dict"].get("head.bias")
+    # Without one, it is refused key by key when it is loaded.
+    if bias is not None and len(bias) != num_classes:
+        raise ValueError(
+            f"{checkpoint} tells {len(bias)} classes apart, but the data have "
+            f"{num_classes}; evaluate it on images of the classes that it was "
+            "trained on."
+        )
