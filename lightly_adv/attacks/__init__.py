@@ -3,6 +3,7 @@
 from lightly_adv.attacks.apgd import APGD as APGD
 from lightly_adv.attacks.apgd import APGDTargeted as APGDTargeted
 from lightly_adv.attacks.attack import Attack as Attack
+from lightly_adv.attacks.attack_like import AttackLike as AttackLike
 from lightly_adv.attacks.classification import (
     ClassificationObjective as ClassificationObjective,
 )

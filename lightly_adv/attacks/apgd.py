@@ -65,9 +65,10 @@ class APGD(Attack):
         """How often the objective is evaluated to perturb one batch, at most."""
         return self.restarts * (self.steps + 1)
 
-    def _restarted(
+    def maximize(
         self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
+        """Run on the samples that are not misclassified yet; see `Attack.maximize`."""
         best: BestSoFar | None = None
         for each in self._objectives(objective, tracks):
             for _ in range(self.restarts):

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import notices
+from lightly_adv.attacks.attack_like import AttackLike
 from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
 from lightly_adv.functional import validation
 from lightly_adv.functional.value_range import Excess
@@ -37,7 +38,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Attack:
+class Attack(AttackLike):
     """Projected gradient ascent on an objective, inside a threat model.
 
     An attack is plain data: it holds no model, device or random state. Subclasses
@@ -151,37 +152,10 @@ class Attack:
             delta, grad, box, step_size=self.resolved_step_size
         )
 
-    def __call__(
-        self,
-        objective: Objective,
-        views: Views,
-        *,
-        generator: Generator | None = None,
+    def perturb_views(
+        self, objective: Objective, views: Views, *, generator: Generator | None = None
     ) -> list[Tensor]:
-        """Perturb views so that the objective rises.
-
-        Gradients are taken with respect to the views only; neither the views nor any
-        `.grad` is touched. A view that the objective does not depend on comes back as
-        it is, with a warning. The global random state is never drawn from: without a
-        generator, noise is seeded from that state and from the views.
-
-        Args:
-            objective: Maps the list of views to a scalar or to shape (B,).
-            views: Tensors of shape (B, ..., C, H, W), normalised as the threat model
-                says.
-            generator: Source of the noise of random starts.
-
-        Returns:
-            Perturbed views, detached, in the order, shape and dtype of `views`.
-
-        Raises:
-            TypeError: If `views` is not a sequence of floating tensors, or if the
-                objective does not return a tensor.
-            ValueError: If the views do not lie in the range of pixels, or if the
-                objective has another shape. What another batch may do without is an
-                `UnfitBatchError`: views out of range or not finite, an objective that
-                is NaN or depends on none of the views.
-        """
+        """Perturb the views of a list; see `AttackLike`."""
         _check_views(views)
         generator = generator or rng.private_generator(views)
         with torch.inference_mode(False), torch.enable_grad():
@@ -192,15 +166,29 @@ class Attack:
                 Track(view.detach(), box, torch.zeros_like(box.lower))
                 for view, box in zip(clean, boxes, strict=True)
             ]
-            found = self._restarted(objective, tracks, generator)
+            found = self.maximize(objective, tracks, generator)
             for track, perturbed in zip(tracks, found, strict=True):
                 self.threat_model.check(track.view, perturbed)
         return found
 
-    def _restarted(
+    def maximize(
         self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
-        """Run as often as asked; keep what raised the objective the most."""
+        """Run the loop; what an attack with a loop of its own overrides.
+
+        Called with gradients enabled, after the views have been checked. What comes
+        back is checked against the threat model.
+
+        Args:
+            objective: Maps a list of views to a scalar or to shape (B,).
+            tracks: For every view the `view` itself, detached, its `box`, and `delta`,
+                a perturbation of zero, in pixels.
+            generator: Source of all noise.
+
+        Returns:
+            One perturbed view for each of `tracks`, such as
+            `threat_model.apply(track.view, delta, track.box)`.
+        """
         best = self._run(objective, tracks, generator)
         if self.restarts == 1:
             return best
@@ -278,8 +266,8 @@ def _loss(objective: Objective, views: list[Tensor]) -> Tensor:
 def _check_views(views: Views) -> None:
     if not isinstance(views, Sequence):
         raise TypeError(
-            f"views is a {type(views).__name__}; expected a list of tensors, so pass "
-            "[x] and take the first of what comes back."
+            f"views is a {type(views).__name__}; expected a tensor of shape "
+            "(B, ..., C, H, W), or a list of such tensors."
         )
     if not views:
         raise ValueError("views is empty; expected at least one tensor to perturb.")
@@ -322,7 +310,7 @@ def _say_overshoot(threat_model: ThreatModel, views: list[Tensor]) -> None:
     found = threat_model.overshoot(views)
     if found is not None:
         message = f"{overshoot(threat_model, found)} {CLAMP}"
-        notices.say("overshoot", message, stacklevel=4)
+        notices.say("overshoot", message, stacklevel=5)
 
 
 def overshoot(threat_model: ThreatModel, found: Excess) -> str:
@@ -347,5 +335,5 @@ def _warn_unused(unused: list[int]) -> None:
         f"unused {unused}",
         f"the objective does not depend on the views {unused}; they are left clean. "
         "Select the others to be rid of this message.",
-        stacklevel=7,
+        stacklevel=8,
     )

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Generator, Tensor
 
 from lightly_adv.attacks.attack import Attack
+from lightly_adv.attacks.attack_like import AttackLike
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Objective, Views
 
 
 @dataclass(frozen=True)
-class AttackSchedule:
+class AttackSchedule(AttackLike):
     """Ramp eps, and the number of steps, linearly at the beginning of training.
 
     Small networks may not learn at all under the full eps from the first batch on.
@@ -62,7 +63,7 @@ class AttackSchedule:
             )
 
     @property
-    def threat_model(self) -> ThreatModel:
+    def threat_model(self) -> ThreatModel:  # type: ignore[override]
         """The final threat model."""
         return self.attack.threat_model
 
@@ -85,12 +86,8 @@ class AttackSchedule:
             changes["steps"] = self.start_steps + round(grown)
         return replace(self.attack, **changes)
 
-    def __call__(
-        self,
-        objective: Objective,
-        views: Views,
-        *,
-        generator: Generator | None = None,
+    def perturb_views(
+        self, objective: Objective, views: Views, *, generator: Generator | None = None
     ) -> list[Tensor]:
-        """Run the final attack; see `Attack.__call__`."""
-        return self.attack(objective, views, generator=generator)
+        """Run the final attack; see `AttackLike`."""
+        return self.attack.perturb_views(objective, views, generator=generator)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import Attack, AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.callbacks.first_batch import verify
 from lightly_adv.callbacks.refusals import (
@@ -94,7 +94,7 @@ class AdversarialTraining(Callback):
 
     def __init__(
         self,
-        attack: Attack | AttackSchedule,
+        attack: AttackLike,
         *,
         mode: Mode = "replace",
         weight: float = 0.5,
@@ -265,9 +265,9 @@ class AdversarialTraining(Callback):
         return objective.selected, perturbed
 
     def _attack_now(self, trainer: Any) -> Attack:
-        # Only a schedule has to know how long training lasts.
-        scheduled = isinstance(self.attack, AttackSchedule)
-        return self.attack.at(share_done(trainer) if scheduled else 1.0)
+        # Only what changes has to know how long training lasts.
+        constant = isinstance(self.attack, Attack)
+        return self.attack.at(1.0 if constant else share_done(trainer))
 
     def _look_once(
         self,

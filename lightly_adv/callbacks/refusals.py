@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from lightly_adv import lightning
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.lightning import pl, utilities
 from lightly_adv.training.cost import StepCost
 
@@ -62,7 +62,7 @@ def check_attacked_once(module: nn.Module) -> None:
     """
     for name, part in module.named_modules():
         attack = vars(part).get("attack")
-        if not (_is_ours(part) and isinstance(attack, Attack | AttackSchedule)):
+        if not (_is_ours(part) and isinstance(attack, AttackLike)):
             continue
         if attack.evaluations > 0 and getattr(part, "weight", 1.0) > 0:
             raise ValueError(

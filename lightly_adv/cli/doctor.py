@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lightly_adv import lightning
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.cli import console, scripts
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
@@ -65,7 +65,7 @@ class _Examined(TrainingCLI):
         super().add_arguments_to_parser(parser)
         parser.add_argument(
             "--attack",
-            type=Attack | AttackSchedule | None,
+            type=AttackLike | None,
             default=None,
             help="The attack to examine with.",
         )

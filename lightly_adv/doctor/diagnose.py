@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
 from lightly_adv import lightning
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.callbacks import AdversarialTraining, refusals
 from lightly_adv.doctor import hardware, prescription, visit
 from lightly_adv.doctor.checks.standard import CHECKS
@@ -56,7 +56,7 @@ _FORCED: dict[str, Any] = {
 def diagnose(
     module: Any,
     data: Any = None,
-    attack: Attack | AttackSchedule | ThreatModel | AdversarialTraining | None = None,
+    attack: AttackLike | ThreatModel | AdversarialTraining | None = None,
     *,
     checks: Iterable[CheckFunction[Patient]] = CHECKS,
     **trainer_options: Any,

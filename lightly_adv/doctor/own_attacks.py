@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import Attack, AttackLike
 from lightly_adv.types import Objective, Views
 
 
@@ -20,23 +20,19 @@ class Still(Attack):
         """It asks for nothing."""
         return 0
 
-    def __call__(
-        self,
-        objective: Objective,
-        views: Views,
-        *,
-        generator: Generator | None = None,
+    def perturb_views(
+        self, objective: Objective, views: Views, *, generator: Generator | None = None
     ) -> list[Tensor]:
         """Return the views as they are, so that gradients reach those of the batch."""
         return list(views)
 
 
-def own_attacks(module: nn.Module) -> list[tuple[nn.Module, Attack | AttackSchedule]]:
+def own_attacks(module: nn.Module) -> list[tuple[nn.Module, AttackLike]]:
     """Return the parts of a module that attack by themselves, with their attacks."""
     found = []
     for part in module.modules():
         attack = part.__dict__.get("attack")
-        if isinstance(attack, Attack | AttackSchedule):
+        if isinstance(attack, AttackLike):
             found.append((part, attack))
     return found
 

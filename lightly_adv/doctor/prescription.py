@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lightly_adv.attacks import PGD, Attack, AttackSchedule
+from lightly_adv.attacks import PGD, Attack, AttackLike
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.doctor import normalizations
 from lightly_adv.doctor.own_attacks import own_attacks, streams_of
@@ -30,7 +30,7 @@ def prescribe(patient: Patient, attack: Any) -> None:
     if isinstance(attack, AdversarialTraining):
         patient.training = attack
         patient.callback = True
-    elif isinstance(attack, Attack | AttackSchedule):
+    elif isinstance(attack, AttackLike):
         patient.training.attack = attack
     elif isinstance(attack, ThreatModel):
         patient.training.attack = PGD(attack, steps=5)

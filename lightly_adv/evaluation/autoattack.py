@@ -108,9 +108,10 @@ class ReferenceAttack(Attack):
             f"instead of {MAX_TARGETS}."
         ]
 
-    def _restarted(
+    def maximize(
         self, objective: Objective, tracks: list[Track], generator: Generator
     ) -> list[Tensor]:
+        """Run the attack of pyautoattack on the first view; see `Attack.maximize`."""
         known = require(objective, attack=self.name)
         view, box = tracks[0].view, tracks[0].box
         drawn = torch.randint(2**31, (), generator=generator, device=generator.device)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightly_adv.attacks import PGD, Attack
+from lightly_adv.attacks import PGD, Attack, AttackLike
 from lightly_adv.evaluation import formatting
 from lightly_adv.evaluation.checks import STANDARD, CheckFunction, Subject
 from lightly_adv.registry import Registry
@@ -39,7 +39,7 @@ class Suite:
     """
 
     name: str
-    attacks: Callable[[ThreatModel], Mapping[str, Attack]]
+    attacks: Callable[[ThreatModel], Mapping[str, AttackLike]]
     max_samples: int | None = None
     checks: Sequence[CheckFunction[Subject]] = STANDARD
 
@@ -58,7 +58,8 @@ class Suite:
             ValueError: If there is none, if one is called "clean", or if one does not
                 keep to the threat model.
         """
-        attacks = dict(self.attacks(threat_model))
+        created = self.attacks(threat_model)
+        attacks = {name: attack.at(1.0) for name, attack in created.items()}
         if not attacks:
             raise ValueError(f"the suite {self.name!r} has no attack; give it one.")
         for name, attack in attacks.items():

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation.isolated import Isolation
@@ -73,7 +73,7 @@ class AdversarialLoss(nn.Module):
     def __init__(
         self,
         criterion: Callable[..., Tensor],
-        attack: Attack | AttackSchedule,
+        attack: AttackLike,
         *,
         mode: Mode = "replace",
         weight: float = 0.5,

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import Attack, AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.isolation.modes import BatchNormMode
@@ -60,7 +60,7 @@ class AdversarialModule(pl.LightningModule):
 
     def __init__(
         self,
-        attack: Attack | AttackSchedule | None = None,
+        attack: AttackLike | None = None,
         *,
         optimizer: OptimizerFactory | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class AdversarialModule(pl.LightningModule):
         self,
         loss: Callable[..., Tensor],
         *views: Tensor,
-        attack: Attack | AttackSchedule | None = None,
+        attack: AttackLike | None = None,
         route: str = routes.ADV,
         bn_mode: BatchNormMode = "batch",
         generator: Generator | None = None,
@@ -115,11 +115,11 @@ class AdversarialModule(pl.LightningModule):
             )
         if not views:
             raise TypeError("perturb has no view; expected perturb(loss, images).")
-        # Only a schedule has to know how long training lasts.
-        scheduled = isinstance(attack, AttackSchedule)
+        # Only what changes has to know how long training lasts.
+        constant = isinstance(attack, Attack)
         try:
             perturbed = perturb.perturb_views(
-                attack.at(self.progress if scheduled else 1.0),
+                attack.at(1.0 if constant else self.progress),
                 lambda given: loss(*given),
                 views,
                 module=self,

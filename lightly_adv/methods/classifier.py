@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.isolation import modes
 from lightly_adv.lightning import rank_zero_info
@@ -98,7 +98,7 @@ class RobustClassifier(AdversarialModule):
         *,
         num_classes: int = 10,
         trainable: Trainable = "all",
-        attack: Attack | AttackSchedule | None = None,
+        attack: AttackLike | None = None,
         criterion: AdversarialCriterion | str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_prefix: str | None = None,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.functional import losses
 from lightly_adv.registry import Registry
 
@@ -177,7 +177,7 @@ class TRADES(_Regularized):
 
 def resolve(
     criterion: AdversarialCriterion | str | None,
-    attack: Attack | AttackSchedule | None,
+    attack: AttackLike | None,
 ) -> AdversarialCriterion:
     """Return the criterion that is meant, checked against the attack.
 
@@ -200,7 +200,7 @@ def resolve(
             f"criterion={criterion} came without an attack; pass attack=PGD("
             "ThreatModel(eps=8 / 255)), or leave it out to train on clean images."
         )
-    final = attack.attack if isinstance(attack, AttackSchedule) else attack
+    final = attack.at(1.0)
     if criterion.needs_noise and not final.random_start:
         raise ValueError(
             f"{type(final).__name__} starts at the image itself (random_start=False),"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.pretraining import Pretraining
 from lightly_adv.pretext.registry import build_task
@@ -70,9 +70,9 @@ class PretextModule(Pretraining):
         *,
         backbone: str | nn.Module | None = None,
         task_options: Mapping[str, Any] | None = None,
-        attack: Attack | AttackSchedule | None = None,
+        attack: AttackLike | None = None,
         weight: Scheduled = 0.5,
-        val_attack: Attack | None = None,
+        val_attack: AttackLike | None = None,
         lr: float = 0.1,
         weight_decay: float = 5e-4,
         warmup: float = 0.2,

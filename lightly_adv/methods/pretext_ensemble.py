@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.pretraining import Pretraining
 from lightly_adv.pretext import PretextTask, second_derivatives
@@ -85,12 +85,12 @@ class PretextEnsembleModule(Pretraining):
         *,
         backbone: str | nn.Module = "resnet18_small",
         options: Mapping[str, Mapping[str, Any]] | None = None,
-        attack: Attack | AttackSchedule | None = None,
+        attack: AttackLike | None = None,
         weight: Scheduled = 0.5,
         diversity_weight: float = 0.0,
         attack_diversity_weight: float | None = None,
         frame: Frame = "inputs",
-        val_attack: Attack | None = None,
+        val_attack: AttackLike | None = None,
         lr: float = 0.1,
         weight_decay: float = 5e-4,
         warmup: float = 0.2,

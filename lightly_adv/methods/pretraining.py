@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.functional import schedules
 from lightly_adv.functional.schedules import Scheduled
@@ -42,9 +42,9 @@ class Pretraining(AdversarialModule):
         self,
         network: nn.Module,
         *,
-        attack: Attack | AttackSchedule | None,
+        attack: AttackLike | None,
         weight: Scheduled,
-        val_attack: Attack | None,
+        val_attack: AttackLike | None,
         optimizer: OneCycleSGD,
         channels_last: bool,
     ) -> None:
@@ -126,7 +126,7 @@ class Pretraining(AdversarialModule):
         self,
         inputs: list[Tensor],
         targets: list[Tensor],
-        attack: Attack | AttackSchedule | None,
+        attack: AttackLike | None,
     ) -> list[Tensor]:
         objective = self._objective(targets)
         perturbed = self.perturb(

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv.attacks import Attack, ClassificationObjective
+from lightly_adv.attacks import AttackLike, ClassificationObjective
 from lightly_adv.functional import norms
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm, NormalizeStats, Objective
@@ -40,7 +40,7 @@ class AttackTester:
 
     def __init__(
         self,
-        create: Callable[[ThreatModel], Attack],
+        create: Callable[[ThreatModel], AttackLike],
         *,
         norms: Sequence[Norm] = ("Linf", "L2", "L1"),
         classifies: bool = False,
@@ -181,7 +181,7 @@ class AttackTester:
         views: list[Tensor],
         *,
         network: nn.Module | None = None,
-        attack: Attack | None = None,
+        attack: AttackLike | None = None,
     ) -> list[Tensor]:
         network = (network or _network()).to(views[0].dtype)
         attack = attack or self._create(threat_model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import AttackLike
 
 
 def check_attack(attack: Any) -> None:
@@ -14,7 +14,7 @@ def check_attack(attack: Any) -> None:
     Raises:
         TypeError: If it is something else.
     """
-    if not isinstance(attack, Attack | AttackSchedule):
+    if not isinstance(attack, AttackLike):
         raise TypeError(
             f"attack is a {type(attack).__name__}; expected an attack such as "
             "PGD(ThreatModel(eps=8 / 255), steps=5), or an AttackSchedule."

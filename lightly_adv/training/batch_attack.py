@@ -140,8 +140,9 @@ class BatchAttack:
         """
 
         def run(function: Objective, views: Sequence[Tensor]) -> list[Tensor]:
-            attacked = attack_per_view if independent else type(attack).__call__
-            return attacked(attack, function, views, generator=generator)
+            if independent:
+                return attack_per_view(attack, function, views, generator=generator)
+            return attack(function, views, generator=generator)
 
         with notices.once(self._said):
             return attack_to_the_end(

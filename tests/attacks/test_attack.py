@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightly_adv import FGSM, PGD, ThreatModel, create_attack, is_attack, list_attacks
-from lightly_adv.attacks import Attack, load_attack
+from lightly_adv import FGSM, PGD, ThreatModel, create_attack, list_attacks
+from lightly_adv.attacks import Attack, is_attack, load_attack
 from lightly_adv.testing import NORMALIZE, AttackTester
 from lightly_adv.types import Objective
 
@@ -37,7 +37,7 @@ def test_restarts_pass_the_table(check: str) -> None:
 def test_the_table_finds_a_broken_attack() -> None:
     @dataclasses.dataclass(frozen=True)
     class Loose(Attack):
-        def __call__(
+        def perturb_views(
             self,
             objective: Objective,
             views: Sequence[Tensor],
@@ -320,7 +320,7 @@ def test_a_nan_gradient_is_not_passed_on() -> None:
 @pytest.mark.parametrize(
     ("views", "error", "message"),
     [
-        (torch.rand(2, 3, 4, 4), TypeError, r"views is a Tensor; expected a list"),
+        (None, TypeError, r"views is a NoneType; expected a tensor"),
         ([], ValueError, r"views is empty"),
         ([[1.0]], TypeError, r"a view is a list; expected a tensor"),
         (

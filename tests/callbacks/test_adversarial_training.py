@@ -60,7 +60,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
     create: Callable[[], pl.LightningModule], mode: Any, monkeypatch: Any
 ) -> None:
     seen: list[tuple[list[Tensor], list[Tensor], float, float]] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
@@ -68,7 +68,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
         seen.append((list(views), found, before, after))
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     zoo.fit(create, [AdversarialTraining(ATTACK, mode=mode)])
     assert len(seen) == 2 * zoo.STEPS
     for clean, found, _, _ in seen:
@@ -202,13 +202,13 @@ def test_each_batch_is_attacked_once(
     mode: Any, options: dict[str, Any], batches: int, steps: int, monkeypatch: Any
 ) -> None:
     seen: list[int] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, *args: Any, **kwargs: Any) -> list[Tensor]:
         seen.append(len(args[1]))
         return call(self, *args, **kwargs)
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     callback = AdversarialTraining(ATTACK, mode=mode)
     _, trainer = zoo.fit(zoo.Base, [callback], **options)
     assert seen == [2] * batches
@@ -217,13 +217,13 @@ def test_each_batch_is_attacked_once(
 
 def test_a_schedule_follows_the_training(monkeypatch: Any) -> None:
     seen: list[float] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, *args: Any, **kwargs: Any) -> list[Tensor]:
         seen.append(self.threat_model.eps)
         return call(self, *args, **kwargs)
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     zoo.fit(zoo.Base, [AdversarialTraining(AttackSchedule(ATTACK, ramp=0.5))])
     expected = [0.0, 0.0125, 0.025, 0.0375, 0.05, 0.05, 0.05, 0.05]
     assert seen == pytest.approx(expected)

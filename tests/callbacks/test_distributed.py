@@ -149,8 +149,8 @@ def joint_run(
 class Keeping(PGD):
     """Keeps what it finds."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-        found = super().__call__(*args, **kwargs)
+    def perturb_views(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        found = super().perturb_views(*args, **kwargs)
         self.found.append(torch.stack(found))
         return found
 

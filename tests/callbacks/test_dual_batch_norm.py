@@ -91,14 +91,14 @@ def test_without_the_callback_only_the_first_route_is_taken() -> None:
 
 def test_statistics_of_both_routes_equal_those_by_hand(monkeypatch: Any) -> None:
     pairs: list[tuple[Tensor, Tensor]] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
         pairs.append((views[0].detach(), found[0]))
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     callback = AdversarialTraining(ATTACK, mode="dual", views=[0])
     module, _ = zoo.fit(Frozen, [callback])
     assert isinstance(module, Frozen)
@@ -148,13 +148,13 @@ def test_the_attack_evaluates_the_adversarial_route(
 
 def test_one_dual_step_equals_the_step_by_hand(monkeypatch: Any) -> None:
     perturbed: list[Tensor] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, *args: Any, **kwargs: Any) -> list[Tensor]:
         perturbed[:] = call(self, *args, **kwargs)
         return list(perturbed)
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     callback = AdversarialTraining(ATTACK, mode="dual", weight=0.25, views=[0])
     module, _ = zoo.fit(Single, [callback], max_steps=1)
     pl.seed_everything(0, verbose=False)

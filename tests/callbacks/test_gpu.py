@@ -61,7 +61,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
     mode: Any, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[float, float]] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
@@ -74,7 +74,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
         seen.append((before, after))
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     callback = AdversarialTraining(ATTACK, mode=mode)
     zoo.fit(Smooth, [callback], precision=precision, **ON_GPU)
     assert len(seen) == 2 * zoo.STEPS

@@ -82,7 +82,7 @@ class Attacked(NamedTuple):
 @pytest.fixture
 def attacks(monkeypatch: pytest.MonkeyPatch) -> list[Attacked]:
     seen: list[Attacked] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(
         self: PGD, objective: StepObjective, views: Any, **kwargs: Any
@@ -92,7 +92,7 @@ def attacks(monkeypatch: pytest.MonkeyPatch) -> list[Attacked]:
         seen.append(Attacked(list(views), found, *losses))
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     return seen
 
 

@@ -64,7 +64,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
 ) -> None:
     seen: list[tuple[float, float]] = []
     dtypes: set[torch.dtype] = set()
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
@@ -85,7 +85,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
             dtypes.add(embedding.dtype)
             return embedding
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     callback = AdversarialTraining(ATTACK, mode=mode)
     zoo.fit(Watching, [callback], **PRECISIONS[precision]())
     assert dtypes == {DTYPES[precision]}
@@ -109,7 +109,7 @@ def test_under_fp16_the_attack_scales_its_loss(
     """Unscaled, gradients underflow to zero, and the pixels stay where they are."""
     monkeypatch.setattr(gradients, "FP16_SCALE", scale)
     moved: list[float] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
@@ -119,7 +119,7 @@ def test_under_fp16_the_attack_scales_its_loss(
         )
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     attack = PGD(ThreatModel(eps=EPS), steps=1, random_start=False)
     zoo.fit(
         Faint,

@@ -52,14 +52,14 @@ def test_dual_at_eps_zero_adds_gradients_and_nothing_else(mechanism: Mechanism) 
 def attacked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Tensor], Any]]:
     """The views of every attack, before and after it."""
     seen: list[tuple[list[Tensor], Any]] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, objective, views, **kwargs)
         seen.append((list(views), found))
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     return seen
 
 

@@ -112,14 +112,14 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(
 
     monkeypatch.chdir(tmp_path)
     seen: list[Tensor] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, *given: Any, **kwargs: Any) -> list[Tensor]:
         found = call(self, *given, **kwargs)
         seen.extend(found)
         return found
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     whole, whole_trainer = fit(make())
     parts, parts_trainer = resumed(make, tmp_path)
     assert parts_trainer.global_step == whole_trainer.global_step == 3 * zoo.STEPS

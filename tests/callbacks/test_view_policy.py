@@ -30,13 +30,13 @@ def test_at_eps_zero_independent_attacks_change_nothing(
 @pytest.mark.parametrize("independent", [False, True])
 def test_each_view_has_its_own_attack(independent: bool, monkeypatch: Any) -> None:
     seen: list[int] = []
-    call = PGD.__call__
+    call = PGD.perturb_views
 
     def spy(self: PGD, objective: Any, views: Any, **kwargs: Any) -> list[Tensor]:
         seen.append(len(views))
         return call(self, objective, views, **kwargs)
 
-    monkeypatch.setattr(PGD, "__call__", spy)
+    monkeypatch.setattr(PGD, "perturb_views", spy)
     zoo.fit(zoo.Base, [AdversarialTraining(ATTACK, independent=independent)])
     assert seen == ([1, 1] if independent else [2]) * 2 * zoo.STEPS
 

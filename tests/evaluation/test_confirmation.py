@@ -191,15 +191,15 @@ def test_a_model_asked_by_hand_agrees_with_the_flags_of_unforeseen_attacks(
 class Lying(PGD):
     """Returns images that are farther away than allowed."""
 
-    def __call__(self, objective: Any, views: Any, **options: Any) -> list[Tensor]:
+    def perturb_views(self, objective: Any, views: Any, **options: Any) -> list[Tensor]:
         return [(view + 0.2).clamp(0, 1) for view in views]
 
 
 class Overwriting(PGD):
     """Perturbs in place what it is given."""
 
-    def __call__(self, objective: Any, views: Any, **options: Any) -> list[Tensor]:
-        (found,) = super().__call__(objective, views, **options)
+    def perturb_views(self, objective: Any, views: Any, **options: Any) -> list[Tensor]:
+        (found,) = super().perturb_views(objective, views, **options)
         views[0].copy_(found)
         return list(views)
 

@@ -180,12 +180,12 @@ class Recorder(FGSM):
 
     counts: list[int] = field(default_factory=list)
 
-    def __call__(
+    def perturb_views(
         self, objective: Objective, views: Views, *, generator: Generator | None = None
     ) -> list[Tensor]:
         self.counts.append(len(views[0]))
         assert objective(views).shape == (len(views[0]),)
-        return super().__call__(objective, views, generator=generator)
+        return super().perturb_views(objective, views, generator=generator)
 
 
 def test_an_attack_meets_only_what_withstood_those_before_it() -> None:

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 import lightly_adv.evaluation as evaluation
-from lightly_adv.attacks import PGD, Attack
+from lightly_adv.attacks import PGD, Attack, AttackSchedule
 from lightly_adv.evaluation import Suite, suites
 from lightly_adv.threat_model import ThreatModel
 
@@ -95,3 +95,8 @@ def test_suites_that_cannot_be_meant() -> None:
         Suite("odd", clean).create_attacks(THREAT_MODEL)
     with pytest.raises(ValueError, match="'pgd' of the suite 'strong' has its own"):
         Suite("strong", stronger).create_attacks(THREAT_MODEL)
+
+
+def test_a_schedule_stands_for_its_final_attack() -> None:
+    suite = Suite("one", lambda model: {"pgd": AttackSchedule(PGD(model))})
+    assert suite.create_attacks(THREAT_MODEL) == {"pgd": PGD(THREAT_MODEL)}

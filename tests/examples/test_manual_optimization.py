@@ -25,14 +25,14 @@ def test_both_losses_are_attacked_and_each_optimizer_steps_once(
     images: Path, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[list[float]] = []
-    run: Callable[..., list[Tensor]] = Attack.__call__
+    run: Callable[..., list[Tensor]] = Attack.perturb_views
 
     def watched(self: Attack, objective: Any, views: Any, **options: Any) -> Any:
         found = run(self, objective, views, **options)
         moved.append([_distance(a, b) for a, b in zip(views, found, strict=True)])
         return found
 
-    monkeypatch.setattr(Attack, "__call__", watched)
+    monkeypatch.setattr(Attack, "perturb_views", watched)
     options = ["--data", str(images), "--epochs", "1", "--batch-size", str(IMAGES)]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options])
     torch.manual_seed(0)

@@ -90,7 +90,9 @@ def run(path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, *, epochs: int)
     found = Run()
     options = ("--epochs", str(epochs), "--batch-size", str(IMAGES))
     monkeypatch.setattr(sys, "argv", [str(path), "--data", str(data), *options])
-    monkeypatch.setattr(Attack, "__call__", _watched(Attack.__call__, found.calls))
+    monkeypatch.setattr(
+        Attack, "perturb_views", _watched(Attack.perturb_views, found.calls)
+    )
     with _steps_watched(found.moved):
         found.names = runpy.run_path(str(path), run_name="__main__")
     return found

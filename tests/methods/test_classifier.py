@@ -127,9 +127,9 @@ def test_schedule_grows_with_training() -> None:
     seen: list[float] = []
 
     class Spy(PGD):
-        def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        def perturb_views(self, *args: Any, **kwargs: Any) -> list[Tensor]:
             seen.append(self.threat_model.eps)
-            return super().__call__(*args, **kwargs)
+            return super().perturb_views(*args, **kwargs)
 
     attack = AttackSchedule(Spy(ThreatModel(eps=0.1), steps=1), ramp=1.0)
     fit(RobustClassifier("resnet8_tiny", num_classes=3, attack=attack), 2, 2)

@@ -162,9 +162,9 @@ def test_validation_runs_the_final_attack_of_a_schedule() -> None:
     seen: list[tuple[bool, float]] = []
 
     class Spy(PGD):
-        def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        def perturb_views(self, *args: Any, **kwargs: Any) -> list[Tensor]:
             seen.append((module.trainer.training, self.threat_model.eps))
-            return super().__call__(*args, **kwargs)
+            return super().perturb_views(*args, **kwargs)
 
     attack = AttackSchedule(Spy(ThreatModel(eps=0.1), steps=1), ramp=1.0)
     module = PretextModule(tiny_task(), attack=attack)

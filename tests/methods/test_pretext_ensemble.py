@@ -351,9 +351,9 @@ def test_a_schedule_grows_the_attack() -> None:
     seen: list[float] = []
 
     class Spy(PGD):
-        def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        def perturb_views(self, *args: Any, **kwargs: Any) -> list[Tensor]:
             seen.append(self.threat_model.eps)
-            return super().__call__(*args, **kwargs)
+            return super().perturb_views(*args, **kwargs)
 
     attack = AttackSchedule(Spy(ThreatModel(eps=0.1), steps=1), ramp=1.0)
     fit(create(attack=attack), count=4)

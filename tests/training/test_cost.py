@@ -89,7 +89,7 @@ def test_the_ratio_is_that_of_the_floating_point_operations(
             bn_mode="eval",
         )
         attack = PGD(ThreatModel(eps=0.1), steps=3)
-        run = attack_per_view if independent else PGD.__call__
+        run = attack_per_view if independent else PGD.perturb_views
         views = run(attack, objective, selected.views, generator=torch.Generator())
         if mode == "replace":
             return step(selected.replace(views))
