@@ -171,10 +171,5 @@ def test_built_ins_need_no_entry_points() -> None:
 
 def test_public_names_are_there() -> None:
     for kind in ("attack", "pretext_task", "method", "suite"):
-        for name in (
-            f"create_{kind}",
-            f"list_{kind}s",
-            f"register_{kind}",
-            f"is_{kind}",
-        ):
+        for name in (f"create_{kind}", f"list_{kind}s", f"register_{kind}"):
             assert callable(getattr(lightly_adv, name))

@@ -8,7 +8,7 @@ import pytest
 from pytorch_lightning import LightningModule
 
 from lightly_adv import FGSM, PGD, ThreatModel, attacks, register_attack
-from lightly_adv.attacks import Attack, AttackSchedule
+from lightly_adv.attacks import Attack, AttackLike, AttackSchedule
 from lightly_adv.cli import names
 from lightly_adv.cli.parser import Parser
 
@@ -34,7 +34,8 @@ class Own(LightningModule):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks._REGISTRY, "_entries", {})
+    kept = dict(attacks._REGISTRY._entries)
+    monkeypatch.setattr(attacks._REGISTRY, "_entries", kept)
     register_attack("careful")(Careful)
     register_attack("quick")(quick)
     register_attack("nameless")(lambda threat_model: PGD(threat_model))
@@ -43,7 +44,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def parse(*arguments: str) -> Any:
     parser = Parser()
     parser.add_argument("--config", action="config")
-    parser.add_argument("--attack", type=Attack | AttackSchedule | None)
+    parser.add_argument("--attack", type=AttackLike | None)
     parser.add_argument("--val_attack", type=Attack | None)
     parser.add_argument("--model", type=LightningModule)
     return parser.instantiate_classes(parser.parse_with_names(arguments))
