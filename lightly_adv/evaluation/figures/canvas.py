@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
@@ -57,13 +57,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def names_as_they_are(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let no name in a figure be taken for a formula, as `a$b$c` would be."""
+    """Draw names such as `a$b$c` as they are, not as formulas."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         try:
             import matplotlib as mpl
-        except ImportError:  # is told by `new_figure`
+        except ImportError:  # `new_figure` reports it
             return draw(*args, **kwargs)
         with mpl.rc_context({"text.parse_math": False}):
             return draw(*args, **kwargs)
@@ -77,7 +77,7 @@ def look(index: int) -> tuple[str, str]:
 
 
 def plain_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> Axes:
-    """Add axes with a faint grid and no box, at a place in shares of the figure."""
+    """Add axes with a faint grid and no frame, at a place in shares of the figure."""
     axes = figure.add_axes(rectangle)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
@@ -85,6 +85,26 @@ def plain_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> 
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     return axes
+
+
+def draw_legend(axes: Axes, heights: Sequence[float]) -> None:
+    """List what is labelled beside the axes, from the highest to the lowest.
+
+    Args:
+        axes: The axes.
+        heights: How high each of the labelled artists is, in the order of drawing.
+    """
+    handles, names = axes.get_legend_handles_labels()
+    order = sorted(range(len(names)), key=lambda index: -heights[index])
+    axes.legend(
+        [handles[index] for index in order],
+        [names[index] for index in order],
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+    )
 
 
 def note(axes: Axes, text: str) -> None:

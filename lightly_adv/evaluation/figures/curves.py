@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ def robustness_curves(results: Sequence[Row], *, title: str | None = None) -> Fi
     """Draw robust accuracy over eps, one line per name.
 
     Rows of the same name and eps are seeds: the line is their mean, the band reaches
-    from the lowest to the highest. A line that does not fall to about 0 on the right
-    tells that the attacks are too weak for this model.
+    from the lowest to the highest. If a line does not fall to about 0 on the right,
+    the attacks are too weak for this model.
 
     Args:
         results: Rows with `name`, `eps` in pixels of [0, 1] and `robust_accuracy` in
@@ -51,7 +51,8 @@ def robustness_curves(results: Sequence[Row], *, title: str | None = None) -> Fi
     axes.set_xlabel(f"eps (1/255){f', {norm}' if norm else ''}", color=canvas.INK)
     label = f"robust accuracy (%){f': {suite}' if suite else ''}"
     axes.set_ylabel(label, color=canvas.INK)
-    _draw_legend(axes, groups)
+    heights = [fmean(_accuracy(row) for row in group) for group in groups.values()]
+    canvas.draw_legend(axes, heights)
     if len(results) > len({(row["name"], row["eps"]) for row in results}):
         canvas.note(axes, "line: mean, band: all seeds")
     if title:
@@ -65,11 +66,11 @@ def _draw_curve(axes: Axes, name: str, group: Sequence[Row], index: int) -> None
         seeds.setdefault(float(row["eps"]) * 255, []).append(_accuracy(row))
     x = list(seeds)
     color, marker = canvas.look(index)
-    lowest, highest = ([f(each) for each in seeds.values()] for f in (min, max))
+    lowest, highest = ([f(values) for values in seeds.values()] for f in (min, max))
     axes.fill_between(x, lowest, highest, color=color, alpha=0.18, linewidth=0)
     axes.plot(
         x,
-        [fmean(each) for each in seeds.values()],
+        [fmean(values) for values in seeds.values()],
         color=color,
         label=name,
         linewidth=1.8,
@@ -78,22 +79,6 @@ def _draw_curve(axes: Axes, name: str, group: Sequence[Row], index: int) -> None
         markeredgecolor="white",
         markeredgewidth=0.7,
         clip_on=False,
-    )
-
-
-def _draw_legend(axes: Axes, groups: Mapping[str, Sequence[Row]]) -> None:
-    """List the lines from the highest to the lowest, beside the axes."""
-    handles, names = axes.get_legend_handles_labels()
-    heights = [fmean(_accuracy(row) for row in group) for group in groups.values()]
-    order = sorted(range(len(names)), key=lambda index: -heights[index])
-    axes.legend(
-        [handles[index] for index in order],
-        [names[index] for index in order],
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1.0),
-        frameon=False,
-        fontsize=9,
-        labelcolor=canvas.INK,
     )
 
 

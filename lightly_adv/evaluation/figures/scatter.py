@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from lightly_adv.evaluation.figures import canvas, place, rows
+from lightly_adv.evaluation.figures import canvas, rows
 from lightly_adv.evaluation.figures.rows import Row
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ AREA = 64.0
 def accuracy_scatter(
     results: Sequence[Row], *, size: str | None = None, title: str | None = None
 ) -> Figure:
-    """Draw clean against robust accuracy, one labelled marker per name.
+    """Draw clean against robust accuracy, one marker per name.
 
     Rows of the same name are seeds: they are small dots, and their mean is the marker.
 
     Args:
         results: Rows with `name`, `clean_accuracy` and `robust_accuracy` in percent,
             as from `RobustnessReport.row`.
-        size: Key of a number that the areas of the markers stand for, such as
-            "epochs"; None for markers of one size.
+        size: Key of a number that the areas of the markers show, such as "epochs";
+            None for markers of one size.
         title: Written above.
 
     Raises:
@@ -50,23 +50,18 @@ def accuracy_scatter(
     figure = canvas.new_figure(6.0, 4.6)
     axes = canvas.plain_axes(figure, (0.11, 0.12, 0.86, 0.80))
     seeds = {name: [_point(row) for row in group] for name, group in groups.items()}
-    means = [
-        (fmean(x for x, _ in each), fmean(y for _, y in each))
-        for each in seeds.values()
-    ]
-    every = [point for each in seeds.values() for point in each]
+    every = [point for points in seeds.values() for point in points]
     _set_limits(axes, every)
     _draw_limit(axes)
-    areas = _areas(
-        [fmean(row[size] for row in group) for group in groups.values()] if size else []
-    )
-    colors = [canvas.look(index)[0] for index in range(len(groups))]
-    for index, (each, mean) in enumerate(zip(seeds.values(), means, strict=True)):
-        _draw_points(axes, each, mean, index, area=areas[index] if size else AREA)
-    place.label_points(axes, means, list(groups), colors, avoid=every)
+    areas = [AREA] * len(groups)
+    if size:
+        areas = _areas([fmean(row[size] for row in group) for group in groups.values()])
+    for index, (name, points) in enumerate(seeds.items()):
+        _draw_points(axes, name, points, index, area=areas[index])
+    canvas.draw_legend(axes, [_mean(points)[1] for points in seeds.values()])
     axes.set_xlabel("clean accuracy (%)", color=canvas.INK)
     axes.set_ylabel(f"robust accuracy (%){condition}", color=canvas.INK)
-    notes = ["small: seeds, large: mean"] if len(every) > len(means) else []
+    notes = ["small: seeds, large: mean"] if len(every) > len(groups) else []
     notes += [f"area: {size.replace('_', ' ')}"] if size else []
     if notes:
         canvas.note(axes, "; ".join(notes))
@@ -81,15 +76,20 @@ def _areas(values: Sequence[float]) -> list[float]:
 
 
 def _condition(results: Sequence[Row]) -> str:
-    found = [rows.shared(results, key) for key in ("suite", "norm", "eps_text")]
-    suite, norm, eps = found
-    said = [suite, f"{norm} {eps}" if norm and eps else None]
-    text = ", ".join(each for each in said if each)
+    suite, norm, eps = (
+        rows.shared(results, key) for key in ("suite", "norm", "eps_text")
+    )
+    parts = [suite, f"{norm} {eps}" if norm and eps else None]
+    text = ", ".join(part for part in parts if part)
     return f": {text}" if text else ""
 
 
 def _point(row: Row) -> Point:
     return float(row["clean_accuracy"]), float(row["robust_accuracy"])
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    return fmean(x for x, _ in points), fmean(y for _, y in points)
 
 
 def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
@@ -98,7 +98,7 @@ def _set_limits(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Leave space for labels around the points, within 0 to 100 percent."""
+    """Leave a margin around the points, within 0 to 100 percent."""
     pad = max(0.18 * (max(values) - min(values)), 3.0)
     return max(min(values) - pad, -1.0), min(max(values) + pad, 101.0)
 
@@ -111,19 +111,19 @@ def _draw_limit(axes: Axes) -> None:
 
 
 def _draw_points(
-    axes: Axes, seeds: Sequence[Point], mean: Point, index: int, *, area: float
+    axes: Axes, name: str, seeds: Sequence[Point], index: int, *, area: float
 ) -> None:
     color, marker = canvas.look(index)
     if len(seeds) > 1:
         x, y = zip(*seeds, strict=True)
         axes.scatter(x, y, s=12, alpha=0.55, linewidths=0, color=color, marker=marker)
     axes.scatter(
-        mean[0],
-        mean[1],
+        *_mean(seeds),
         s=area,
         color=color,
         marker=marker,
         edgecolors="white",
         linewidths=0.9,
         zorder=4,
+        label=name,
     )
