@@ -27,9 +27,9 @@ def test_images(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
         data: Where the images are.
 
     Returns:
-        A loader that gives them in the order of `splits.spread`, and `SPREAD`. Where
-        the data do not tell the classes beforehand, in an attribute `labels` or
-        `targets` of the data set, it gives them in their own order: `AS_THEY_COME`.
+        A loader that gives them in the order of `splits.interleave_classes`, and
+        `SPREAD`. If the data set has neither `labels` nor `targets`, the images come in
+        their own order: `AS_THEY_COME`.
     """
     loader, order = as_they_come(data)
     if not isinstance(loader, DataLoader) or loader.batch_size is None:
@@ -37,7 +37,7 @@ def test_images(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
     classes = _classes_of(loader.dataset)
     if classes is None:
         return loader, order
-    spread = Subset(loader.dataset, splits.spread(classes).tolist())
+    spread = Subset(loader.dataset, splits.interleave_classes(classes).tolist())
     return _like(loader, spread), SPREAD
 
 
@@ -61,7 +61,7 @@ def plain_training_images(data: pl.LightningDataModule) -> Iterable[Any]:
             "their augmentation; use a data module of lightly_adv.data, or call "
             "lightly_adv.evaluation.evaluate_encoder(..., bank=...) in Python."
         )
-    spread = splits.spread(dataset.labels)
+    spread = splits.interleave_classes(dataset.labels)
     plain = ImageDataset(dataset.images, dataset.indices[spread])
     return _like(data.train_dataloader(), plain)
 

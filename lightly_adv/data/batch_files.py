@@ -1,4 +1,4 @@
-"""Files with a batch of images each, as CIFAR and the small ImageNets have them."""
+"""Reading `.npz` files with a batch of images each, as ImageNet-32 has them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightly_adv.data import safe_pickle
-
 _LOCAL_HEADER = struct.Struct("<26xHH")
 """Lengths of the name and of the extra field, at the end of a header of a zip."""
 
@@ -27,10 +25,10 @@ class BatchFile(NamedTuple):
 
 
 def read_batch(path: Path) -> BatchFile:
-    """Read one file, a `.npz` or a pickle, without running code.
+    """Read one `.npz` file, without running code.
 
-    Of a `.npz` that is not compressed (`numpy.savez`) the images are mapped: they
-    take no memory until they are looked at, and several processes share them.
+    Images that are not compressed (`numpy.savez`) are mapped: they take no memory until
+    they are used, and processes share them.
 
     Args:
         path: The file, with the keys "data" and "labels".
@@ -39,7 +37,7 @@ def read_batch(path: Path) -> BatchFile:
         FileNotFoundError: If there is none.
         ValueError: If it cannot be read safely, or holds something else.
     """
-    content = _read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
+    content = _read_npz(path)
     for key in ("data", "labels"):
         if key not in content:
             raise ValueError(
@@ -59,11 +57,10 @@ def read_batch(path: Path) -> BatchFile:
 
 
 @dataclass(frozen=True)
-class InParts:
-    """Images in several arrays of shape (N, 3 * size * size), one after the other.
+class ConcatenatedArrays:
+    """Images in several arrays of shape (N, 3 * size * size), indexed as one.
 
-    The arrays stay as they are, also in files that are mapped: joining them would
-    need twice the memory for a moment.
+    The arrays are not copied, so that mapped files stay mapped.
     """
 
     parts: tuple[NDArray[np.uint8], ...]
@@ -80,16 +77,6 @@ class InParts:
             found[chosen] = part[rows[chosen] - (ends[number] - len(part))]
         size = self.image_size
         return torch.from_numpy(found).view(-1, 3, size, size)
-
-
-def _read_pickle(path: Path) -> dict[str, Any]:
-    content = safe_pickle.load(path)
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path} holds a {type(content).__name__}; expected a dict with the keys "
-            "'data' and 'labels'."
-        )
-    return {_text(key): value for key, value in content.items()}
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -137,7 +124,3 @@ _HEADERS: dict[Any, Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-
-
-def _text(key: Any) -> str:
-    return key.decode("latin1") if isinstance(key, bytes) else str(key)

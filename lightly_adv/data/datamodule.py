@@ -165,11 +165,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         share = self.val_fraction if held_out is None else 0.0
         train, val = splits.split(images.labels, fraction=share, seed=self.seed)
         if held_out is not None:
-            self._val = ImageDataset(held_out, splits.spread(held_out.labels))
+            self._val = ImageDataset(
+                held_out, splits.interleave_classes(held_out.labels)
+            )
         elif len(val):
-            val = val[splits.spread(images.labels[val])]
+            val = val[splits.interleave_classes(images.labels[val])]
             self._val = ImageDataset(images, val)
-        used = splits.pick_any(len(train), fraction=self.fraction, seed=self.seed)
+        used = splits.subsample(len(train), fraction=self.fraction, seed=self.seed)
         train = train[used]
         train = train[self._pick_labelled(images.labels[train])]
         self._train = ImageDataset(images, train, augmentation=self._augmentation())
@@ -186,7 +188,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             count = self.num_labelled
             return splits.pick_balanced(labels, count=count, seed=self.seed)
         fraction = self.labelled_fraction
-        return splits.pick_fraction(labels, fraction=fraction, seed=self.seed)
+        return splits.subsample_classes(labels, fraction=fraction, seed=self.seed)
 
     def _loader(self, dataset: ImageDataset) -> DataLoader[tuple[Tensor, Tensor]]:
         return DataLoader(dataset, **self._options())

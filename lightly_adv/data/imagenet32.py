@@ -12,27 +12,23 @@ import numpy as np
 import torch
 
 from lightly_adv.data import batch_files
-from lightly_adv.data.batch_files import BatchFile, InParts
+from lightly_adv.data.batch_files import BatchFile, ConcatenatedArrays
 from lightly_adv.data.datamodule import ImageDataModule
 from lightly_adv.data.image_dataset import Images
 
-_PARTS = {"train": r"train_data_batch_\d+", "val": r"val_data"}
-_ENDING = r"(\.npz|\.pkl|\.pickle)?"
+_PARTS = {"train": r"train_data_batch_\d+\.npz", "val": r"val_data\.npz"}
 
 
 class ImageNet32DataModule(ImageDataModule):
     """The 1,281,167 training and 50,000 test images of ImageNet-32, 1,000 classes.
 
-    Reads `train_data_batch_1` to `train_data_batch_10` and `val_data`, which is the
-    test set; validation images are split off the training ones. Both formats are
-    read, `.npz` and Python pickles, and neither can run code: of pickles nothing but
-    plain arrays is accepted. The files lie in `root` or in folders right below it, such
-    as `Imagenet32_train_npz`.
+    Reads the npz edition: `train_data_batch_1.npz` to `train_data_batch_10.npz` and
+    `val_data.npz`, which is the test set; validation images are split off the training
+    ones. The files are in `root` or in its subfolders, such as `Imagenet32_train_npz`.
+    The edition of Python pickles has to be converted, see `docs/finetuning.md`.
 
-    Images stay bytes, 3.9 GB in all. A `.npz` that is not compressed is mapped, so
-    that only what is looked at comes into memory, once for all processes. Pickles are
-    read whole; to map them, write each once as `numpy.savez(path, data=data,
-    labels=labels)`.
+    Images stay bytes, 3.9 GB in all. Files that are not compressed are mapped, so that
+    only what is used is read, once for all processes.
 
     ImageNet-16 and ImageNet-64 have the same files with other sizes. Training images
     are cropped out of a padding of an eighth of their size and flipped horizontally.
@@ -50,7 +46,7 @@ class ImageNet32DataModule(ImageDataModule):
     Raises:
         FileNotFoundError: In `setup`, if there are no such files.
         ValueError: In `setup`, if a file cannot be read safely, holds images of
-            another size or labels out of range, or if there are two of the same name.
+            another size or labels out of range, or if two have the same name.
 
     Examples:
         >>> data = ImageNet32DataModule("imagenet32", fraction=0.1)
@@ -99,7 +95,8 @@ class ImageNet32DataModule(ImageDataModule):
             self._check(batch, path)
             batches.append(batch)
         labels = np.concatenate([batch.labels for batch in batches])
-        source = InParts(tuple(batch.data for batch in batches), self.image_size)
+        arrays = tuple(batch.data for batch in batches)
+        source = ConcatenatedArrays(arrays, self.image_size)
         return Images(source, torch.from_numpy(labels - self.first_label))
 
     def _check(self, batch: BatchFile, path: Path) -> None:
@@ -126,29 +123,24 @@ class ImageNet32DataModule(ImageDataModule):
 
 
 def _files(root: Path, part: str) -> list[Path]:
-    """Return the files of a part in the order of their numbers.
-
-    Where a batch is there in both formats, the `.npz` is taken, which can be mapped.
-    """
+    """Return the files of a part in the order of their numbers."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}; pass root= with another.")
-    folders = [root, *sorted(each for each in root.iterdir() if each.is_dir())]
-    pattern = re.compile(f"({_PARTS[part]}){_ENDING}")
-    found: dict[str, Path] = {}
-    for path in (each for folder in folders for each in sorted(folder.iterdir())):
-        match = pattern.fullmatch(path.name)
-        if match is None or not path.is_file():
-            continue
-        other = found.setdefault(match[1], path)
-        if other.suffix == path.suffix and other != path:
+    folders = [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())]
+    paths = [path for folder in folders for path in sorted(folder.iterdir())]
+    files: dict[str, Path] = {}
+    for path in (path for path in paths if re.fullmatch(_PARTS[part], path.name)):
+        other = files.setdefault(path.name, path)
+        if other != path:
             raise ValueError(
                 f"{other} and {path} are the same batch; pass root= with the folder of "
                 "the one to use."
             )
-        found[match[1]] = path if path.suffix == ".npz" else other
-    if not found:
+    if not files:
+        example = _PARTS[part].replace(r"\d+", "1").replace("\\", "")
         raise FileNotFoundError(
-            f"{root} holds no {_PARTS[part].replace(chr(92) + 'd+', '1')}, nor do the "
-            "folders in it; expected the files of ImageNet-32, pickles or .npz."
+            f"{root} holds no {example}, nor do the folders in it. Pickles are not "
+            "opened, since they can run code: docs/finetuning.md shows how to convert "
+            "them."
         )
-    return [found[name] for name in sorted(found, key=lambda name: (len(name), name))]
+    return [files[name] for name in sorted(files, key=lambda name: (len(name), name))]

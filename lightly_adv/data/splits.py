@@ -1,7 +1,7 @@
-"""Which images validate and which are labelled: stratified, and fixed by a seed.
+"""Stratified splits and subsets of images, fixed by a seed.
 
-What is chosen comes as sorted indices. All that is drawn comes from generators of their
-own, and torch's global one is left alone.
+Subsets are sorted indices. Each function draws from a generator of its own, never from
+the global one.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def split(labels: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor
     return _sorted(rest), _sorted(held_out)
 
 
-def pick_any(count: int, *, fraction: float, seed: int) -> Tensor:
-    """Pick a fraction of some images, at least one, whatever their classes.
+def subsample(count: int, *, fraction: float, seed: int) -> Tensor:
+    """Pick a fraction of the images, at least one, regardless of their classes.
 
     With the same seed a larger fraction contains the smaller one.
 
@@ -48,7 +48,7 @@ def pick_any(count: int, *, fraction: float, seed: int) -> Tensor:
         seed: Seed of the choice.
 
     Examples:
-        >>> pick_any(20, fraction=0.1, seed=0).shape
+        >>> subsample(20, fraction=0.1, seed=0).shape
         torch.Size([2])
     """
     if fraction == 1:
@@ -58,13 +58,13 @@ def pick_any(count: int, *, fraction: float, seed: int) -> Tensor:
     return order[: max(1, round(fraction * count))].sort().values
 
 
-def pick_fraction(labels: Tensor, *, fraction: float, seed: int) -> Tensor:
+def subsample_classes(labels: Tensor, *, fraction: float, seed: int) -> Tensor:
     """Pick a fraction of every class, at least one image of each.
 
     With the same seed a larger fraction contains the smaller one.
 
     Examples:
-        >>> pick_fraction(torch.arange(20) % 2, fraction=0.01, seed=0).shape
+        >>> subsample_classes(torch.arange(20) % 2, fraction=0.01, seed=0).shape
         torch.Size([2])
     """
     picked = [
@@ -109,25 +109,25 @@ def pick_balanced(labels: Tensor, *, count: int, seed: int) -> Tensor:
     return _sorted(picked)
 
 
-def spread(labels: Tensor) -> Tensor:
-    """Return an order of all images whose every beginning has all classes in it.
+def interleave_classes(labels: Tensor) -> Tensor:
+    """Return an order of all images in which the classes alternate.
 
-    Each class comes as often, up to one image, as its share of all images says.
-    Nothing is drawn; the images of a class keep their order.
+    The first n images contain each class in proportion to its size, up to one image.
+    The order is deterministic; the images of a class keep theirs.
 
     Args:
         labels: Class of each image, shape (N,).
 
     Examples:
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1])
-        >>> labels[spread(labels)]
+        >>> labels[interleave_classes(labels)]
         tensor([0, 1, 0, 0, 1, 0])
     """
     counts = labels.bincount()
     by_class = labels.argsort(stable=True)
-    own = labels[by_class]
-    places = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[own]
-    shares = (places + 0.5) / counts[own]
+    classes = labels[by_class]
+    ranks = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[classes]
+    shares = (ranks + 0.5) / counts[classes]
     return by_class[shares.argsort(stable=True)]
 
 

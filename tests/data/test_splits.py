@@ -47,7 +47,7 @@ def test_seed_decides_alone() -> None:
     ("fraction", "counts"), [(1.0, [50, 30, 20]), (0.1, [5, 3, 2]), (1e-6, [1, 1, 1])]
 )
 def test_fraction_of_every_class(fraction: float, counts: list[int]) -> None:
-    picked = splits.pick_fraction(LABELS, fraction=fraction, seed=0)
+    picked = splits.subsample_classes(LABELS, fraction=fraction, seed=0)
     assert LABELS[picked].bincount().tolist() == counts
 
 
@@ -62,8 +62,8 @@ def test_more_labels_contain_fewer() -> None:
     few = splits.pick_balanced(LABELS, count=6, seed=4).tolist()
     more = splits.pick_balanced(LABELS, count=20, seed=4).tolist()
     assert set(few) < set(more)
-    small = splits.pick_fraction(LABELS, fraction=0.1, seed=4).tolist()
-    large = splits.pick_fraction(LABELS, fraction=0.5, seed=4).tolist()
+    small = splits.subsample_classes(LABELS, fraction=0.1, seed=4).tolist()
+    large = splits.subsample_classes(LABELS, fraction=0.5, seed=4).tolist()
     assert set(small) < set(large)
 
 
@@ -81,21 +81,21 @@ def test_too_many_labels_for_a_class() -> None:
     ("fraction", "count"), [(1, 100), (0.5, 50), (0.014, 1), (1e-9, 1)]
 )
 def test_any_images(fraction: float, count: int) -> None:
-    picked = splits.pick_any(100, fraction=fraction, seed=0).tolist()
+    picked = splits.subsample(100, fraction=fraction, seed=0).tolist()
     assert len(picked) == count
     assert picked == sorted(set(picked))
     assert set(picked) <= set(range(100))
 
 
 def test_more_of_any_images_contain_fewer() -> None:
-    few, more = (splits.pick_any(100, fraction=f, seed=4).tolist() for f in (0.1, 0.3))
+    few, more = (splits.subsample(100, fraction=f, seed=4).tolist() for f in (0.1, 0.3))
     assert set(few) < set(more)
-    assert few != splits.pick_any(100, fraction=0.1, seed=5).tolist()
+    assert few != splits.subsample(100, fraction=0.1, seed=5).tolist()
 
 
 def test_every_beginning_has_all_classes() -> None:
     labels = LABELS.sort().values  # as the images in class folders come
-    order = splits.spread(labels)
+    order = splits.interleave_classes(labels)
     assert order.sort().values.tolist() == list(range(100))
     for count in range(1, 101):
         found = labels[order[:count]].bincount(minlength=3)
@@ -108,5 +108,5 @@ def test_every_beginning_has_all_classes() -> None:
 
 def test_there_may_be_numbers_without_a_image() -> None:
     labels = torch.tensor([3, 3, 1])
-    assert labels[splits.spread(labels)].tolist() == [3, 1, 3]
-    assert splits.spread(labels[:0]).tolist() == []
+    assert labels[splits.interleave_classes(labels)].tolist() == [3, 1, 3]
+    assert splits.interleave_classes(labels[:0]).tolist() == []
