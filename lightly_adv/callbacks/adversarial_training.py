@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, AttackLike
 from lightly_adv.batch_norm import routes
-from lightly_adv.callbacks.first_batch import verify
-from lightly_adv.callbacks.refusals import (
+from lightly_adv.callbacks.preflight import (
     check_attacked_once,
     check_initialized,
     check_ranks_agree,
     check_trainable,
+    verify_first_batch,
 )
 from lightly_adv.callbacks.wrapped_step import WrappedStep
 from lightly_adv.errors import UnfitBatchError
@@ -290,7 +290,7 @@ class AdversarialTraining(Callback):
             rank_zero_info(f"adversarial training: {objective.selected}.")
             self._unannounced = False
         if self._unverified:
-            verify(module, objective, constant=self.rng == "same")
+            verify_first_batch(module, objective, constant=self.rng == "same")
             self._unverified = False
         return objective
 

@@ -4,5 +4,5 @@ from lightly_adv.doctor.checks.standard import CHECKS as CHECKS
 from lightly_adv.doctor.diagnose import START as START
 from lightly_adv.doctor.diagnose import diagnose as diagnose
 from lightly_adv.doctor.diagnosis import Diagnosis as Diagnosis
-from lightly_adv.doctor.patient import Patient as Patient
+from lightly_adv.doctor.probe import Probe as Probe
 from lightly_adv.doctor.random_images import RandomImages as RandomImages

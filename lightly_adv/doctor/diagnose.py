@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import warnings
 from collections import Counter
@@ -18,16 +19,22 @@ from torch.utils.data import DataLoader
 
 from lightly_adv import lightning
 from lightly_adv.attacks import AttackLike
-from lightly_adv.callbacks import AdversarialTraining, refusals
-from lightly_adv.doctor import hardware, prescription, visit
+from lightly_adv.callbacks import AdversarialTraining, preflight
+from lightly_adv.doctor import hardware
+from lightly_adv.doctor.attack_choice import choose_attack
 from lightly_adv.doctor.checks.standard import CHECKS
 from lightly_adv.doctor.diagnosis import Diagnosis
 from lightly_adv.doctor.failures import failure
-from lightly_adv.doctor.own_attacks import hold_still
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.isolated_training import isolated_training
+from lightly_adv.doctor.own_attacks import disable_own_attacks
+from lightly_adv.doctor.probe import Probe
+from lightly_adv.doctor.probe_callback import (
+    FinishedError,
+    ProbeCallback,
+    make_checks,
+    with_fitting_attack,
+)
 from lightly_adv.doctor.random_images import RandomImages
-from lightly_adv.doctor.untouched import untouched
-from lightly_adv.doctor.visit import Doctor, FinishedError
 from lightly_adv.evaluation import formatting
 from lightly_adv.evaluation.checks.check import CheckFunction
 from lightly_adv.isolation import rng
@@ -58,7 +65,7 @@ def diagnose(
     data: Any = None,
     attack: AttackLike | ThreatModel | AdversarialTraining | None = None,
     *,
-    checks: Iterable[CheckFunction[Patient]] = CHECKS,
+    checks: Iterable[CheckFunction[Probe]] = CHECKS,
     **trainer_options: Any,
 ) -> Diagnosis:
     """Examine a LightningModule, its data and an attack; takes some training steps.
@@ -77,7 +84,7 @@ def diagnose(
             callback that training will use, with all its options. None takes the
             attack that the module holds, or else PGD with 8/255 and the normalisation
             that fits the images.
-        checks: The checks, by default all of `CHECKS`: functions from a `Patient` to
+        checks: The checks, by default all of `CHECKS`: functions from a `Probe` to
             a `Check` or several, named like the check.
         **trainer_options: Options of the Trainer, such as `precision="16-mixed"`,
             `strategy="fsdp"` or `sync_batchnorm=True`. The examination itself runs in
@@ -98,41 +105,45 @@ def diagnose(
         >>> diagnosis.ok, diagnosis.statuses["images"], diagnosis.statuses["data"]
         (True, 'PASS', 'WARN')
     """
-    patient = Patient(
-        module, AdversarialTraining(prescription.USUAL), options=trainer_options
-    )
-    prescription.prescribe(patient, attack)
-    data = _data(patient, data)
-    doctor = Doctor(patient, checks)
-    with hardware.without_gpu(), _hushed(), _protected(module, data) as obstacle:
-        error = obstacle or _visit(doctor, data)
-        if error is not None:
-            patient.batch = _first_batch(module, data)
-            prescription.choose(patient)
-            doctor.results = visit.examine(patient, checks)
-            doctor.results.insert(0, failure(START, error))
-    return Diagnosis(_subject(patient), doctor.results)
-
-
-def _data(patient: Patient, data: Any) -> Any:
-    """Return what `Trainer.fit` takes, or None where the module has a loader."""
-    module = patient.module
-    if data is None and _has_loader(module):
-        return None
-    if data is None:
+    if data is None and not _has_loader(module):
         data = RandomImages()
+    probe = Probe(
+        module,
+        choose_attack(module, attack),
+        options=trainer_options,
+        random_data=isinstance(data, RandomImages),
+        data_classes=_class_count(data),
+    )
+    data = _loader(probe, data)
+    callback = ProbeCallback(probe, checks)
+    with hardware.without_gpu(), _warnings_off(), _protected(module, data) as obstacle:
+        error = obstacle or _fit(callback, data)
+        probe, results = callback.probe, callback.results
+        if error is not None:
+            batch = _first_batch(module, data)
+            probe = with_fitting_attack(dataclasses.replace(probe, batch=batch))
+            results = [failure(START, error), *make_checks(probe, checks)]
+    return Diagnosis(_subject(probe), results)
+
+
+def _class_count(data: Any) -> int | None:
+    """Return how many classes the data have, if they tell; random ones do not."""
+    if data is None or isinstance(data, RandomImages):
+        return None
+    classes = getattr(getattr(data, "dataset", None), "classes", None)
+    return getattr(data, "num_classes", len(classes) if classes else None)
+
+
+def _loader(probe: Probe, data: Any) -> Any:
+    """Return what `Trainer.fit` takes."""
     if isinstance(data, RandomImages):
-        patient.random_data = True
-        if not patient.guess:
-            data.normalize = patient.threat_model.normalize
+        if not probe.choice.guessed:
+            data.normalize = probe.threat_model.normalize
         return data.train_dataloader()  # a loader goes with Trainers of both namespaces
     if isinstance(data, Tensor | list | tuple | Mapping):
         # The step may write into its batch; the one given stays as it is.
         copied = pytree.tree_map_only(Tensor, Tensor.clone, data)
         return DataLoader([copied], batch_size=None)  # type: ignore[arg-type]
-    classes = getattr(getattr(data, "dataset", None), "classes", None)
-    count = getattr(data, "num_classes", len(classes) if classes else None)
-    patient.data_classes = None if patient.random_data else count
     return data
 
 
@@ -147,25 +158,26 @@ def _has_loader(module: Any) -> bool:
     return bool(is_overridden("train_dataloader", module, parent))
 
 
-def _visit(doctor: Doctor, data: Any) -> BaseException | None:
-    """Let the doctor see the first training step; return what kept it from that."""
-    patient = doctor.patient
-    options = {"max_epochs": 100, **patient.options, **_FORCED}
-    options |= hardware.replaced(patient.options)
+def _fit(callback: ProbeCallback, data: Any) -> BaseException | None:
+    """Train to the first step; return what kept training from that."""
+    probe = callback.probe
+    module = probe.module
+    options = {"max_epochs": 100, **probe.options, **_FORCED}
+    options |= hardware.replaced(probe.options)
     try:
-        namespace = _namespace(patient.module)
+        namespace = _namespace(module)
         logger = lightning.attribute(namespace, "loggers.logger.DummyLogger")()
-        options |= {"callbacks": [doctor], "logger": logger}
-        _check_strategy(patient.options.get("strategy", "auto"))
+        options |= {"callbacks": [callback], "logger": logger}
+        preflight.check_strategy(probe.options.get("strategy", "auto"))
         trainer = namespace.Trainer(**options)
-        refusals.check_trainable(trainer, patient.module)
-        if patient.callback:
-            refusals.check_attacked_once(patient.module)
-        hold_still(patient.module)
+        preflight.check_trainable(trainer, module)
+        if probe.choice.from_callback:
+            preflight.check_attacked_once(module)
+        disable_own_attacks(module)
         if isinstance(data, lightning.kinds("LightningDataModule")):
-            trainer.fit(patient.module, datamodule=data)
+            trainer.fit(module, datamodule=data)
         else:
-            trainer.fit(patient.module, train_dataloaders=data)
+            trainer.fit(module, train_dataloaders=data)
     except FinishedError:
         return None
     except (Exception, SystemExit) as error:
@@ -174,15 +186,6 @@ def _visit(doctor: Doctor, data: Any) -> BaseException | None:
         "training ended before its first step: there is no batch, or "
         "on_train_batch_start returned -1."
     )
-
-
-def _check_strategy(strategy: Any) -> None:
-    name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    if any(each in name.lower() for each in ("fsdp", "modelparallel", "stage_3")):
-        raise ValueError(
-            f"the strategy {name} shards parameters over processes, so that they "
-            "cannot be set aside while attacking; use strategy='ddp'."
-        )
 
 
 def _first_batch(module: Any, data: Any) -> Any:
@@ -198,14 +201,14 @@ def _first_batch(module: Any, data: Any) -> Any:
         return None
 
 
-def _subject(patient: Patient) -> str:
+def _subject(probe: Probe) -> str:
     """Say in a line what was examined."""
-    attack, kind = patient.attack, type(patient.module).__name__
+    attack, kind = probe.attack, type(probe.module).__name__
     ball = f"{type(attack).__name__}, {formatting.ball(attack.threat_model)}"
-    parts = [kind, f"{ball}, {attack.steps} steps", patient.precision]
+    parts = [kind, f"{ball}, {attack.steps} steps", probe.precision]
     try:
-        shapes = Counter(tuple(each.shape) for each in patient.selected.images)
-        device = str(patient.device)
+        shapes = Counter(tuple(each.shape) for each in probe.selected.images)
+        device = str(probe.device)
     except Exception:
         return "; ".join(parts)
     seen = [f"{n} of {' x '.join(map(str, shape))}" for shape, n in shapes.items()]
@@ -225,14 +228,14 @@ def _protected(module: Any, data: Any) -> Iterator[Exception | None]:
             stack.enter_context(rng.forked(device))
         try:
             if isinstance(module, nn.Module):
-                stack.enter_context(untouched(module))
+                stack.enter_context(isolated_training(module))
         except (TypeError, ValueError) as error:
             obstacle = error
         yield obstacle
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
+def _warnings_off() -> Iterator[None]:
     """Mute warnings and loggers: the checks report."""
     loggers = [logging.getLogger(name) for name in lightning.LOGGERS]
     levels = [each.level for each in loggers]

@@ -8,16 +8,17 @@ from typing import Any
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackLike
+from lightly_adv.callbacks import preflight
 from lightly_adv.types import Objective, Views
 
 
 @dataclass(frozen=True)
-class Still(Attack):
-    """Stands for the attack that a module holds itself: it returns the views."""
+class NoAttack(Attack):
+    """Takes the place of the attack of a module: it returns the views."""
 
     @property
     def evaluations(self) -> int:
-        """It asks for nothing."""
+        """It never evaluates the objective."""
         return 0
 
     def perturb_views(
@@ -29,18 +30,13 @@ class Still(Attack):
 
 def own_attacks(module: nn.Module) -> list[tuple[nn.Module, AttackLike]]:
     """Return the parts of a module that attack by themselves, with their attacks."""
-    found = []
-    for part in module.modules():
-        attack = part.__dict__.get("attack")
-        if isinstance(attack, AttackLike):
-            found.append((part, attack))
-    return found
+    return [(part, attack) for _, part, attack in preflight.attacking_parts(module)]
 
 
-def hold_still(module: nn.Module) -> None:
+def disable_own_attacks(module: nn.Module) -> None:
     """Let the parts that attack by themselves train on clean views, for good."""
     for part, attack in own_attacks(module):
-        part.__dict__["attack"] = Still(attack.threat_model)
+        part.__dict__["attack"] = NoAttack(attack.threat_model)
 
 
 def streams_of(part: Any) -> int:

@@ -13,7 +13,7 @@ from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
 from lightly_adv.doctor import (
     CHECKS,
     START,
-    Patient,
+    Probe,
     RandomImages,
     diagnose,
 )
@@ -21,7 +21,7 @@ from lightly_adv.evaluation.checks.check import Check, name_of
 from lightly_adv.isolation import leaks
 from lightly_adv.methods import PretextModule, RobustClassifier
 from tests import zoo
-from tests.callbacks.test_refusals import Manual, Pulling
+from tests.callbacks.test_preflight import Manual, Pulling
 from tests.doctor import healthy
 from tests.doctor.healthy import Healthy, blamed, examine, told
 from tests.methods_zoo import METHODS
@@ -288,8 +288,8 @@ def test_an_attack_of_its_own_under_the_callback_fails() -> None:
 
 
 def test_a_check_of_ones_own() -> None:
-    def mine(patient: Patient) -> Check:
-        return Check("mine", "WARN", f"the loss is {patient.run.loss:.3f}.")
+    def mine(probe: Probe) -> Check:
+        return Check("mine", "WARN", f"the loss is {probe.run.loss:.3f}.")
 
     diagnosis = examine(Healthy(), checks=[*CHECKS, mine])
     assert blamed(diagnosis) == {"mine": "WARN"}
@@ -297,7 +297,7 @@ def test_a_check_of_ones_own() -> None:
 
 
 def test_a_broken_check_fails_itself_only() -> None:
-    def mine(patient: Patient) -> Check:
+    def mine(probe: Probe) -> Check:
         raise KeyError("oops")
 
     diagnosis = examine(Healthy(), checks=[mine, *CHECKS])

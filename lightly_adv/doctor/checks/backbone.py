@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, SkipError
 from lightly_adv.types import NormalizeStats
 
@@ -17,15 +17,15 @@ NAME = "backbone"
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
-def backbone(patient: Patient) -> Iterator[Check]:
+def backbone(probe: Probe) -> Iterator[Check]:
     """Compare mean and std with those in the configuration of a timm backbone.
 
     A normalisation inside of the module counts as well; two are one too many.
     """
-    if not isinstance(patient.module, nn.Module):
+    if not isinstance(probe.module, nn.Module):
         raise SkipError
-    outside = patient.threat_model.normalize
-    inside = _inside(patient.module)
+    outside = probe.threat_model.normalize
+    inside = _inside(probe.module)
     if outside is not None and inside is not None:
         yield Check(
             NAME,
@@ -37,7 +37,7 @@ def backbone(patient: Patient) -> Iterator[Check]:
         )
         return
     seen = outside if inside is None else _stats(inside[1])
-    for name, part in patient.module.named_modules():
+    for name, part in probe.module.named_modules():
         config = getattr(part, "pretrained_cfg", None) or {}
         if {"mean", "std"} <= set(config):
             yield _compare(name, part, config, seen)

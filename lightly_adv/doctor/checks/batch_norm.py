@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.callbacks.preflight import layers_losing_activation
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "batch norm"
@@ -23,24 +23,24 @@ _OTHERWISE = {
 }
 
 
-def batch_norm(patient: Patient) -> Iterator[Check]:
+def batch_norm(probe: Probe) -> Iterator[Check]:
     """Look at modes, running statistics, batch size, and the way to SyncBatchNorm."""
-    if not isinstance(patient.module, nn.Module):
+    if not isinstance(probe.module, nn.Module):
         raise SkipError
-    layers = [each for each in patient.module.modules() if isinstance(each, _BatchNorm)]
+    layers = [each for each in probe.module.modules() if isinstance(each, _BatchNorm)]
     if not layers:
         yield Check(NAME, "PASS", "there are no BatchNorm layers.")
         return
     training = sum(each.training for each in layers)
-    mode = patient.training.bn_mode
+    mode = probe.training.bn_mode
     seen = (
         f"{training} of {_layers(len(layers))} in train mode; bn_mode={mode!r} for the "
         "attack"
     )
     problems = [
         *_statistics(layers, mode),
-        *_batch(patient, training),
-        *_synchronised(patient, layers),
+        *_batch(probe, training),
+        *_synchronised(probe),
     ]
     if not problems:
         yield Check(NAME, "PASS", f"{seen}.")
@@ -67,10 +67,10 @@ def _statistics(layers: list[_BatchNorm], mode: str) -> Iterator[tuple[str, str]
         )
 
 
-def _batch(patient: Patient, training: int) -> Iterator[tuple[str, str]]:
-    if patient.batch is None or patient.random_data:
+def _batch(probe: Probe, training: int) -> Iterator[tuple[str, str]]:
+    if probe.batch is None or probe.random_data:
         return
-    size = patient.full_size or min(len(each) for each in patient.selected.images)
+    size = probe.full_size or min(len(each) for each in probe.selected.images)
     if training and size < SMALL_BATCH:
         yield (
             f"A batch of {size} images gives noisy statistics.",
@@ -79,13 +79,12 @@ def _batch(patient: Patient, training: int) -> Iterator[tuple[str, str]]:
         )
 
 
-def _synchronised(
-    patient: Patient, layers: list[_BatchNorm]
-) -> Iterator[tuple[str, str]]:
-    act = sum(isinstance(each, BatchNormAct2d) for each in layers)
-    if act and patient.options.get("sync_batchnorm"):
+def _synchronised(probe: Probe) -> Iterator[tuple[str, str]]:
+    names = layers_losing_activation(probe.module)
+    if names and probe.options.get("sync_batchnorm"):
+        kind = type(probe.module.get_submodule(names[0])).__name__
         yield (
-            f"sync_batchnorm=True turns timm's BatchNormAct2d ({_layers(act)}) into "
+            f"sync_batchnorm=True turns timm's {kind} ({_layers(len(names))}) into "
             "torch's SyncBatchNorm, which drops their activation.",
             "Call timm.layers.convert_sync_batchnorm(module) yourself, and leave "
             "sync_batchnorm=False.",

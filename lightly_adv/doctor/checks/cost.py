@@ -7,59 +7,59 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.cost import StepCost
 
 NAME = "cost"
 
 
-def cost(patient: Patient) -> Iterator[Check]:
+def cost(probe: Probe) -> Iterator[Check]:
     """Count the passes of a step, and measure one without and with the attack."""
-    selected = patient.selected
-    reached = _reached(patient)
+    selected = probe.selected
+    reached = _reached(probe)
     count = StepCost(
-        _whole(selected.images, patient.full_size),
-        _whole(reached, patient.full_size),
-        evaluations=patient.attack.evaluations,
-        streams=patient.streams,
-        independent=patient.training.independent,
+        _whole(selected.images, probe.full_size),
+        _whole(reached, probe.full_size),
+        evaluations=probe.attack.evaluations,
+        streams=probe.choice.streams,
+        independent=probe.training.independent,
         unreached=len(selected.views) - len(reached),
-        random_start=patient.attack.random_start,
+        random_start=probe.attack.random_start,
     )
     counted = str(count).removeprefix("adversarial training: ")
-    if patient.step is None:
+    if probe.step is None:
         yield Check(NAME, "PASS", counted)
         return
-    clean, seconds = _measured(patient)
-    how = "Measured" if patient.full_size is None else "Estimated from fewer images"
+    clean, seconds = _measured(probe)
+    how = "Measured" if probe.full_size is None else "Estimated from fewer images"
     text = (
-        f"{counted} {how} on {patient.device}: {_duration(clean)} without the attack, "
+        f"{counted} {how} on {probe.device}: {_duration(clean)} without the attack, "
         f"{_duration(seconds)} with it ({seconds / clean:.1f} times)"
     )
-    steps = patient.steps_per_epoch
+    steps = probe.steps_per_epoch
     if steps is not None and math.isfinite(steps) and steps > 1:
         text += f", {_duration(seconds * steps)} for an epoch of {steps:.0f} steps"
     yield Check(NAME, "PASS", f"{text}.")
 
 
-def _reached(patient: Patient) -> list[Tensor]:
+def _reached(probe: Probe) -> list[Tensor]:
     """Return the views that receive a gradient; all of them where none can be taken."""
-    views = patient.selected.views
-    if patient.step is None:
+    views = probe.selected.views
+    if probe.step is None:
         return views
-    return [v for v, g in zip(views, patient.grads, strict=True) if g is not None]
+    return [v for v, g in zip(views, probe.grads, strict=True) if g is not None]
 
 
-def _measured(patient: Patient) -> tuple[float, float]:
+def _measured(probe: Probe) -> tuple[float, float]:
     """Return the seconds of a clean step and of an adversarial one."""
-    attack, clean = patient.attacked.seconds, patient.step_seconds
-    if patient.attacks_itself:
+    attack, clean = probe.attacked.seconds, probe.step_seconds
+    if probe.choice.attacks_itself:
         # Such a step passes both streams, which are clean here.
-        step, clean = clean, clean / patient.streams
+        step, clean = clean, clean / probe.choice.streams
     else:
-        step = patient.streams * clean
-    factor = _left_out(patient)
+        step = probe.choice.streams * clean
+    factor = _left_out(probe)
     return factor * clean, factor * (step + attack)
 
 
@@ -70,11 +70,11 @@ def _whole(views: Sequence[Tensor], size: int | None) -> list[Tensor]:
     return [view[:1].expand(size, *view.shape[1:]) for view in views]
 
 
-def _left_out(patient: Patient) -> float:
+def _left_out(probe: Probe) -> float:
     """Return how many times as many images a real batch has."""
-    if patient.full_size is None:
+    if probe.full_size is None:
         return 1.0
-    return patient.full_size / len(patient.selected.images[0])
+    return probe.full_size / len(probe.selected.images[0])
 
 
 def _duration(seconds: float) -> str:

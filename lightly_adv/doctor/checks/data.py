@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.views import SelectedViews
 
 NAME = "data"
 
 
-def data(patient: Patient) -> Iterator[Check]:
+def data(probe: Probe) -> Iterator[Check]:
     """Tell which tensors of the batch are images; fail if there are none."""
-    selected = patient.selected
+    selected = probe.selected
     seen = _described(selected.images)
-    if patient.full_size is not None:
-        seen += f" (the first of {patient.full_size}; all of them would take too long)"
-    if patient.random_data:
+    if probe.full_size is not None:
+        seen += f" (the first of {probe.full_size}; all of them would take too long)"
+    if probe.random_data:
         yield Check(
             NAME,
             "WARN",
-            f"no data were given; the images are random: {seen}{_fed(patient)}. "
+            f"no data were given; the images are random: {seen}{_structure(probe)}. "
             "What is said of images and labels holds for these.",
             "Give the data that you train on.",
         )
@@ -34,8 +34,8 @@ def data(patient: Patient) -> Iterator[Check]:
     yield Check(NAME, "PASS", f"the batch has {seen}.")
 
 
-def _fed(patient: Patient) -> str:
-    return f", in a batch {patient.fed}" if patient.fed else ""
+def _structure(probe: Probe) -> str:
+    return f", in a batch {probe.structure}" if probe.structure else ""
 
 
 def places(selected: SelectedViews) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lightly_adv.doctor import hardware
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
 
 NAME = "device"
@@ -14,21 +14,21 @@ NAME = "device"
 _ASKED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins")
 
 
-def device(patient: Patient) -> Iterator[Check]:
+def device(probe: Probe) -> Iterator[Check]:
     """Say that the examination takes place on the CPU, where it was to be elsewhere."""
-    missing = hardware.missing(patient.options)
+    missing = hardware.missing(probe.options)
     if not missing:
         return
     asked = ", ".join(
-        f"{name}={_shown(patient.options[name])}"
+        f"{name}={_shown(probe.options[name])}"
         for name in _ASKED
-        if patient.options.get(name) is not None
+        if probe.options.get(name) is not None
     )
     yield Check(
         NAME,
         "WARN",
         f"there is no {missing} on this machine, so one process on the CPU in "
-        f"{patient.precision} stands in for Trainer({asked}).",
+        f"{probe.precision} stands in for Trainer({asked}).",
         "What is said of images, loss and gradient holds there, too; examine once "
         "more on the machine that trains for precision and cost.",
     )

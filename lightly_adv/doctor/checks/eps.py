@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import Attack
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation import formatting
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.functional import pixels
@@ -31,9 +31,9 @@ _STDS = (0.225, 0.2453, 0.2)
 """Average std of ImageNet's and CIFAR-10's normalisations."""
 
 
-def eps(patient: Patient) -> Iterator[Check]:
+def eps(probe: Probe) -> Iterator[Check]:
     """Tell the radius in pixels, grey levels and normalised units, and judge it."""
-    attack, views = patient.attack, patient.selected.views
+    attack, views = probe.attack, probe.selected.views
     threat_model = attack.threat_model
     entries = views[0][0].numel()
     levels = 255 * threat_model.eps / _spread(threat_model.norm, entries)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from lightly_adv.doctor.checks.data import named, places
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, Status
 
 NAME = "gradient"
@@ -19,10 +19,10 @@ DEAD = 0.1
 """Share of images that may receive no gradient at all."""
 
 
-def gradient(patient: Patient) -> Iterator[Check]:
+def gradient(probe: Probe) -> Iterator[Check]:
     """Differentiate the loss with respect to every attacked view."""
-    grads = patient.grads
-    numbers = places(patient.selected)
+    grads = probe.grads
+    numbers = places(probe.selected)
     reached = {
         at: grad for at, grad in zip(numbers, grads, strict=True) if grad is not None
     }

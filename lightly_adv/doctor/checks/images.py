@@ -10,7 +10,7 @@ from lightly_adv.attacks import attack
 from lightly_adv.doctor import normalizations
 from lightly_adv.doctor.checks.data import named
 from lightly_adv.doctor.normalizations import Candidate, Fit, Values
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.threat_model import ThreatModel
@@ -28,12 +28,12 @@ NEAR = (0.55, 1.9)
 """Steps in units of 1/255 that are taken for those of 8 bits and a wrong std."""
 
 
-def images(patient: Patient) -> Iterator[Check]:
+def images(probe: Probe) -> Iterator[Check]:
     """Undo the normalisation of every view; pixels must come out, and plausible ones.
 
     What is wrong is said once for all views that it is wrong with.
     """
-    views, threat_model = patient.selected.images, patient.threat_model
+    views, threat_model = probe.selected.images, probe.threat_model
     if threat_model.bounds != (0.0, 1.0):
         for view in views:
             threat_model.box(view)
@@ -49,7 +49,7 @@ def images(patient: Patient) -> Iterator[Check]:
         if each.status != "PASS":
             wrong.setdefault(each.remedy, []).append(at)
     if not wrong:
-        yield _pass(patient, views)
+        yield _pass(probe, views)
     for numbers in wrong.values():
         first = found[numbers[0]]
         which = "all views" if len(numbers) == len(views) else named(numbers)
@@ -67,13 +67,13 @@ def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Check | No
     return Check(NAME, "WARN", attack.overshoot(threat_model, found), attack.CLAMP)
 
 
-def _pass(patient: Patient, views: Sequence[Tensor]) -> Check:
-    declared = patient.threat_model.normalize
+def _pass(probe: Probe, views: Sequence[Tensor]) -> Check:
+    declared = probe.threat_model.normalize
     seen = normalizations.fit(normalizations.values_of(views), declared)
     how = _described(declared, views[0])
     certain = " and are multiples of 1/255" if seen.exact else ""
     text = f"pixels span {_span(seen)}{certain}; normalisation: {how}."
-    if patient.guess and declared is not None:
+    if probe.choice.guessed and declared is not None:
         text += f" Say so to the attack: ThreatModel({_argument(declared)})."
     return Check(NAME, "PASS", text)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
-from lightly_adv.isolation import leaks
 
 NAME = "isolation"
 
@@ -14,14 +13,11 @@ SHOWN = 6
 """Names that are written out."""
 
 
-def isolation(patient: Patient) -> Iterator[Check]:
+def isolation(probe: Probe) -> Iterator[Check]:
     """Evaluate the loss twice, isolated, and compare the module with before."""
-    before = leaks.snapshot(patient.module)
-    losses = patient.losses
-    leaked = before.changes(leaks.snapshot(patient.module))
+    leaked = probe.twice.leaked
     if not leaked:
-        count = len(losses)
-        text = f"after {count} evaluations of the loss everything is as it was."
+        text = "after 2 evaluations of the loss everything is as it was."
         yield Check(NAME, "PASS", text)
         return
     more = f" and {len(leaked) - SHOWN} more" if len(leaked) > SHOWN else ""

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "labels"
 
 
-def labels(patient: Patient) -> Iterator[Check]:
+def labels(probe: Probe) -> Iterator[Check]:
     """Compare the classes of every cross-entropy with its targets and with the data."""
     try:
-        seen = patient.run.targets
-    except TargetError as error:
+        outcome = probe.outcome
+    except Exception as error:
+        raise SkipError from error
+    if isinstance(outcome, TargetError):
         yield Check(
             NAME,
             "FAIL",
-            str(error),
+            str(outcome),
             "Give the head one logit per class, and number the classes from 0.",
         )
         return
-    except Exception as error:
-        raise SkipError from error
-    for target in seen:
+    for target in outcome.targets:
         if target.classes < 2:
             yield Check(
                 NAME,
@@ -33,9 +33,11 @@ def labels(patient: Patient) -> Iterator[Check]:
                 "a cross-entropy over one class: its loss is always 0.",
                 "Give the head one logit per class.",
             )
-    heads = [target for target in seen if target.labels and target.classes > 1]
+    heads = [
+        target for target in outcome.targets if target.labels and target.classes > 1
+    ]
     for head in heads:
-        yield _head(head, patient.data_classes)
+        yield _head(head, probe.data_classes)
     if not heads:
         yield Check(NAME, "PASS", "no cross-entropy takes the labels of the batch.")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "loss"
@@ -20,36 +20,36 @@ _SEEN = {
 }
 
 
-def loss(patient: Patient) -> Iterator[Check]:
+def loss(probe: Probe) -> Iterator[Check]:
     """Compare the loss before and after the attack, as attacked and as trained on."""
-    flat = all(grad is None or not grad.any() for grad in patient.grads)
-    if flat or patient.threat_model.eps == 0:
+    flat = all(grad is None or not grad.any() for grad in probe.grads)
+    if flat or probe.threat_model.eps == 0:
         raise SkipError
-    attacked = patient.attacked
-    clean, raised = _mean(patient.losses[0]), _mean(patient.attacked_loss)
+    attacked = probe.attacked
+    clean, raised = _mean(probe.twice.losses[0]), _mean(probe.attacked_loss)
     seen = f"{clean:.4g} before the attack and {raised:.4g} after it"
-    if attacked.attack.evaluations < patient.attack.evaluations:
+    if attacked.attack.evaluations < probe.attack.evaluations:
         seen += f" (examined with {attacked.attack.steps} steps only)"
     if not raised > clean:
-        yield _not_raised(patient, clean, f"{seen}: it does not rise")
+        yield _not_raised(probe, clean, f"{seen}: it does not rise")
         return
-    trained = patient.trained_loss
-    seen += f"; as trained on: {patient.run.loss:.4g} and {trained:.4g}"
-    if math.isfinite(trained) and trained <= patient.run.loss:
+    trained = probe.trained_loss
+    seen += f"; as trained on: {probe.run.loss:.4g} and {trained:.4g}"
+    if math.isfinite(trained) and trained <= probe.run.loss:
         yield Check(
             NAME,
             "WARN",
             f"{seen}, where it does not rise.",
-            f"{_SEEN[patient.training.bn_mode]}, and here that matters.",
+            f"{_SEEN[probe.training.bn_mode]}, and here that matters.",
         )
     else:
         yield Check(NAME, "PASS", f"{seen}.")
 
 
-def _not_raised(patient: Patient, clean: float, seen: str) -> Check:
+def _not_raised(probe: Probe, clean: float, seen: str) -> Check:
     """Tell what does not suit the loss from a gradient that leads nowhere."""
-    if patient.training.bn_mode == "eval":
-        before, after = (_mean(each) for each in patient.batch_losses)
+    if probe.training.bn_mode == "eval":
+        before, after = (_mean(each) for each in probe.batch_losses)
         if after > before:
             return Check(
                 NAME,
@@ -59,7 +59,7 @@ def _not_raised(patient: Patient, clean: float, seen: str) -> Check:
                 "Pass bn_mode='batch', at least until the running statistics of the "
                 "BatchNorm layers fit the images.",
             )
-    if _mean(patient.nudged_loss) > clean:
+    if _mean(probe.nudged_loss) > clean:
         return Check(
             NAME,
             "WARN",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, SkipError
 
 NAME = "precision"
@@ -20,15 +20,15 @@ FLIPPED = 0.2
 """Share of gradient entries that may change their sign."""
 
 
-def precision(patient: Patient) -> Iterator[Check]:
+def precision(probe: Probe) -> Iterator[Check]:
     """Compare gradients with those in 32 bits where the Trainer uses fewer."""
-    if not isinstance(patient.module, nn.Module):
+    if not isinstance(probe.module, nn.Module):
         raise SkipError
-    counts = Counter(str(each.dtype)[6:] for each in patient.module.parameters())
-    seen = f"{patient.precision}, parameters in {' and '.join(counts) or 'none'}"
-    asked = str(patient.options.get("precision") or patient.precision)
-    if asked.endswith("-mixed") and asked != patient.precision:
-        seen += f" (the Trainer made {patient.precision} of {asked} on this device)"
+    counts = Counter(str(each.dtype)[6:] for each in probe.module.parameters())
+    seen = f"{probe.precision}, parameters in {' and '.join(counts) or 'none'}"
+    asked = str(probe.options.get("precision") or probe.precision)
+    if asked.endswith("-mixed") and asked != probe.precision:
+        seen += f" (the Trainer made {probe.precision} of {asked} on this device)"
     if {"float16", "bfloat16"} & set(counts):
         yield Check(
             NAME,
@@ -36,16 +36,16 @@ def precision(patient: Patient) -> Iterator[Check]:
             f"{seen}: gradients are rounded to that as well, and small ones are lost.",
             "Keep parameters in float32 and use precision='bf16-mixed' or '16-mixed'.",
         )
-    elif not patient.precision.endswith("-mixed"):
+    elif not probe.precision.endswith("-mixed"):
         yield Check(NAME, "PASS", f"{seen}.")
     else:
-        yield _compared(patient, seen)
+        yield _compared(probe, seen)
 
 
-def _compared(patient: Patient, seen: str) -> Check:
-    low = patient.grads
-    with torch.autocast(patient.device.type, enabled=False):
-        full = patient.differentiate()
+def _compared(probe: Probe, seen: str) -> Check:
+    low = probe.grads
+    with torch.autocast(probe.device.type, enabled=False):
+        full = probe.differentiate()
     lost, flipped = _differences(low, full)
     text = (
         f"{seen}; {100 * lost:.2g} % of the gradient entries underflow to 0 and "

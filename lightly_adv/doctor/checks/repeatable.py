@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
 
 NAME = "repeatable"
@@ -16,11 +16,11 @@ LARGEST_USUAL = 1 << 32
 """Seeds that people choose are smaller; torch's own first seed is larger."""
 
 
-def repeatable(patient: Patient) -> Iterator[Check]:
+def repeatable(probe: Probe) -> Iterator[Check]:
     """Compare two evaluations of one loss, and look for a seed."""
     seed = _seed()
-    first, second = patient.losses
-    if not torch.allclose(first, second, rtol=1e-5, equal_nan=True):
+    first, second = probe.twice.losses
+    if not probe.twice.constant:
         yield Check(
             NAME,
             "WARN",

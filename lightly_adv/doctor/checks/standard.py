@@ -16,10 +16,10 @@ from lightly_adv.doctor.checks.loss import loss
 from lightly_adv.doctor.checks.precision import precision
 from lightly_adv.doctor.checks.repeatable import repeatable
 from lightly_adv.doctor.checks.training_step import training_step
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import CheckFunction
 
-CHECKS: tuple[CheckFunction[Patient], ...] = (
+CHECKS: tuple[CheckFunction[Probe], ...] = (
     device,
     data,
     images,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.step_objective import StepSkippedError
 
@@ -19,10 +19,10 @@ SHOWN = 4
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def training_step(patient: Patient) -> Iterator[Check]:
+def training_step(probe: Probe) -> Iterator[Check]:
     """Take the step and take it back; list what it changed."""
     try:
-        run = patient.run
+        run = probe.run
     except StepSkippedError:
         yield Check(
             NAME,
@@ -50,7 +50,7 @@ def training_step(patient: Patient) -> Iterator[Check]:
         )
         return
     yield Check(
-        NAME, "PASS", f"loss {run.loss:.4g}; {_changed(patient.module, run.changes)}."
+        NAME, "PASS", f"loss {run.loss:.4g}; {_changed(probe.module, run.changes)}."
     )
 
 

@@ -9,7 +9,8 @@ from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 
 from lightly_adv import AdversarialTraining
-from lightly_adv.doctor import Patient, normalizations
+from lightly_adv.doctor import Probe, normalizations
+from lightly_adv.doctor.attack_choice import AttackChoice
 from lightly_adv.doctor.checks import images as image_checks
 from lightly_adv.evaluation.checks import Check
 from lightly_adv.functional import pixels
@@ -82,7 +83,9 @@ def test_without_traces_of_8_bits_a_better_fit_is_a_hint() -> None:
 def check(images: Any, normalize: NormalizeStats | None) -> list[Check]:
     """Run the one check, without a Trainer."""
     training = AdversarialTraining(healthy.attack(normalize))
-    return list(image_checks.images(Patient(Healthy(), training, batch=images)))
+    return list(
+        image_checks.images(Probe(Healthy(), AttackChoice(training), batch=images))
+    )
 
 
 @pytest.mark.parametrize("normalize", [None, IMAGENET, CIFAR10, HALF, OWN])

@@ -109,7 +109,7 @@ def test_a_loss_that_does_not_rise_as_it_is_trained_on() -> None:
 def test_an_attack_that_takes_too_long_is_shortened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lightly_adv.doctor.patient.ATTACK_SECONDS", 0.0001)
+    monkeypatch.setattr("lightly_adv.doctor.probe.ATTACK_SECONDS", 0.0001)
     attack = PGD(ThreatModel(eps=8 / 255), steps=500)
     diagnosis = examine(Healthy(), None, attack)
     assert blamed(diagnosis) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import SkipError
 
 STEP_SECONDS = 4.0
@@ -19,20 +20,20 @@ FEWEST = 8
 """Images of a batch that are kept in any case."""
 
 
-def hurry(patient: Patient) -> None:
+def shrink_batch(probe: Probe) -> Probe:
     """Leave out images of a batch for which training steps take too long."""
     try:
-        size = batch_size(patient.selected.images) or 0
+        size = batch_size(probe.selected.images) or 0
     except (SkipError, TypeError, ValueError):
-        return
+        return probe
     if size <= FEWEST:
-        return
-    seconds = _estimate(patient, size)
+        return probe
+    seconds = _estimate(probe, size)
     count = max(FEWEST, int(size * STEP_SECONDS / max(seconds, STEP_SECONDS)))
-    if count < size:
-        patient.batch = first(patient.batch, size=size, count=count)
-        patient.full_size = size
-        del patient.selected
+    if count >= size:
+        return probe
+    batch = first(probe.batch, size=size, count=count)
+    return dataclasses.replace(probe, batch=batch, full_size=size)
 
 
 def batch_size(views: Sequence[Tensor]) -> int | None:
@@ -73,13 +74,13 @@ def first(batch: Any, *, size: int, count: int) -> Any:
     return pytree.tree_map(cut, batch, is_leaf=is_names)
 
 
-def _estimate(patient: Patient, size: int) -> float:
+def _estimate(probe: Probe, size: int) -> float:
     """Return how long a step takes, from one on a few images; 0 if that fails."""
-    few = first(patient.batch, size=size, count=FEWEST)
+    few = first(probe.batch, size=size, count=FEWEST)
     seconds = math.inf
     for _ in range(2):  # the first may be slow for reasons of its own
         try:
-            seconds = min(seconds, patient.seconds_of(few) * size / FEWEST)
+            seconds = min(seconds, probe.seconds_of(few) * size / FEWEST)
         except Exception:
             return 0.0
         if seconds < STEP_SECONDS:

@@ -1,8 +1,10 @@
-"""What adversarial training cannot work with, said before it starts."""
+"""What is tested before adversarial training starts, by the callback and the doctor."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,10 +14,17 @@ from torch.nn.parameter import is_lazy
 
 from lightly_adv import lightning
 from lightly_adv.attacks import AttackLike
-from lightly_adv.lightning import pl, utilities
+from lightly_adv.isolation import leaks
+from lightly_adv.lightning import pl, rank_zero_warn, utilities
 from lightly_adv.training.cost import StepCost
+from lightly_adv.training.step_objective import StepObjective
 
-_SHARDED = ("FSDPStrategy", "ModelParallelStrategy")
+_SHARDED = ("fsdp", "modelparallel", "stage_3")
+"""Parts of the names of strategies that shard parameters."""
+
+RTOL = 1e-5
+"""How far two evaluations of one loss may lie apart: some GPU kernels add in any order.
+"""
 
 
 def check_trainable(trainer: Any, module: Any) -> None:
@@ -46,7 +55,8 @@ def check_trainable(trainer: Any, module: Any) -> None:
             f"{name}.training_step takes a dataloader_iter and pulls its own batches, "
             "so there is no batch to perturb; take a batch instead."
         )
-    _check_parameters(trainer, module)
+    check_strategy(trainer.strategy)
+    _check_distributed(trainer, module)
     _check_scripted(module)
     _check_activations(trainer, module)
 
@@ -60,16 +70,117 @@ def check_attacked_once(module: nn.Module) -> None:
     Raises:
         ValueError: If there is such a part.
     """
-    for name, part in module.named_modules():
-        attack = vars(part).get("attack")
-        if not (_is_ours(part) and isinstance(attack, AttackLike)):
-            continue
-        if attack.evaluations > 0 and getattr(part, "weight", 1.0) > 0:
+    for name, part, attack in attacking_parts(module):
+        attacks = attack.evaluations > 0 and getattr(part, "weight", 1.0) > 0
+        if attacks and _is_ours(part):
             raise ValueError(
                 f"{name or 'the module'} ({type(part).__name__}) has an attack of its "
                 "own, so AdversarialTraining would attack views that are attacked "
                 "already. Leave out one of the two: the callback, or that attack."
             )
+
+
+def attacking_parts(
+    module: nn.Module,
+) -> Iterator[tuple[str, nn.Module, AttackLike]]:
+    """Yield the parts of a module that attack by themselves: name, part, attack."""
+    for name, part in module.named_modules():
+        attack = vars(part).get("attack")
+        if isinstance(attack, AttackLike):
+            yield name, part, attack
+
+
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies that shard parameters over processes.
+
+    Args:
+        strategy: What a Trainer takes: a name or an object.
+
+    Raises:
+        ValueError: If it is one of these.
+    """
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    config = getattr(strategy, "config", None) or {}
+    stage = config.get("zero_optimization", {}).get("stage", 0)
+    if stage >= 3 or any(word in name.lower() for word in _SHARDED):
+        raise ValueError(_sharded(name))
+
+
+def layers_losing_activation(module: nn.Module) -> list[str]:
+    """Return the BatchNorm layers with an activation inside, such as timm's.
+
+    Lightning's `sync_batchnorm=True` drops it: after all `setup` hooks it converts with
+    torch's own function, which puts a plain SyncBatchNorm in the place of any layer
+    that is derived from BatchNorm.
+    """
+    return [
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, _BatchNorm) and _acts(part)
+    ]
+
+
+@dataclass(frozen=True)
+class TwoEvaluations:
+    """Two evaluations of one loss, each of them isolated.
+
+    Args:
+        losses: The losses, detached.
+        leaked: Names of the state that they changed all the same.
+    """
+
+    losses: tuple[Tensor, Tensor]
+    leaked: list[str]
+
+    @property
+    def constant(self) -> bool:
+        """Whether the loss depends on nothing but views, module and random streams."""
+        first, second = self.losses
+        # At least some steps of what a loss in half precision can tell apart.
+        rtol = max(RTOL, 4 * torch.finfo(first.dtype).eps)
+        return torch.allclose(first, second, rtol=rtol, equal_nan=True)
+
+
+def evaluate_twice(module: nn.Module, objective: StepObjective) -> TwoEvaluations:
+    """Evaluate the loss of the clean views twice, and compare the module with before.
+
+    Args:
+        module: The module behind the objective.
+        objective: The loss as the attack sees it.
+    """
+    before = leaks.snapshot(module)
+    # Nothing requires a gradient here; a step that takes one of its own still may.
+    first, second = (objective(objective.selected.views).detach() for _ in range(2))
+    return TwoEvaluations((first, second), before.changes(leaks.snapshot(module)))
+
+
+def verify_first_batch(
+    module: nn.Module, objective: StepObjective, *, constant: bool
+) -> None:
+    """Warn of what leaked out of the isolation and of a loss that changes by itself.
+
+    Args:
+        module: The module behind the objective.
+        objective: The loss as the attack sees it.
+        constant: Whether two evaluations of the loss should agree.
+    """
+    twice = evaluate_twice(module, objective)
+    if twice.leaked:
+        rank_zero_warn(
+            "the attack changes state of the module that cannot be set aside: "
+            f"{', '.join(twice.leaked[:10])}. It lives where the isolation cannot "
+            "reach it, such as in a generator, a data loader, a global or a file; make "
+            "it an attribute of the module: a number, a list, a buffer. Training goes "
+            "on, but this state advances with every attack step."
+        )
+    if constant and not twice.constant:
+        first, second = twice.losses
+        rank_zero_warn(
+            f"the loss of the same batch was {first.mean():.6g} and then "
+            f"{second.mean():.6g}: it depends on something besides the views, the "
+            "state of the module and the random streams of torch, random and numpy. "
+            "The attack raises a loss that moves."
+        )
 
 
 def check_initialized(module: nn.Module) -> None:
@@ -124,18 +235,16 @@ def _check_namespaces(trainer: Any, module: Any) -> None:
     lightning.check_same_namespace(trainer, module)
 
 
-def _check_parameters(trainer: Any, module: Any) -> None:
-    strategy = type(trainer.strategy).__name__
-    config = getattr(trainer.strategy, "config", None) or {}
-    stage = config.get("zero_optimization", {}).get("stage", 0)
-    distributed = [
-        name for name, each in module.named_parameters() if _is_distributed(each)
-    ]
-    if strategy in _SHARDED or stage >= 3 or distributed:
-        raise ValueError(
-            f"the strategy {strategy} shards parameters over processes, so that they "
-            "cannot be set aside while attacking; use strategy='ddp'."
-        )
+def _check_distributed(trainer: Any, module: nn.Module) -> None:
+    if any(type(each).__name__ == "DTensor" for each in module.parameters()):
+        raise ValueError(_sharded(type(trainer.strategy).__name__))
+
+
+def _sharded(strategy: str) -> str:
+    return (
+        f"the strategy {strategy} shards parameters over processes, so that they "
+        "cannot be set aside while attacking; use strategy='ddp'."
+    )
 
 
 def _check_scripted(module: nn.Module) -> None:
@@ -149,23 +258,18 @@ def _check_scripted(module: nn.Module) -> None:
 
 
 def _check_activations(trainer: Any, module: nn.Module) -> None:
-    """Refuse a conversion of timm's BatchNorm layers that drops their activation.
-
-    Lightning converts after all `setup` hooks with torch's own function, which puts a
-    plain SyncBatchNorm in the place of any layer that is derived from BatchNorm.
-    """
+    """Refuse a conversion of timm's BatchNorm layers that drops their activation."""
     sync = getattr(trainer.strategy, "_layer_sync", None)
     if not isinstance(sync, lightning.kinds("plugins.layer_sync.TorchSyncBatchNorm")):
         return
-    for name, part in module.named_modules():
-        if isinstance(part, _BatchNorm) and _acts(part):
-            raise ValueError(
-                f"the layer {name!r} is a {type(part).__name__}, which has an "
-                "activation inside, and Trainer(sync_batchnorm=True) silently drops "
-                "it: it converts with torch.nn.SyncBatchNorm. Convert in the module "
-                "yourself, with timm.layers.convert_sync_batchnorm(backbone), and "
-                "leave sync_batchnorm off."
-            )
+    for name in layers_losing_activation(module):
+        raise ValueError(
+            f"the layer {name!r} is a {type(module.get_submodule(name)).__name__}, "
+            "which has an activation inside, and Trainer(sync_batchnorm=True) silently "
+            "drops it: it converts with torch.nn.SyncBatchNorm. Convert in the module "
+            "yourself, with timm.layers.convert_sync_batchnorm(backbone), and leave "
+            "sync_batchnorm off."
+        )
 
 
 def _is_ours(part: nn.Module) -> bool:
@@ -179,7 +283,3 @@ def _acts(part: nn.Module) -> bool:
         isinstance(each, nn.Module) and not isinstance(each, nn.Identity)
         for each in inside
     )
-
-
-def _is_distributed(parameter: Tensor) -> bool:
-    return type(parameter).__name__ == "DTensor"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightly_adv import PGD, AdversarialLoss, AdversarialTraining, ThreatModel
 from lightly_adv.attacks import AttackSchedule
-from lightly_adv.callbacks.refusals import check_attacked_once, check_trainable
+from lightly_adv.callbacks.preflight import check_attacked_once, check_trainable
 from lightly_adv.methods import PretextModule, RobustClassifier
 from tests import zoo
 

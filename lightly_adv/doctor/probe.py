@@ -1,14 +1,13 @@
-"""What is examined: a module, a batch, an attack, and evaluations that leave no trace.
-
-Everything that costs an evaluation is kept, so that checks can share it.
-"""
+"""Measurements of a module, a batch and an attack, which leave no trace."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +17,11 @@ from torch import Generator, Tensor
 from lightly_adv.attacks import Attack, gradients
 from lightly_adv.batch_norm import routes
 from lightly_adv.callbacks import AdversarialTraining
+from lightly_adv.callbacks.preflight import TwoEvaluations, evaluate_twice
 from lightly_adv.doctor import targets
-from lightly_adv.doctor.clock import clock
+from lightly_adv.doctor.attack_choice import AttackChoice
+from lightly_adv.doctor.isolated_training import isolated_training
 from lightly_adv.doctor.targets import Target, TargetError
-from lightly_adv.doctor.untouched import untouched
 from lightly_adv.evaluation.checks.check import SkipError
 from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import Isolation, isolated
@@ -67,48 +67,45 @@ class Attacked:
     seconds: float
 
 
-@dataclass
-class Patient:
+@dataclass(frozen=True, eq=False)
+class Probe:
     """A module with its first batch, inside a training step that is never finished.
+
+    Nothing of it changes: `dataclasses.replace` returns another one. What costs an
+    evaluation is measured when it is first asked for, and kept.
 
     Args:
         module: The LightningModule.
-        training: Attack, mode, view policy and the like. Its attack has the threat
-            model to check images against.
+        choice: The attack, and what training does with it.
         batch: The first batch; None if there is none.
         step: The training step, as a function of the batch; None if training does
             not start.
         options: Options of the Trainer.
         precision: What the Trainer computes with.
-        random_data: Whether the images are made up.
-        fed: The structure of a batch that is made up.
-        data_classes: How many classes the data have, if they tell.
+        random_data: Whether the images are random.
+        structure: The structure of a random batch.
+        data_classes: How many classes the data have, if known.
         steps_per_epoch: How many batches an epoch has, if known.
-        streams: How often a step of training passes the network in all: 2 on clean
-            and adversarial views.
-        attacks_itself: Whether the training step holds the attack itself, as that of
-            `PretextModule` does.
-        callback: Whether it is trained under the `AdversarialTraining` given.
-        guess: Whether no attack was given, so that one has to be chosen.
         full_size: Images in the batch before some were left out; None if all of them
             are there.
     """
 
     module: Any
-    training: AdversarialTraining
+    choice: AttackChoice
     batch: Any = None
     step: Step | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "32-true"
     random_data: bool = False
-    fed: str = ""
+    structure: str = ""
     data_classes: int | None = None
     steps_per_epoch: float | None = None
-    streams: int = 1
-    attacks_itself: bool = False
-    callback: bool = False
-    guess: bool = False
     full_size: int | None = None
+
+    @property
+    def training(self) -> AdversarialTraining:
+        """Attack, mode, view policy and the like."""
+        return self.choice.training
 
     @property
     def attack(self) -> Attack:
@@ -144,7 +141,12 @@ class Patient:
 
     @functools.cached_property
     def objective(self) -> StepObjective:
-        """The loss of the training step as the attack sees it."""
+        """The loss of the training step as the attack sees it.
+
+        Raises:
+            SkipError: If labels do not fit, or training does not start.
+        """
+        _ = self.run
         return StepObjective(
             step=self.training_step,
             module=self.module,
@@ -164,33 +166,38 @@ class Patient:
             raise SkipError
         return self.step
 
-    @functools.cached_property
+    @property
     def run(self) -> StepRun:
         """The training step on the clean batch, taken once and taken back.
 
         Raises:
-            TargetError: If labels do not fit; the step is not taken again, for on a
-                GPU that would end the process.
+            SkipError: If labels do not fit.
         """
-        step, batch = self.training_step, self.selected.copied(self.selected.views)
-        with untouched(self.module):
-            before = leaks.snapshot(self.module)
-            try:
-                with targets.watched(batch) as seen:
-                    loss = loss_of(step(batch))
-            except TargetError:
-                self.step = None
-                raise
-            changes = before.changes(leaks.snapshot(self.module))
-        return StepRun(float(loss.detach()), loss.requires_grad, changes, seen)
+        if isinstance(self.outcome, TargetError):
+            raise SkipError from self.outcome
+        return self.outcome
 
     @functools.cached_property
-    def losses(self) -> tuple[Tensor, Tensor]:
+    def outcome(self) -> StepRun | TargetError:
+        """The training step, or the labels that do not fit.
+
+        With those it is not taken again, for on a GPU that would end the process.
+        """
+        step, batch = self.training_step, self.selected.copied(self.selected.views)
+        with isolated_training(self.module):
+            before = leaks.snapshot(self.module)
+            try:
+                with targets.watched(batch) as observed:
+                    loss = loss_of(step(batch))
+            except TargetError as error:
+                return error
+            changes = before.changes(leaks.snapshot(self.module))
+        return StepRun(float(loss.detach()), loss.requires_grad, changes, observed)
+
+    @functools.cached_property
+    def twice(self) -> TwoEvaluations:
         """The loss on the clean views as the attack sees it, computed twice."""
-        first, second = (
-            self._value(self.objective, self.selected.views) for _ in range(2)
-        )
-        return first, second
+        return evaluate_twice(self.module, self.objective)
 
     @functools.cached_property
     def grads(self) -> list[Tensor | None]:
@@ -214,7 +221,7 @@ class Patient:
         if share > 1:
             steps = max(1, int(attack.steps / share))
             attack = _shortened(attack, steps)
-        with clock(self.device) as taken:
+        with _timed(self.device) as taken:
             found = self._run_attack(attack, self.objective)
         scale = self.attack.evaluations / attack.evaluations
         return Attacked(attack, found, taken[0] * scale)
@@ -259,7 +266,7 @@ class Patient:
     def seconds_of(self, batch: Any) -> float:
         """Return how long the training step takes on another batch."""
         watch = targets.watched(batch)
-        with clock(self.device) as taken, untouched(self.module), watch:
+        with _timed(self.device) as taken, isolated_training(self.module), watch:
             loss = loss_of(self.training_step(batch))
             trained = [each for each in self.module.parameters() if each.requires_grad]
             if loss.requires_grad and trained:
@@ -274,7 +281,7 @@ class Patient:
 
     @functools.cached_property
     def _timed_grads(self) -> tuple[list[Tensor | None], float]:
-        with clock(self.device) as taken:
+        with _timed(self.device) as taken:
             found = self.differentiate()
         return found, taken[0]
 
@@ -306,3 +313,19 @@ def _shortened(attack: Attack, steps: int) -> Attack:
         return dataclasses.replace(attack, steps=steps, restarts=1)
     except (TypeError, ValueError):
         return attack
+
+
+@contextmanager
+def _timed(device: torch.device) -> Iterator[list[float]]:
+    """Measure the seconds that a block takes, with what it left to the device."""
+    seconds: list[float] = []
+    _wait(device)
+    start = time.perf_counter()
+    yield seconds
+    _wait(device)
+    seconds.append(time.perf_counter() - start)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

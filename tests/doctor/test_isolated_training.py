@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from lightly_adv.doctor.untouched import untouched
+from lightly_adv.doctor.isolated_training import isolated_training
 
 
 def test_parameters_can_be_trained_inside_and_stay_as_they_were() -> None:
     first, second = nn.Linear(2, 2), nn.Linear(2, 1).requires_grad_(False)
     module = nn.Sequential(first, second)
     weight, before = first.weight, first.weight.detach().clone()
-    with untouched(module):
+    with isolated_training(module):
         assert [each.requires_grad for each in module.parameters()] == [
             *(True, True),
             *(False, False),
@@ -30,7 +30,7 @@ def test_everything_is_put_back_after_an_error() -> None:
     weight = module.weight
 
     def fail() -> None:
-        with untouched(module):
+        with isolated_training(module):
             module.weight = nn.Parameter(torch.zeros(1, 2))
             raise RuntimeError("stop")
 

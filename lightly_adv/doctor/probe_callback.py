@@ -1,14 +1,17 @@
-"""Stand where adversarial training would stand, look, and leave."""
+"""The checks in the place of adversarial training, in the first training step."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 from lightly_adv.callbacks import AdversarialTraining
-from lightly_adv.doctor import feed, prescription, trim
+from lightly_adv.doctor.attack_choice import choose_attack
+from lightly_adv.doctor.batch_structure import structure_batch
 from lightly_adv.doctor.failures import failure
-from lightly_adv.doctor.patient import Patient
+from lightly_adv.doctor.probe import Probe
+from lightly_adv.doctor.shrink_batch import shrink_batch
 from lightly_adv.evaluation.checks.check import Check, CheckFunction, run_check
 from lightly_adv.lightning import pl
 from lightly_adv.training.step_objective import StepSkippedError
@@ -19,22 +22,20 @@ class FinishedError(Exception):
     """The examination is over; training ends before the first step is taken."""
 
 
-class Doctor(AdversarialTraining):
+class ProbeCallback(AdversarialTraining):
     """Runs checks in the first training step, in the place of adversarial training.
 
     There the precision, the device, the hooks of the batch and what `self.trainer`
     gives are those of training. It ends by `FinishedError`, so that no step is taken.
 
     Args:
-        patient: What is known before training starts; the rest is filled in.
+        probe: What is known before training starts.
         checks: The checks to make.
     """
 
-    def __init__(
-        self, patient: Patient, checks: Iterable[CheckFunction[Patient]]
-    ) -> None:
-        super().__init__(patient.training.attack)
-        self.patient = patient
+    def __init__(self, probe: Probe, checks: Iterable[CheckFunction[Probe]]) -> None:
+        super().__init__(probe.training.attack)
+        self.probe = probe
         self.checks = checks
         self.results: list[Check] = []
 
@@ -50,29 +51,38 @@ class Doctor(AdversarialTraining):
         ]
         # In place: Lightning is going through this list, and has not come to them yet.
         callbacks[:] = [each for each in callbacks if each not in others]
-        if others and self.patient.guess:
-            prescription.prescribe(self.patient, others[0])
+        if others and self.probe.choice.guessed:
+            choice = choose_attack(self.probe.module, others[0])
+            self.probe = dataclasses.replace(self.probe, choice=choice)
         super().setup(trainer, pl_module, stage)
 
     def _training_step(
         self, module: pl.LightningModule, original: Step, batch: Any
     ) -> Any:
-        patient = self.patient
-        patient.module, patient.batch, patient.step = module, batch, original
-        feed.feed(patient)
-        prescription.choose(patient)
-        trim.hurry(patient)
-        patient.precision = str(module.trainer.precision)
-        patient.steps_per_epoch = float(module.trainer.num_training_batches)
-        self.results = examine(patient, self.checks)
+        probe = dataclasses.replace(
+            self.probe,
+            module=module,
+            batch=batch,
+            step=original,
+            precision=str(module.trainer.precision),
+            steps_per_epoch=float(module.trainer.num_training_batches),
+        )
+        probe = with_fitting_attack(structure_batch(probe))
+        self.probe = shrink_batch(probe)
+        self.results = make_checks(self.probe, self.checks)
         raise FinishedError
 
 
-def examine(patient: Patient, checks: Iterable[CheckFunction[Patient]]) -> list[Check]:
+def with_fitting_attack(probe: Probe) -> Probe:
+    """Return the probe with the attack that fits its images, if none was given."""
+    return dataclasses.replace(probe, choice=probe.choice.fitting(probe.batch))
+
+
+def make_checks(probe: Probe, checks: Iterable[CheckFunction[Probe]]) -> list[Check]:
     """Make the checks; what one has failed of already is a reason to skip others."""
     results: list[Check] = []
     for check in checks:
-        for result in run_check(check, patient, on_error=_on_error):
+        for result in run_check(check, probe, on_error=_on_error):
             reported = any(each.message == result.message for each in results)
             if result.traceback and reported:
                 result = Check(result.name, "SKIP", result.message)

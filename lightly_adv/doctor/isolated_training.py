@@ -11,7 +11,7 @@ from lightly_adv.isolation.isolated import isolated
 
 
 @contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
+def isolated_training(module: nn.Module) -> Iterator[None]:
     """Isolate a module; inside, its parameters require gradients as they did outside.
 
     They are stand-ins of their own, so that optimisers take them and gradients of
@@ -19,7 +19,7 @@ def untouched(module: nn.Module) -> Iterator[None]:
 
     Examples:
         >>> layer = nn.Linear(2, 1)
-        >>> with untouched(layer):
+        >>> with isolated_training(layer):
         ...     nn.init.zeros_(layer.weight).sum().backward()
         >>> layer.weight.grad, bool((layer.weight == 0).all())
         (None, False)
