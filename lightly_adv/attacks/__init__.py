@@ -10,6 +10,7 @@ from lightly_adv.attacks.classification import (
 from lightly_adv.attacks.pgd import FGSM as FGSM
 from lightly_adv.attacks.pgd import PGD as PGD
 from lightly_adv.attacks.schedule import AttackSchedule as AttackSchedule
+from lightly_adv.attacks.square import Square as Square
 from lightly_adv.registry import Registry
 
 _REGISTRY = Registry[Attack]("attack", "lightly_adv.attacks")
@@ -24,3 +25,4 @@ register_attack("apgd")(APGD)
 register_attack("apgd-t")(APGDTargeted)
 register_attack("fgsm")(FGSM)
 register_attack("pgd")(PGD)
+register_attack("square")(Square)

@@ -20,11 +20,12 @@ from lightly_adv.types import Objective
 @pytest.mark.parametrize("check", AttackTester.checks())
 @pytest.mark.parametrize("name", list_attacks())
 def test_every_registered_attack_passes_the_table(name: str, check: str) -> None:
-    few = {"steps": 10} if name.startswith("apgd") else {}
+    few = {"apgd": 10, "apgd-t": 10, "square": 30}
+    options = {"steps": few[name]} if name in few else {}
     tester = AttackTester(
-        lambda each: create_attack(name, threat_model=each, **few),
+        lambda each: create_attack(name, threat_model=each, **options),
         norms=load_attack(name).norms,  # type: ignore[attr-defined]
-        classifies=name == "apgd-t",
+        classifies=name in ("apgd-t", "square"),
     )
     tester.run(check)
 

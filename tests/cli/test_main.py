@@ -45,7 +45,7 @@ def test_an_unknown_command_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> N
         ("pretrain --model.task rotaton", "Did you mean 'rotation'?"),
         ("pretrain --model.backbone resnet8_tyni", "Did you mean 'resnet8_tiny'"),
         ("pretrain --model.attack PGD --model.attack.threat_model.eps 8", "8 / 255?"),
-        ("pretrain --model.attack pdg", "Known attacks: apgd, apgd-t, fgsm, pgd."),
+        ("pretrain --model.attack pdg", "Known attacks: apgd, apgd-t, fgsm, pgd, sq"),
         ("pretrain --model.lr fast", "--model.lr: Expected a float"),
         ("pretrain --nonsense 1", "unrecognized arguments: --nonsense"),
         ("pretrain --config nix.yaml", "File does not exist"),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
-from lightly_adv.attacks import PGD, ClassificationObjective
+from lightly_adv.attacks import PGD, ClassificationObjective, Square
 from lightly_adv.evaluation.checks import odds
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.checks.effort import settled
-from lightly_adv.evaluation.checks.search import broken_by_squares
 from lightly_adv.evaluation.checks.subject import Subject
 
 QUERIES = 60
@@ -23,19 +20,10 @@ def black_box(subject: Subject) -> Check:
     known = settled("black box", subject)
     if known is not None:
         return known
-    rows, generator = subject.standing_rows, subject.generator("black box")
-    parts = [
-        broken_by_squares(
-            subject.model,
-            subject.images[part],
-            subject.labels[part],
-            subject.threat_model,
-            queries=QUERIES,
-            generator=generator,
-        )
-        for part in subject.parts(rows)
-    ]
-    count = int(torch.cat(parts).sum())
+    rows = subject.standing_rows
+    attack = Square(subject.threat_model, steps=QUERIES)
+    trace = subject.attacked(attack, rows, key="black box")
+    count = int(trace.broken(steps=QUERIES).sum())
     return odds.judge(
         "black box",
         count,

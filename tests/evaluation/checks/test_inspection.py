@@ -77,8 +77,8 @@ def test_the_cost_is_what_the_docs_say() -> None:
     assert isinstance(model, Counting)
     # zero eps, zero gradients, large eps, and twice the steps
     assert model.backward_count == 24 * (1 + 1 + 10 + 40) == 1248
-    # three times the same images, the ends of three attacks, squares, transfer
-    assert model.forward_count - 1248 == 3 * 64 + 24 * (3 + 60 + 1) == 1728
+    # three times the same images, the ends of four attacks, squares, transfer
+    assert model.forward_count - 1248 == 3 * 64 + 24 * (4 + 60 + 1) == 1752
     assert surrogate.backward_count == surrogate.forward_count == 24 * 20
 
 

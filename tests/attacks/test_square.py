@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from lightly_adv.evaluation.checks.search import broken_by_squares
+from lightly_adv.attacks import ClassificationObjective, Square
+from lightly_adv.testing import AttackTester
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import NormalizeStats
 
@@ -33,15 +34,16 @@ def sample_images(model: Watched) -> tuple[Tensor, Tensor]:
 
 
 def search(model: Watched, threat_model: ThreatModel, queries: int = 60) -> Tensor:
-    images, labels = sample_images(model)
-    return broken_by_squares(
-        model,
-        images,
-        labels,
-        threat_model,
-        queries=queries,
-        generator=Generator().manual_seed(3),
-    )
+    return broken(model, *sample_images(model), Square(threat_model, steps=queries))
+
+
+def broken(model: nn.Module, images: Tensor, labels: Tensor, attack: Square) -> Tensor:
+    objective = ClassificationObjective(model, labels)
+    generator = Generator().manual_seed(3)
+    (perturbed,) = attack(objective, [images], generator=generator)
+    attack.threat_model.check(images, perturbed)
+    wrong: Tensor = model(perturbed).argmax(dim=1) != labels
+    return wrong
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def search(model: Watched, threat_model: ThreatModel, queries: int = 60) -> Tens
 )
 def test_what_it_breaks_is_within_reach(threat_model: ThreatModel) -> None:
     model = Watched()
-    broken = search(model, threat_model)
+    wrong = search(model, threat_model)
     images, labels = sample_images(model)
     slope = model.normal.expand_as(images)
     reach = {
@@ -60,26 +62,28 @@ def test_what_it_breaks_is_within_reach(threat_model: ThreatModel) -> None:
         "L1": slope.abs().flatten(1).amax(1),
     }[threat_model.norm] * threat_model.eps
     margin = model(images)[:, 0].abs()
-    assert not broken[margin > reach].any(), "no attack can break these"
-    assert int(broken.sum()) >= 5, "it finds something"
+    assert not wrong[margin > reach].any(), "no attack can break these"
+    assert int(wrong.sum()) >= 5, "it finds something"
     random = threat_model.random_start(
         threat_model.box(images), generator=Generator().manual_seed(4)
     )
     by_chance = model(images + random).argmax(1) != labels
-    assert int(broken.sum()) > int(by_chance.sum()), "and more than chance does"
+    assert int(wrong.sum()) > int(by_chance.sum()), "and more than chance does"
 
 
 def test_all_that_is_asked_is_allowed_and_no_more_than_that_often() -> None:
     model, threat_model = Watched(), ThreatModel(eps=0.05)
-    broken = search(model, threat_model, queries=12)
+    wrong = search(model, threat_model, queries=12)
     images, _ = sample_images(Watched())
-    assert len(model.asked) <= 12
-    assert len(model.asked[0]) == 30
-    assert len(model.asked[-1]) == 30 - int(broken.sum()) or not broken.any()
+    *asked, last = model.asked
+    assert len(last) == 30, "the call of this test"
+    assert len(asked) <= 12
+    assert len(asked[0]) == 30
+    assert len(asked[-1]) >= 30 - int(wrong.sum())
     threat_model.check(images, model.asked[0])
-    for asked in model.asked:
-        assert asked.min() >= 0
-        assert asked.max() <= 1
+    for queried in model.asked:
+        assert queried.min() >= 0
+        assert queried.max() <= 1
 
 
 def test_the_scale_of_the_logits_does_not_matter() -> None:
@@ -96,12 +100,19 @@ def test_normalised_images() -> None:
     plain, normalised = Watched(), Normalised()
     images, labels = sample_images(plain)
     stats: NormalizeStats = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    found = broken_by_squares(
-        normalised,
-        (images - 0.5) / 0.25,
-        labels,
-        ThreatModel(eps=0.1, normalize=stats),
-        queries=30,
-        generator=Generator().manual_seed(3),
+    attack = Square(ThreatModel(eps=0.1, normalize=stats), steps=30)
+    wrong = broken(normalised, (images - 0.5) / 0.25, labels, attack)
+    assert torch.equal(wrong, search(plain, ThreatModel(eps=0.1), queries=30))
+
+
+def test_it_has_to_know_the_classifier() -> None:
+    attack = Square(ThreatModel(eps=0.1), steps=2)
+    with pytest.raises(TypeError, match=r"Square .*ClassificationObjective"):
+        attack(lambda views: views[0].sum(), [torch.rand(2, 3, 8, 8)])
+
+
+@pytest.mark.parametrize("check", AttackTester.checks())
+def test_restarts_pass_the_table(check: str) -> None:
+    AttackTester(lambda each: Square(each, steps=20, restarts=2), classifies=True).run(
+        check
     )
-    assert torch.equal(found, search(plain, ThreatModel(eps=0.1), queries=30))
