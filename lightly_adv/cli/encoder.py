@@ -54,6 +54,7 @@ class Encoder(EvaluationCommand[EncoderReport]):
     examples = EXAMPLES
     seeded = "noise and pairs"
     has_threat_model = True
+    has_head = False
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:

@@ -51,6 +51,9 @@ class EvaluationCommand(ABC, Generic[R]):
     several: ClassVar[bool] = False
     """Whether it takes several networks."""
 
+    has_head: ClassVar[bool] = True
+    """Whether it is about classifiers where it has the choice."""
+
     has_threat_model: ClassVar[bool] = False
     """Whether norm and eps can be chosen."""
 
@@ -66,8 +69,18 @@ class EvaluationCommand(ABC, Generic[R]):
     def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
         self.options = options
         self.others = others
-        networks.check_once(options.checkpoints)
-        self.networks = [networks.restore(each, others) for each in options.checkpoints]
+        if len(options.networks) > 1 and not self.several:
+            raise ValueError(
+                f"{len(options.networks)} networks are given, and {self.name} takes "
+                "one; run it for each of them."
+            )
+        self.networks = networks.collect(
+            options.networks,
+            others,
+            backbone=options.backbone,
+            weights=options.weights,
+            has_head=self.has_head,
+        )
         self.network = self.networks[0]
 
     @classmethod
@@ -121,7 +134,9 @@ class EvaluationCommand(ABC, Generic[R]):
     @classmethod
     def run(cls, arguments: Sequence[str]) -> int:
         """Evaluate as a command line asks for; return the exit code."""
-        options, others = cls.parser().parse_known_args(arguments)
+        arguments, others = split(arguments)
+        options, unknown = cls.parser().parse_known_args(arguments)
+        others += unknown
         command = cls(options, others)
         output = command.output()
         report = command.evaluate(
@@ -149,12 +164,16 @@ class EvaluationCommand(ABC, Generic[R]):
         parser = plain_parser(cls.name, cls.description, cls.examples)
         add = parser.add_argument
         add(
-            "checkpoints",
+            "networks",
             type=Path,
-            nargs="+" if cls.several else 1,
+            nargs="*",
             metavar="RUN",
-            help="folder of a run, or <run>/checkpoints/<name>.ckpt in it",
+            help="folder of a run, <run>/checkpoints/<name>.ckpt in it, or a folder "
+            "that lightly-adv export has written",
         )
+        add("--backbone", metavar="NAME", help="instead: a network of timm")
+        weights = "its weights; default: those that timm downloads"
+        add("--weights", type=Path, metavar="FILE", help=weights)
         if cls.has_threat_model:
             add(
                 "--norm",
@@ -174,7 +193,8 @@ class EvaluationCommand(ABC, Generic[R]):
         add(
             "--out",
             type=Path,
-            help=f"JSON file to write{beside}; default: in the folder of the run",
+            help=f"JSON file to write{beside}; default: in the folder of the run, "
+            "or in runs/<name> for other networks",
         )
         return parser
 
@@ -225,6 +245,26 @@ class Output:
         for path in self.report.parent.glob(f"{glob.escape(self.state.name)}*"):
             path.unlink()
         return "; ".join([f"the report is in {self.report}", *where])
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell the options of the run apart, with their values.
+
+    Examples:
+        >>> split(["--data", "Digits", "runs/a", "--eps", "0", "--data.root=b"])
+        (['runs/a', '--eps', '0'], ['--data', 'Digits', '--data.root=b'])
+    """
+    sides: tuple[list[str], list[str]] = ([], [])
+    is_value = False
+    for argument in arguments:
+        is_option = argument.startswith("--")
+        of_run = (is_value and not is_option) or bool(_OF_RUN.match(argument))
+        is_value = of_run and is_option and "=" not in argument
+        sides[of_run].append(argument)
+    return sides
+
+
+_OF_RUN = re.compile(r"--(data|model|trainer|evaluation)(?=[.=]|$)")
 
 
 def plain_parser(

@@ -96,7 +96,10 @@ class FinetuneCLI(TrainingCLI):
         super().add_arguments_to_parser(parser)
         parser.add_class_arguments(Evaluation, "evaluation")
         parser.link_arguments(
-            "data", "model.num_classes", compute_fn=_num_classes, apply_on="instantiate"
+            "data",
+            "model.num_classes",
+            compute_fn=num_classes_of,
+            apply_on="instantiate",
         )
 
     @property
@@ -203,7 +206,12 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _num_classes(data: Any) -> int:
+def num_classes_of(data: Any) -> int:
+    """Return how many classes a data module has.
+
+    Raises:
+        ValueError: If it does not tell.
+    """
     if not hasattr(data, "num_classes"):
         raise ValueError(
             f"{type(data).__name__} has no num_classes; give it this attribute, which "

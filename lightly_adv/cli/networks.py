@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lightly_adv.cli import checkpoints
+from lightly_adv.cli import checkpoints, timm_networks
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.run_folder import RunFolder
+from lightly_adv.cli.timm_networks import TimmNetwork
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.evaluation import digests, formatting
 from lightly_adv.lightning import pl
+from lightly_adv.models.export.folder import CONFIG, WEIGHTS
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
 
@@ -30,7 +33,8 @@ class Network:
     """A network, the images it is evaluated on, and where it comes from.
 
     Args:
-        weights: The file of its weights.
+        name: What reports call it.
+        weights: The file of its weights, or the name of what timm has downloaded.
         folder: Where reports on it are written.
         module: A classifier that takes pixels, or another LightningModule.
         data: The images.
@@ -40,6 +44,7 @@ class Network:
         threat_model: What the attacks may do unless something else is asked for.
     """
 
+    name: str
     weights: Path
     folder: Path
     module: nn.Module
@@ -49,29 +54,114 @@ class Network:
     threat_model: ThreatModel
 
     @property
-    def name(self) -> str:
-        """What reports call it."""
-        return self.weights.stem
-
-    @property
     def class_names(self) -> Sequence[str] | None:
         """Names of the classes, if the data tell them."""
         return getattr(self.data, "classes", None)
 
 
-def restore(path: Path, others: Sequence[str]) -> Network:
-    """Return the network of a run, its weights and its data.
+def collect(
+    paths: Sequence[Path],
+    others: Sequence[str],
+    *,
+    backbone: str | None = None,
+    weights: Path | None = None,
+    has_head: bool = True,
+) -> list[Network]:
+    """Return the networks that a command line names.
 
     Args:
-        path: A checkpoint in the folder of its run; or this folder, which stands for
-            its last checkpoint.
-        others: Further options of that run, which change the data.
+        paths: Checkpoints, folders of runs, and folders that were exported.
+        others: Further options of the runs, which change the data; for other networks,
+            those of the data.
+        backbone: The name of a network of timm, in place of the paths.
+        weights: A file of its weights.
+        has_head: Whether this is to be a classifier.
 
     Raises:
-        FileNotFoundError: If it does not lie in the folder of a run.
-        ValueError: If the files of the run are damaged, or if it was trained on
-            another number of classes than the data have.
+        FileNotFoundError: If there is nothing of that kind.
+        ValueError: If there are none, or both kinds, or if files are damaged or do not
+            fit the data.
     """
+    if backbone is not None and paths:
+        raise ValueError(
+            f"--backbone {backbone} and {paths[0]} are given at once; give the name of "
+            "a network of timm, or what was trained here, not both."
+        )
+    if backbone is None and weights is not None:
+        raise ValueError(
+            f"--weights {weights} are of an unknown network; say of which one with "
+            "--backbone, such as --backbone resnet18."
+        )
+    if backbone is not None:
+        return [_of_timm(backbone, weights, others, has_head=has_head)]
+    if not paths:
+        raise ValueError(
+            "there is no network to evaluate; give the folder of a run, a checkpoint "
+            "or an exported folder, or --backbone NAME."
+        )
+    check_once(paths)
+    found: list[Network] = []
+    for path in paths:
+        found.append(restore(path, others, like=found[0] if found else None))
+    return found
+
+
+def restore(
+    path: Path, others: Sequence[str], *, like: Network | None = None
+) -> Network:
+    """Return a network that was trained, its weights and its data.
+
+    Args:
+        path: A checkpoint in the folder of its run; this folder, which stands for its
+            last checkpoint; or a folder that was exported.
+        others: Further options of that run, which change the data; for an exported
+            network, those of the data.
+        like: A network whose data are taken for an exported one if `others` have none.
+
+    Raises:
+        FileNotFoundError: If there is nothing of that kind.
+        ValueError: If files are damaged, or if the network was trained on another
+            number of classes than the data have.
+    """
+    if (path / CONFIG).is_file() and not (path / "config.yaml").is_file():
+        return _exported(path, others, like)
+    return _of_run(path, others)
+
+
+def _exported(path: Path, others: Sequence[str], like: Network | None) -> Network:
+    if like is not None and not any(each.startswith("--data") for each in others):
+        images = like.data, like.device
+    else:
+        images = timm_networks.images(others, path)
+    network = timm_networks.exported(path, images[0])
+    return _named(path.resolve().name, path / WEIGHTS, network, images)
+
+
+def _of_timm(
+    name: str, weights: Path | None, others: Sequence[str], *, has_head: bool
+) -> Network:
+    images = timm_networks.images(others, f"--backbone {name}")
+    network = timm_networks.by_name(name, weights, images[0], has_head=has_head)
+    return _named(name, weights or Path(name), network, images)
+
+
+def _named(
+    name: str, weights: Path, network: TimmNetwork, images: timm_networks.Images
+) -> Network:
+    return Network(
+        name=name,
+        weights=weights,
+        folder=Path("runs") / re.sub(r"[^\w.]+", "-", name),
+        module=network,
+        data=images[0],
+        device=images[1],
+        num_classes=network.num_classes,
+        threat_model=ThreatModel(),
+    )
+
+
+def _of_run(path: Path, others: Sequence[str]) -> Network:
+    """Return the network of a run, its weights and its data."""
     checkpoint = RunFolder(path).last_checkpoint if path.is_dir() else path
     folder = RunFolder.of_checkpoint(checkpoint)
     config, out = str(folder.path / "config.yaml"), str(folder.path)
@@ -86,6 +176,7 @@ def restore(path: Path, others: Sequence[str]) -> Network:
         cli = PretrainCLI([*arguments, "--ckpt_path", str(checkpoint)])
     load_weights(cli.model, checkpoint)
     return Network(
+        name=checkpoint.stem,
         weights=checkpoint,
         folder=folder.path,
         module=cli.model,
@@ -135,7 +226,8 @@ def check_classifiers(networks: Sequence[Network]) -> None:
 
 def sha256_of(networks: Iterable[Network]) -> dict[str, str]:
     """Return the SHA-256 of the weights by their path, for reports."""
-    return {str(each.weights): digests.of_file(each.weights) for each in networks}
+    files = [each.weights for each in networks if each.weights.is_file()]
+    return {str(path): digests.of_file(path) for path in files}
 
 
 def threat_model(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -95,7 +94,7 @@ def _models(restored: Sequence[Network]) -> dict[str, nn.Module]:
     if classifiers:
         networks.check_classifiers(classifiers)
     models: dict[str, nn.Module] = {}
-    names = _names([each.weights for each in restored])
+    names = _names(restored)
     for name, network in zip(names, restored, strict=True):
         models |= _models_in(network, name, is_alone=len(restored) == 1)
     if len(models) < 2:
@@ -123,24 +122,18 @@ def _models_in(network: Network, name: str, *, is_alone: bool) -> dict[str, nn.M
     return {f"{prefix}{task_name}": task for task_name, task in tasks.items()}
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Name checkpoints by the folders of their runs, as shortly as can be.
-
-    Examples:
-        >>> runs = [Path(f"runs/{name}/checkpoints/last.ckpt") for name in "ab"]
-        >>> _names(runs)
-        ['a', 'b']
-    """
-    folders = [path.resolve().parents[1] for path in paths]
+def _names(restored: Sequence[Network]) -> list[str]:
+    """Name networks by the folders of their runs, as shortly as can be."""
+    folders = [network.folder.resolve() for network in restored]
     candidates = (
         [folder.name for folder in folders],
-        [f"{f.name}/{p.stem}" for f, p in zip(folders, paths, strict=True)],
+        [f"{f.name}/{n.name}" for f, n in zip(folders, restored, strict=True)],
         [f"{folder.parent.name}/{folder.name}" for folder in folders],
     )
     for names in candidates:
         if len(set(names)) == len(names):
             return names
-    return [str(path) for path in paths]
+    return [str(network.weights) for network in restored]
 
 
 def _table(

@@ -194,6 +194,4 @@ def test_a_member_counts_once(
 
 
 def test_no_checkpoint_is_no_ensemble(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        evaluate()
-    assert "arguments are required: RUN" in capsys.readouterr().err
+    assert "--backbone NAME" in complaint(capsys)

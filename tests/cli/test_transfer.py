@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,7 +116,11 @@ def test_nothing_is_overwritten(
 
 def test_names_are_as_short_as_can_be() -> None:
     def names(*paths: str) -> list[str]:
-        return command._names([Path("/r") / path for path in paths])
+        files = [Path("/r") / path for path in paths]
+        networks: Any = [
+            SimpleNamespace(folder=file.parents[1], name=file.stem) for file in files
+        ]
+        return command._names(networks)
 
     assert names("a/checkpoints/last.ckpt", "b/checkpoints/last.ckpt") == ["a", "b"]
     one = names("a/checkpoints/last.ckpt", "a/checkpoints/best.ckpt")
