@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
+
+from lightly_adv.functional import validation
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -129,8 +130,7 @@ class Registry(Generic[T]):
         return factory  # type: ignore[no-any-return]
 
     def _unknown(self, name: str, entries: Mapping[str, Entry]) -> str:
-        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        hint = validation.did_you_mean(name, entries)
         known = ", ".join(sorted(entries)) or "none"
         return f"Unknown {self.kind} {name!r}. {hint}Known: {known}."
 

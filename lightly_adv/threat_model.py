@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
-from lightly_adv.functional import norms, pixels, validation, value_range
+from lightly_adv.functional import norms, pixels, sampling, validation, value_range
 from lightly_adv.functional.value_range import Excess
 from lightly_adv.types import Norm, NormalizeStats
 
@@ -60,7 +60,7 @@ class ThreatModel:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        _check_norm(self.norm)
+        validation.check_choice("norm", self.norm, get_args(Norm))
         bounds = validation.as_bounds(self.bounds)
         eps = validation.as_number("eps", self.eps)
         if self.norm == "Linf":
@@ -176,7 +176,7 @@ class ThreatModel:
         """
         if std is not None:
             return self.project(
-                norms.gaussian(box.lower, generator=generator).mul_(std), box
+                sampling.gaussian(box.lower, generator=generator).mul_(std), box
             )
         point = norms.random_point(
             box.lower, norm=self.norm, radius=self.eps, generator=generator
@@ -243,7 +243,7 @@ class ThreatModel:
         delta = moved * box.std
         slack = _rounding(view) * max(map(abs, self.bounds))
         count = delta[0].numel() if len(delta) else 1
-        spread = {"Linf": 1.0, "L2": count**0.5, "L1": float(count)}[self.norm]
+        spread = norms.norm_of_ones(count, norm=self.norm)
         size = norms.norm(delta, norm=self.norm).max() if len(delta) else 0.0
         if not size <= self.eps + slack * spread:
             raise ValueError(
@@ -260,7 +260,7 @@ class ThreatModel:
     def _check_radius(self, position: Tensor) -> None:
         count = position[0].numel()
         width = self.bounds[1] - self.bounds[0]
-        largest = width * {"Linf": 1.0, "L2": count**0.5, "L1": float(count)}[self.norm]
+        largest = width * norms.norm_of_ones(count, norm=self.norm)
         if self.eps > largest:
             raise ValueError(
                 f"eps={self.eps:g} is larger than the {self.norm} distance between "
@@ -288,11 +288,6 @@ def _working_precision(tensor: Tensor) -> Tensor:
 def _rounding(view: Tensor) -> float:
     """Largest rounding error of a pixel, given the dtype of the view."""
     return max(1e-6, 2 * torch.finfo(view.dtype).eps)
-
-
-def _check_norm(norm: str) -> None:
-    if norm not in get_args(Norm):
-        raise ValueError(f"norm={norm!r} is unknown; use one of {get_args(Norm)}.")
 
 
 def _check_floating(view: Tensor) -> None:

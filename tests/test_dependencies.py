@@ -25,7 +25,7 @@ ALLOWED = {
     "types": set[str](),
     "errors": set[str](),
     "files": set[str](),
-    "registry": set[str](),
+    "registry": {"functional"},
     "json_files": set[str](),
     "markdown": set[str](),
     "versions": set[str](),

@@ -13,13 +13,13 @@ from lightly_adv.attacks.schedule import AttackSchedule as AttackSchedule
 from lightly_adv.attacks.square import Square as Square
 from lightly_adv.registry import Registry
 
-_REGISTRY = Registry[Attack]("attack", "lightly_adv.attacks")
+REGISTRY = Registry[Attack]("attack", "lightly_adv.attacks")
 
-create_attack = _REGISTRY.create
-load_attack = _REGISTRY.load
-list_attacks = _REGISTRY.list
-register_attack = _REGISTRY.register
-is_attack = _REGISTRY.is_registered
+create_attack = REGISTRY.create
+load_attack = REGISTRY.load
+list_attacks = REGISTRY.list
+register_attack = REGISTRY.register
+is_attack = REGISTRY.is_registered
 
 register_attack("apgd")(APGD)
 register_attack("apgd-t")(APGDTargeted)

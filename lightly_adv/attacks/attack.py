@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from lightly_adv.attacks import notices
 from lightly_adv.attacks.attack_like import AttackLike
 from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
-from lightly_adv.functional import validation
+from lightly_adv.functional import precision, validation
 from lightly_adv.functional.value_range import Excess
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import PerturbationBox, ThreatModel
@@ -159,7 +159,7 @@ class Attack(AttackLike):
         _check_views(views)
         generator = generator or rng.private_generator(views)
         with torch.inference_mode(False), torch.enable_grad():
-            clean = [view.clone() if view.is_inference() else view for view in views]
+            clean = [precision.normal_tensor(view) for view in views]
             _say_overshoot(self.threat_model, [view.detach() for view in clean])
             boxes = [self.threat_model.unchecked_box(view.detach()) for view in clean]
             tracks = [

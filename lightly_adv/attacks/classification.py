@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 from torch.nn import functional
 
-from lightly_adv.functional import losses
+from lightly_adv.functional import losses, precision
 from lightly_adv.types import Objective, Views
 
 Classification = TypeVar("Classification", bound="ClassificationObjective")
@@ -50,11 +50,9 @@ class ClassificationObjective:
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the loss of every image, from its logits."""
-        return functional.cross_entropy(logits, self._saved(), reduction="none")
-
-    def _saved(self) -> Tensor:
-        """Return the labels as autograd can save them, not made in inference mode."""
-        return self.labels.clone() if self.labels.is_inference() else self.labels
+        return functional.cross_entropy(
+            logits, precision.normal_tensor(self.labels), reduction="none"
+        )
 
     def rows(self: Classification, index: Tensor) -> Classification:
         """Return the objective of some of the images.
@@ -83,7 +81,9 @@ class TargetedObjective(ClassificationObjective):
 
     def losses(self, logits: Tensor) -> Tensor:
         """Return the loss of every image, from its logits."""
-        return losses.targeted_dlr(logits, self._saved(), self.targets)
+        return losses.targeted_dlr(
+            logits, precision.normal_tensor(self.labels), self.targets
+        )
 
 
 def require(objective: Objective, *, attack: str) -> ClassificationObjective:

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from lightly_adv.errors import NotFiniteError, UnreachedError
+from lightly_adv.functional import precision
 from lightly_adv.types import Objective, ScopedObjective
-
-FP16_SCALE = 2.0**12
-"""Loss scale under fp16 autocast, where small input gradients underflow to zero."""
 
 
 def gradients(
@@ -43,7 +41,7 @@ def loss_and_gradients(
     leaves = [
         view.requires_grad_() for view, use in zip(views, used, strict=True) if use
     ]
-    scale = FP16_SCALE if is_fp16(views[0]) else 1.0
+    scale = precision.loss_scale(views[0])
     with scope(objective) as function:
         loss = evaluate(function, views)
         if not loss.requires_grad:
@@ -108,14 +106,6 @@ def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
     if loss.isnan().any():
         raise NotFiniteError(NAN_OBJECTIVE)
     return loss
-
-
-def is_fp16(view: Tensor) -> bool:
-    """Whether gradients are taken in fp16, where some overflow or underflow."""
-    kind = view.device.type
-    if not torch.is_autocast_enabled(kind):
-        return view.dtype == torch.float16
-    return torch.get_autocast_dtype(kind) == torch.float16
 
 
 def _checked(grad: Tensor | None, scale: float) -> Tensor | None:

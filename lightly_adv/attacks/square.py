@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from lightly_adv.attacks.attack import Attack, Track
 from lightly_adv.attacks.classification import ClassificationObjective, require
+from lightly_adv.functional import norms
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Objective
 
@@ -147,7 +148,7 @@ def _interval(count: int, length: int, size: int, generator: Generator) -> Tenso
 
 def _amplitude(entries: int, threat_model: ThreatModel) -> float:
     """Return how far each of so many entries has to move to cross the ball."""
-    spread = {"Linf": 1.0, "L2": entries**0.5, "L1": float(entries)}[threat_model.norm]
+    spread = norms.norm_of_ones(entries, norm=threat_model.norm)
     amplitude: float = 2 * threat_model.eps / spread
     return amplitude
 

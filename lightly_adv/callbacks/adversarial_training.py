@@ -19,11 +19,12 @@ from lightly_adv.callbacks.preflight import (
 )
 from lightly_adv.callbacks.wrapped_step import WrappedStep
 from lightly_adv.errors import UnfitBatchError
+from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import Callback, pl, rank_zero_info, rank_zero_warn
 from lightly_adv.training import noise, outputs, processes, streams
-from lightly_adv.training.arguments import check_attack, check_choice, check_weight
+from lightly_adv.training.arguments import check_attack, check_weight
 from lightly_adv.training.batch_attack import BatchAttack
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.cost import StepCost

@@ -174,7 +174,7 @@ run = Evaluate.run
 def _suite(name: str, **options: int | None) -> Suite:
     """Create a suite with the options that are given."""
     given = {key: value for key, value in options.items() if value is not None}
-    known = inspect.signature(suites.registry.load(name)).parameters
+    known = inspect.signature(suites.REGISTRY.load(name)).parameters
     for option in given.keys() - known:
         raise ValueError(
             f"the suite {name!r} has no --{option}; expected one of "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from lightly_adv import __version__, lightning
 from lightly_adv.cli import console, quiet, signals
 from lightly_adv.cli.parser import summary
+from lightly_adv.functional import validation
 
 COMMANDS = {
     "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
@@ -104,8 +104,7 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _unknown(command: str) -> str:
-    near = difflib.get_close_matches(command, COMMANDS, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    hint = validation.did_you_mean(command, COMMANDS)
     return f"unknown command {command!r}. {hint}Known: {', '.join(COMMANDS)}."
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from lightly_adv.functional import sampling
+
 
 class CropFlip(NamedTuple):
     """Where each image is cropped, and which ones are flipped; each of shape (B,)."""
@@ -37,7 +39,7 @@ def draw_crop_flip(
         >>> drawn.top.shape, bool((drawn.left <= 8).all())
         (torch.Size([5]), True)
     """
-    device = generator.device if generator is not None else torch.device("cpu")
+    device = sampling.source_device(generator)
     top, left = torch.randint(
         0, 2 * padding + 1, (2, batch_size), generator=generator, device=device
     )

@@ -13,6 +13,7 @@ from torchvision import datasets
 
 from lightly_adv.data.datamodule import ImageDataModule
 from lightly_adv.data.image_dataset import Images, InMemory
+from lightly_adv.functional import validation
 
 SetName: TypeAlias = Literal["CIFAR10", "CIFAR100", "STL10"]
 """The sets of torchvision that are supported."""
@@ -77,11 +78,12 @@ class TorchvisionDataModule(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if name not in _SETS:
-            raise ValueError(
-                f"name={name!r} is unknown; use one of {get_args(SetName)}, or "
-                "ImageFolderDataModule for images of your own."
-            )
+        validation.check_choice(
+            "name",
+            name,
+            get_args(SetName),
+            remedy=", or ImageFolderDataModule for images of your own",
+        )
         self.name: SetName = name
         self.root = root
         self.download = download

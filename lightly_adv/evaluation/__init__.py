@@ -28,7 +28,7 @@ from lightly_adv.evaluation.transfer_report import TransferReport as TransferRep
 from lightly_adv.evaluation.unforeseen import UnforeseenReport as UnforeseenReport
 from lightly_adv.evaluation.unforeseen import evaluate_unforeseen as evaluate_unforeseen
 
-create_suite = suites.registry.create
-list_suites = suites.registry.list
-register_suite = suites.registry.register
-is_suite = suites.registry.is_registered
+create_suite = suites.REGISTRY.create
+list_suites = suites.REGISTRY.list
+register_suite = suites.REGISTRY.register
+is_suite = suites.REGISTRY.is_registered

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack
 from lightly_adv.attacks.attack import Track
 from lightly_adv.attacks.classification import ClassificationObjective, require
-from lightly_adv.functional import pixels
+from lightly_adv.functional import pixels, validation
 from lightly_adv.isolation import modes, rng
 from lightly_adv.types import Norm, Objective
 
@@ -74,8 +74,7 @@ class ReferenceAttack(Attack):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.name not in NAMES:
-            raise ValueError(f"name={self.name!r} is unknown; expected one of {NAMES}.")
+        validation.check_choice("name", self.name, NAMES)
         if not self.steps:
             object.__setattr__(self, "steps", 5000 if self.name == "square" else 100)
         super().__post_init__()

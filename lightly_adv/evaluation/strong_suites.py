@@ -7,12 +7,12 @@ import functools
 from lightly_adv.attacks import APGD, APGDTargeted, Attack
 from lightly_adv.evaluation import autoattack, formatting
 from lightly_adv.evaluation.autoattack import ReferenceAttack
-from lightly_adv.evaluation.suites import Suite, registry
+from lightly_adv.evaluation.suites import REGISTRY, Suite
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
 
 
-@registry.register("apgd")
+@REGISTRY.register("apgd")
 def apgd(
     *, steps: int = 100, restarts: int = 1, max_samples: int | None = None
 ) -> Suite:
@@ -46,7 +46,7 @@ def apgd(
     return Suite(name, attacks, max_samples)
 
 
-@registry.register("autoattack-standard")
+@REGISTRY.register("autoattack-standard")
 def autoattack_standard(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     """The standard version of AutoAttack for L-inf, run by pyautoattack.
 
@@ -67,7 +67,7 @@ def autoattack_standard(*, restarts: int = 1, max_samples: int | None = None) ->
     return _autoattack("autoattack-standard", "Linf", restarts, max_samples)
 
 
-@registry.register("autoattack-l2")
+@REGISTRY.register("autoattack-l2")
 def autoattack_l2(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     """The standard version of AutoAttack for L2; see `autoattack_standard`.
 

@@ -67,7 +67,7 @@ class Suite:
         return attacks
 
 
-registry = Registry[Suite]("suite", "lightly_adv.suites")
+REGISTRY = Registry[Suite]("suite", "lightly_adv.suites")
 
 
 def resolve(suite: str | Suite) -> Suite:
@@ -84,14 +84,14 @@ def resolve(suite: str | Suite) -> Suite:
     if isinstance(suite, Suite):
         return suite
     if isinstance(suite, str):
-        return registry.create(suite)
+        return REGISTRY.create(suite)
     raise TypeError(
         f"suite is a {type(suite).__name__}; expected a Suite or one of the names "
-        f"{registry.list()}."
+        f"{REGISTRY.list()}."
     )
 
 
-@registry.register("pgd")
+@REGISTRY.register("pgd")
 def pgd(
     *,
     steps: int = 20,
@@ -129,7 +129,7 @@ def pgd(
     return Suite(name, attacks, max_samples)
 
 
-@registry.register("pgd-20")
+@REGISTRY.register("pgd-20")
 def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     """PGD with 20 steps of eps / 4 and a random start: 2/255 at eps = 8/255.
 
@@ -149,7 +149,7 @@ def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
     return pgd(steps=20, restarts=restarts, max_samples=max_samples)
 
 
-@registry.register("smoke")
+@REGISTRY.register("smoke")
 def smoke(*, max_samples: int = 256) -> Suite:
     """PGD with 10 steps on the first 256 images: to see whether anything is wrong.
 

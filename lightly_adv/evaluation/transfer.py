@@ -16,6 +16,7 @@ from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import batches, verdicts
 from lightly_adv.evaluation.transfer_report import TransferReport
 from lightly_adv.evaluation.untouched import Untouched
+from lightly_adv.functional import precision
 from lightly_adv.isolation import rng
 from lightly_adv.pretext import PretextTask
 
@@ -278,8 +279,7 @@ def _images(batch: Any) -> Tensor:
 
 def _ordinary(tensor: Tensor, device: torch.device) -> Tensor:
     """Attacks differentiate, which tensors made in inference mode do not allow."""
-    tensor = tensor.to(device)
-    return tensor.clone() if tensor.is_inference() else tensor
+    return precision.normal_tensor(tensor.to(device))
 
 
 def _check(

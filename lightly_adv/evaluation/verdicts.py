@@ -14,6 +14,7 @@ from lightly_adv.attacks import Attack, ClassificationObjective
 from lightly_adv.evaluation import confirmation
 from lightly_adv.evaluation.confirmation import Shown
 from lightly_adv.evaluation.untouched import Untouched
+from lightly_adv.functional import precision
 from lightly_adv.isolation import modes, rng
 
 
@@ -165,7 +166,10 @@ def attack_batch(
             the threat model.
         UnconfirmedError: If the model does not stand by what it said.
     """
-    images, labels = _ordinary(images), _ordinary(labels).long()
+    images, labels = (
+        precision.normal_tensor(images),
+        precision.normal_tensor(labels).long(),
+    )
     for attack in attacks.values():
         attack.threat_model.box(images)  # refuses images it does not fit
     logits = checked_logits(ask(model, images), labels)
@@ -277,11 +281,6 @@ def _check_labels(labels: Tensor, *, classes: int) -> None:
 def _are_probabilities(logits: Tensor) -> bool:
     sums = logits.float().sum(dim=1)
     return bool((logits >= 0).all() and ((sums - 1).abs() <= 1e-4).all())
-
-
-def _ordinary(tensor: Tensor) -> Tensor:
-    """Autograd refuses to save tensors that were made in inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _is_real(labels: Tensor) -> bool:

@@ -7,11 +7,13 @@ perturbation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
+from lightly_adv.functional import sampling
 from lightly_adv.types import Norm
 
 L1_STEP_DENSITY = 0.01
@@ -57,29 +59,21 @@ def random_point(
         True
     """
     if norm == "Linf":
-        return _uniform(like, generator=generator).mul_(2 * radius).sub_(radius)
+        return sampling.uniform(like, generator=generator).mul_(2 * radius).sub_(radius)
     direction, length = _DIRECTION[norm](like, generator)
     # A uniform point of an n-ball has a radius distributed as u ** (1 / n).
-    shrink = _uniform(length, generator=generator).pow(1 / like[0].numel())
+    shrink = sampling.uniform(length, generator=generator).pow(1 / like[0].numel())
     return direction * (radius * shrink / length)
 
 
-def gaussian(like: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Draw every entry from the standard normal distribution.
-
-    Args:
-        like: Tensor that gives shape, dtype and device.
-        generator: Source of randomness, on any device.
+def norm_of_ones(count: int, *, norm: Norm) -> float:
+    """Return the norm of a vector of that many ones.
 
     Examples:
-        >>> gaussian(torch.zeros(2, 3, 4, 4)).shape
-        torch.Size([2, 3, 4, 4])
+        >>> norm_of_ones(9, norm="L2")
+        3.0
     """
-    device = generator.device if generator is not None else like.device
-    drawn = torch.randn(
-        like.shape, dtype=like.dtype, device=device, generator=generator
-    )
-    return drawn.to(like.device)
+    return {"Linf": 1.0, "L2": math.sqrt(count), "L1": float(count)}[norm]
 
 
 def steepest_ascent(grad: Tensor, *, norm: Norm, step_size: float | Tensor) -> Tensor:
@@ -125,12 +119,6 @@ def project(delta: Tensor, *, norm: Norm, radius: float) -> Tensor:
     return _PROJECTION[norm](delta, radius)
 
 
-def _uniform(like: Tensor, *, generator: Generator | None) -> Tensor:
-    device = generator.device if generator is not None else like.device
-    drawn = torch.rand(like.shape, dtype=like.dtype, device=device, generator=generator)
-    return drawn.to(like.device)
-
-
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:
     """Shape (B,) to (B, 1, ..., 1), to broadcast over samples."""
     return values.view(-1, *[1] * (like.dim() - 1))
@@ -145,14 +133,14 @@ def _lengths(step_size: float | Tensor, like: Tensor) -> float | Tensor:
 def _gaussian_direction(
     like: Tensor, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
-    direction = gaussian(like, generator=generator)
+    direction = sampling.gaussian(like, generator=generator)
     return direction, _per_sample(direction.flatten(1).norm(dim=1), like)
 
 
 def _laplace_direction(
     like: Tensor, generator: Generator | None
 ) -> tuple[Tensor, Tensor]:
-    uniform = _uniform(like, generator=generator).sub_(0.5)
+    uniform = sampling.uniform(like, generator=generator).sub_(0.5)
     tiny = torch.finfo(like.dtype).tiny
     magnitude = -(1 - 2 * uniform.abs()).clamp_(min=tiny).log_()
     direction = uniform.sign() * magnitude

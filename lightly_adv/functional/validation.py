@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,41 @@ from torch import Tensor
 from lightly_adv.types import NormalizeStats
 
 Bounds = tuple[float, float]
+
+
+def check_choice(
+    name: str, value: Any, choices: Iterable[str], *, remedy: str = ""
+) -> None:
+    """Check that a value is one of the choices.
+
+    Args:
+        name: Name of the argument.
+        value: The value.
+        choices: What it may be.
+        remedy: What else could be done, such as ", or None".
+
+    Raises:
+        ValueError: If it is none of them.
+
+    Examples:
+        >>> check_choice("norm", "L3", ("Linf", "L2"))
+        Traceback (most recent call last):
+        ValueError: norm='L3' is unknown; use one of ('Linf', 'L2').
+    """
+    known = tuple(choices)
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is unknown; use one of {known}{remedy}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question after the near names, followed by a space, if there are any.
+
+    Examples:
+        >>> did_you_mean("pdg", ["apgd", "pgd", "fgsm"])
+        "Did you mean 'pgd' or 'apgd'? "
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
 def as_number(name: str, value: Any, *, positive: bool = False) -> float:

@@ -12,11 +12,12 @@ from torch.utils import _pytree as pytree
 from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
+from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.isolation.rng import private_generator
 from lightly_adv.training import noise, processes, streams
-from lightly_adv.training.arguments import check_attack, check_choice, check_weight
+from lightly_adv.training.arguments import check_attack, check_weight
 from lightly_adv.training.batch_attack import BatchAttack
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.step_objective import StepObjective

@@ -47,12 +47,12 @@ else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")
 
 
-_REGISTRY = Registry[pl.LightningModule]("method", "lightly_adv.methods")
+REGISTRY = Registry[pl.LightningModule]("method", "lightly_adv.methods")
 
-create_method = _REGISTRY.create
-list_methods = _REGISTRY.list
-register_method = _REGISTRY.register
-is_method = _REGISTRY.is_registered
+create_method = REGISTRY.create
+list_methods = REGISTRY.list
+register_method = REGISTRY.register
+is_method = REGISTRY.is_registered
 
 register_method("pretext")(PretextModule)
 register_method("pretext_ensemble")(PretextEnsembleModule)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
+from lightly_adv.functional import validation
 from lightly_adv.isolation import modes
 from lightly_adv.lightning import rank_zero_info
 from lightly_adv.methods import criteria
@@ -230,10 +231,7 @@ class RobustClassifier(AdversarialModule):
 
     def _freeze(self, trainable: Trainable) -> tuple[str, ...]:
         """Freeze the rest; return the names of the parts of the backbone trained."""
-        if trainable not in get_args(Trainable):
-            raise ValueError(
-                f"trainable={trainable!r} is unknown; use one of {get_args(Trainable)}."
-            )
+        validation.check_choice("trainable", trainable, get_args(Trainable))
         if trainable == "all":
             return ("",)
         parts = () if trainable == "head" else stages.last_stage(self.backbone)

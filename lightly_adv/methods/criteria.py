@@ -53,12 +53,12 @@ class AdversarialCriterion(Protocol):
         """
 
 
-_REGISTRY = Registry[AdversarialCriterion]("criterion", "lightly_adv.criteria")
+REGISTRY = Registry[AdversarialCriterion]("criterion", "lightly_adv.criteria")
 
-create_criterion = _REGISTRY.create
-list_criteria = _REGISTRY.list
-register_criterion = _REGISTRY.register
-is_criterion = _REGISTRY.is_registered
+create_criterion = REGISTRY.create
+list_criteria = REGISTRY.list
+register_criterion = REGISTRY.register
+is_criterion = REGISTRY.is_registered
 
 
 @register_criterion("cross_entropy")

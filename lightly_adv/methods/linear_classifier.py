@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightly_adv.attacks import PGD
 from lightly_adv.callbacks import RobustValidation
+from lightly_adv.functional import validation
 from lightly_adv.lightning import pl
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.models import backbones
@@ -178,6 +179,4 @@ def check_protocol(protocol: str) -> None:
     Raises:
         ValueError: If it is unknown.
     """
-    if protocol not in get_args(FinetuningProtocol):
-        names = get_args(FinetuningProtocol)
-        raise ValueError(f"protocol={protocol!r} is unknown; use one of {names}.")
+    validation.check_choice("protocol", protocol, get_args(FinetuningProtocol))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
-from lightly_adv.functional import schedules
+from lightly_adv.functional import precision, schedules
 from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.pretext.task import PretextTask
@@ -192,4 +192,4 @@ def images_of(batch: Any) -> Tensor:
             "(B, 3, H, W) with pixels in [0, 1], first in the batch. Use a "
             "transform that makes one view."
         )
-    return images.clone() if images.is_inference() else images
+    return precision.normal_tensor(images)

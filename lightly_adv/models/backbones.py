@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from lightly_adv.functional import validation
 from lightly_adv.models import stems as stems  # registers the *_small names
 
 
@@ -179,8 +179,7 @@ def _check_name(name: str, *, pretrained: bool) -> None:
         _check_source(name, source, pretrained=pretrained)
     elif not timm.is_model(name):
         known = timm.list_models()
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        hint = validation.did_you_mean(name, known)
         raise ValueError(
             f"Unknown backbone {name!r}. {hint}timm.list_models() shows all "
             f"{len(known)} names; a torch.nn.Module works too."

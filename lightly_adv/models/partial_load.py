@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from torch import nn
 
+from lightly_adv.functional import validation
 from lightly_adv.models import checkpoints, stages
 from lightly_adv.models.checkpoints import LoadReport
 
@@ -91,7 +92,4 @@ def check_load(load: str) -> None:
     Raises:
         ValueError: If it is one.
     """
-    if load not in get_args(LoadChoice):
-        raise ValueError(
-            f"load={load!r} is unknown; use one of {get_args(LoadChoice)}."
-        )
+    validation.check_choice("load", load, get_args(LoadChoice))

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from torch import Generator, Tensor, nn
 
 from lightly_adv import functional
+from lightly_adv.functional import validation
 from lightly_adv.models import backbones, stages
 from lightly_adv.pretext import second_derivatives
 from lightly_adv.pretext.registry import build_task
@@ -164,8 +165,7 @@ def check_frame(frame: str) -> None:
     Raises:
         ValueError: If it is none.
     """
-    if frame not in get_args(Frame):
-        raise ValueError(f"frame={frame!r} is unknown; use one of {get_args(Frame)}.")
+    validation.check_choice("frame", frame, get_args(Frame))
 
 
 def share_trunk(backbone: nn.Module, own: Sequence[str]) -> nn.Module:

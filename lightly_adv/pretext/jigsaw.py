@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
+from lightly_adv.functional import sampling
 from lightly_adv.models import backbones
 from lightly_adv.models.normalization import NormalizeChoice
 from lightly_adv.pretext import permutations, tiles
@@ -104,7 +105,7 @@ class JigsawTask(PretextTask):
         Raises:
             ValueError: If the grid does not divide the images.
         """
-        device = generator.device if generator is not None else torch.device("cpu")
+        device = sampling.source_device(generator)
         noise = torch.rand(2, len(images), generator=generator, device=device)
         drawn = (noise[0] * len(self.permutations)).long()
         targets = torch.where(noise[1] < self.bias, drawn, 0).to(images.device)

@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Generator, Tensor
 
+from lightly_adv.functional import sampling, validation
+
 Selection: TypeAlias = Literal["random", "hamming"]
 """How permutations are chosen: as drawn, or far apart from each other."""
 
@@ -55,11 +57,11 @@ def draw_permutations(
             if tuple(each) not in seen:
                 seen.add(tuple(each))
                 kept.append(each)
-    return torch.tensor(kept, device=_device(generator))
+    return torch.tensor(kept, device=sampling.source_device(generator))
 
 
 def _far_apart(length: int, count: int, generator: Generator | None) -> Tensor:
-    kept = torch.arange(length, device=_device(generator))[None]
+    kept = torch.arange(length, device=sampling.source_device(generator))[None]
     candidates, nearest = kept, torch.zeros(1, device=kept.device)
     while len(kept) <= count:
         best = nearest.argmax()
@@ -74,12 +76,8 @@ def _far_apart(length: int, count: int, generator: Generator | None) -> Tensor:
 
 
 def _draw(length: int, count: int, generator: Generator | None) -> Tensor:
-    device = _device(generator)
+    device = sampling.source_device(generator)
     return torch.rand(count, length, generator=generator, device=device).argsort(dim=1)
-
-
-def _device(generator: Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
 
 
 def _distance(candidates: Tensor, other: Tensor) -> Tensor:
@@ -87,10 +85,7 @@ def _distance(candidates: Tensor, other: Tensor) -> Tensor:
 
 
 def _check(length: int, count: int, selection: str) -> None:
-    if selection not in ("random", "hamming"):
-        raise ValueError(
-            f"selection={selection!r} is unknown; use 'random' or 'hamming'."
-        )
+    validation.check_choice("selection", selection, ("random", "hamming"))
     most = math.factorial(length) - 1
     if not 1 <= count <= most:
         raise ValueError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from lightly_adv.functional import sampling
+
 NUM_ROTATIONS = 4
 """0, 90, 180 and 270 degrees."""
 
@@ -35,7 +37,7 @@ def balanced_labels(
         >>> balanced_labels(8).bincount()
         tensor([2, 2, 2, 2])
     """
-    source = generator.device if generator is not None else torch.device("cpu")
+    source = sampling.source_device(generator)
     classes = torch.randperm(num_classes, generator=generator, device=source)
     order = torch.randperm(batch_size, generator=generator, device=source)
     return classes[order % num_classes].to(device or "cpu")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-FP16_SCALE = 2.0**12
-"""Scale of losses under fp16 autocast, where small gradients underflow to zero."""
+from lightly_adv.functional import precision
+from lightly_adv.isolation import compiled
 
 
 def attention_kernels() -> AbstractContextManager[None]:
@@ -31,7 +31,7 @@ def input_gradients(losses: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[
         losses: Scalars.
         inputs: Tensors that require a gradient, and that the losses depend on.
     """
-    total = torch.stack(list(losses)).sum() * _scale(inputs[0])
+    total = torch.stack(list(losses)).sum() * precision.loss_scale(inputs[0])
     return list(torch.autograd.grad(total, list(inputs), create_graph=True))
 
 
@@ -45,22 +45,9 @@ def check_twice_differentiable(module: nn.Module) -> None:
         ValueError: If a part of the network is compiled, with its name.
     """
     for name, part in module.named_modules():
-        if _is_compiled(part):
+        if compiled.is_compiled(part):
             raise ValueError(
                 f"{name or type(part).__name__} is compiled, and compiled networks "
                 "have no second derivative, but gradient diversity needs one. Use the "
                 "plain module, or set the diversity weights to 0."
             )
-
-
-def _is_compiled(part: nn.Module) -> bool:
-    # By torch.compile(part), by part.compile(), and, a LightningModule, by the Trainer.
-    marks = ("_orig_mod", "_compiled_call_impl", "_compiler_ctx")
-    return any(getattr(part, mark, None) is not None for mark in marks)
-
-
-def _scale(like: Tensor) -> float:
-    kind = like.device.type
-    if not torch.is_autocast_enabled(kind):
-        return 1.0
-    return FP16_SCALE if torch.get_autocast_dtype(kind) == torch.float16 else 1.0

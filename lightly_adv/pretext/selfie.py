@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Generator, Tensor, nn
 
+from lightly_adv.functional import sampling, validation
 from lightly_adv.models import stages as backbone_stages
 from lightly_adv.models.normalization import NormalizeChoice
 from lightly_adv.pretext import tiles
@@ -100,7 +101,7 @@ class SelfieTask(PretextTask):
             The images as they are, and orders of the places, integers of shape
             (B, grid * grid).
         """
-        device = generator.device if generator is not None else torch.device("cpu")
+        device = sampling.source_device(generator)
         batch = len(images) if self.mask_per == "image" else 1
         noise = torch.rand(batch, self.grid**2, generator=generator, device=device)
         orders = noise.argsort(dim=1).expand(len(images), -1)
@@ -136,10 +137,7 @@ class SelfieTask(PretextTask):
 
 
 def _check(grid: int, num_masked: int, mask_per: str) -> None:
-    if mask_per not in get_args(MaskPer):
-        raise ValueError(
-            f"mask_per={mask_per!r} is unknown; use one of {get_args(MaskPer)}."
-        )
+    validation.check_choice("mask_per", mask_per, get_args(MaskPer))
     if not 2 <= num_masked < grid**2:
         raise ValueError(
             f"num_masked={num_masked} of {grid} x {grid} patches; expected at least 2, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from lightly_adv.attacks import AttackLike
@@ -32,13 +31,3 @@ def check_weight(weight: float) -> None:
             f"weight={weight} must lie in [0, 1]: it is the share of the "
             "adversarial loss."
         )
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse what is not one of the choices.
-
-    Raises:
-        ValueError: If it is none of them.
-    """
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is unknown; use one of {tuple(choices)}.")

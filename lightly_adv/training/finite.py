@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightly_adv.attacks import gradients
 from lightly_adv.errors import NotFiniteError, UnfitBatchError
-from lightly_adv.functional import pixels
+from lightly_adv.functional import pixels, precision
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import processes
 from lightly_adv.types import Objective
@@ -83,7 +83,7 @@ class FiniteObjective:
             return view
         alias = view.view_as(view)
         # In fp16 single entries overflow; the attack does without them.
-        if not gradients.is_fp16(view):
+        if not precision.is_fp16(view):
             alias.register_hook(self._gradient)  # type: ignore[no-untyped-call]
         return alias
 

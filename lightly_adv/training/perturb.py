@@ -88,7 +88,7 @@ def perturb_views(
         recomputed_in(functools.partial(routes.same_route, route)),
     ):
         return attack_to_the_end(
-            functools.partial(attack, generator=generator),
+            lambda function, given: attack(function, given, generator=generator),
             objective,
             views,
             threat_model=attack.threat_model,

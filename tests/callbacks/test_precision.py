@@ -12,7 +12,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.attacks import gradients
+from lightly_adv.functional import precision
 from tests import zoo
 from tests.callbacks.smooth import Smooth
 
@@ -101,13 +101,13 @@ class Faint(Smooth):
 
 
 @pytest.mark.parametrize(
-    ("scale", "expected"), [(1.0, 0.0), (gradients.FP16_SCALE, 1.0)]
+    ("scale", "expected"), [(1.0, 0.0), (precision.FP16_SCALE, 1.0)]
 )
 def test_under_fp16_the_attack_scales_its_loss(
     scale: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unscaled, gradients underflow to zero, and the pixels stay where they are."""
-    monkeypatch.setattr(gradients, "FP16_SCALE", scale)
+    monkeypatch.setattr(precision, "FP16_SCALE", scale)
     moved: list[float] = []
     call = PGD.perturb_views
 

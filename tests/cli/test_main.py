@@ -35,7 +35,7 @@ def test_every_command_has_a_help_with_examples(
 
 def test_an_unknown_command_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrian"]) == 2
-    assert "Did you mean 'pretrain'?" in capsys.readouterr().err
+    assert "Did you mean 'pretrain'" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

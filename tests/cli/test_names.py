@@ -34,8 +34,8 @@ class Own(LightningModule):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = dict(attacks._REGISTRY._entries)
-    monkeypatch.setattr(attacks._REGISTRY, "_entries", kept)
+    kept = dict(attacks.REGISTRY._entries)
+    monkeypatch.setattr(attacks.REGISTRY, "_entries", kept)
     register_attack("careful")(Careful)
     register_attack("quick")(quick)
     register_attack("nameless")(lambda threat_model: PGD(threat_model))

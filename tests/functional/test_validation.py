@@ -86,3 +86,14 @@ def test_numbers_of_other_libraries_are_numbers(eps: Any) -> None:
     assert ThreatModel(eps=eps) == ThreatModel(eps=0.5)
     assert PGD(ThreatModel(eps=0.5), step_size=eps).resolved_step_size == 0.5
     assert validation.as_number("eps", eps) == 0.5
+
+
+def test_choices() -> None:
+    validation.check_choice("mode", "dual", ("dual", "replace"))
+    with pytest.raises(ValueError, match=r"mode='both'.*'dual'.*, or None"):
+        validation.check_choice("mode", "both", ["dual", "replace"], remedy=", or None")
+
+
+def test_near_names_come_first() -> None:
+    assert validation.did_you_mean("pdg", ["fgsm", "pgd"]) == "Did you mean 'pgd'? "
+    assert validation.did_you_mean("unlike", ["fgsm", "pgd"]) == ""

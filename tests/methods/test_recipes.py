@@ -51,7 +51,7 @@ def _one_step() -> Iterator[None]:
         lambda: suites.pgd(steps=1, max_samples=8)
     )
     yield
-    del suites.registry._entries["one-step"]
+    del suites.REGISTRY._entries["one-step"]
 
 
 def recipes(*names: str) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.attacks import AttackSchedule
-from lightly_adv.training.arguments import check_attack, check_choice, check_weight
+from lightly_adv.training.arguments import check_attack, check_weight
 
 ATTACK = PGD(ThreatModel(eps=0.1), steps=2)
 
@@ -27,9 +27,3 @@ def test_weights_are_shares() -> None:
     for weight in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=rf"weight={weight} must lie in \[0, 1\]"):
             check_weight(weight)
-
-
-def test_choices_are_named() -> None:
-    check_choice("mode", "dual", ("dual", "replace"))
-    with pytest.raises(ValueError, match=r"mode='both' is unknown; use one of \('dual"):
-        check_choice("mode", "both", ("dual", "replace"))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+from lightly_adv.functional import validation
+
 Status: TypeAlias = Literal["SKIP", "PASS", "WARN", "FAIL"]
 """From harmless to severe: not checked, fine, worth a look, will go wrong."""
 
@@ -45,11 +47,7 @@ class Check:
 
     def __post_init__(self) -> None:
         """Validate the arguments."""
-        if self.status not in get_args(Status):
-            raise ValueError(
-                f"status={self.status!r} is unknown; expected one of "
-                f"{get_args(Status)}."
-            )
+        validation.check_choice("status", self.status, get_args(Status))
 
     @property
     def warning(self) -> str:

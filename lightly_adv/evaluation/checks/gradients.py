@@ -12,6 +12,7 @@ from lightly_adv.errors import UnreachedError
 from lightly_adv.evaluation.checks import odds
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.checks.subject import Subject
+from lightly_adv.functional import norms
 from lightly_adv.threat_model import ThreatModel
 
 STEPS_AT_LARGE_EPS = 10
@@ -80,7 +81,7 @@ def _wide(subject: Subject) -> ThreatModel:
     model = subject.threat_model
     low, high = model.bounds
     count = subject.images[0].numel()
-    spread = {"Linf": 1.0, "L2": count**0.5, "L1": float(count)}[model.norm]
+    spread = norms.norm_of_ones(count, norm=model.norm)
     return replace(model, eps=(high - low) / 2 * spread)
 
 

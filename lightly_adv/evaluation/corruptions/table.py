@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 from lightly_adv.evaluation.corruptions import blur, digital, noise, weather
+from lightly_adv.functional import validation
 
 Level = tuple[float, ...]
 
@@ -135,8 +135,7 @@ def find(name: str) -> Corruption:
         ValueError: If there is none of that name, with the near ones.
     """
     if name not in CORRUPTIONS:
-        near = difflib.get_close_matches(name, CORRUPTIONS, n=2, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        hint = validation.did_you_mean(name, CORRUPTIONS)
         raise ValueError(
             f"unknown corruption {name!r}. {hint}Expected one of "
             f"{', '.join(CORRUPTIONS)}."

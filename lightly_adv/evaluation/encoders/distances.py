@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightly_adv.functional import validation
+
 Distance: TypeAlias = Literal["cosine", "l2"]
 """One minus the cosine, in [0, 2], or the length of the difference."""
 
@@ -61,10 +63,7 @@ def check(distance: str) -> None:
     Raises:
         ValueError: If it is one.
     """
-    if distance not in get_args(Distance):
-        raise ValueError(
-            f"distance={distance!r} is unknown; use one of {get_args(Distance)}."
-        )
+    validation.check_choice("distance", distance, get_args(Distance))
 
 
 _EXACT = "donot_use_mm_for_euclid_dist"

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from lightly_adv.evaluation.encoders import distances
 from lightly_adv.evaluation.encoders.distances import Distance
+from lightly_adv.functional import validation
 
 Pairs: TypeAlias = Literal["random", "nearest"]
 """Which images are paired: any two, or such that are near each other."""
@@ -108,8 +109,7 @@ def match(
         ValueError: If there are fewer than two images, or if `pairs` is unknown.
     """
     _check_count(clean)
-    if pairs not in get_args(Pairs):
-        raise ValueError(f"pairs={pairs!r} is unknown; use one of {get_args(Pairs)}.")
+    validation.check_choice("pairs", pairs, get_args(Pairs))
     order = torch.randperm(len(clean), generator=generator).to(clean.device)
     mates = torch.full_like(order, -1)
     if pairs == "random":

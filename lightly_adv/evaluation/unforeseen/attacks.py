@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightly_adv.evaluation.unforeseen import elastic, fog, gabor, jpeg, pixel, snow
 from lightly_adv.evaluation.unforeseen.scene import Setting
+from lightly_adv.functional import validation
 
 
 @dataclass(frozen=True)
@@ -277,8 +277,7 @@ def _resolve(attack: str | UnforeseenAttack) -> UnforeseenAttack:
             f"one of the names {list(ATTACKS)}."
         )
     if attack not in ATTACKS:
-        near = difflib.get_close_matches(attack, ATTACKS, n=2, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+        hint = validation.did_you_mean(attack, ATTACKS)
         raise ValueError(
             f"unknown attack {attack!r}. {hint}Expected one of {', '.join(ATTACKS)}."
         )
