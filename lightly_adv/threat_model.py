@@ -78,13 +78,12 @@ class ThreatModel:
         Raises:
             ValueError: If the model has no such configuration.
         """
-        config = getattr(model, "pretrained_cfg", None) or {}
-        if not {"mean", "std"} <= set(config):
+        stats = pixels.stats_of_timm(model)
+        if stats is None:
             raise ValueError(
                 f"{type(model).__name__} has no pretrained_cfg with mean and std; "
                 "pass ThreatModel(normalize={'mean': ..., 'std': ...}) yourself."
             )
-        stats: NormalizeStats = {"mean": config["mean"], "std": config["std"]}
         return cls(norm=norm, eps=eps, normalize=stats)
 
     def overshoot(self, views: Sequence[Tensor]) -> Excess | None:

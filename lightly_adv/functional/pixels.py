@@ -96,3 +96,17 @@ def to_normalized(pixels: Tensor, normalize: NormalizeStats | None) -> Tensor:
     """
     mean, std = channel_stats(pixels, normalize)
     return (pixels - mean) / std
+
+
+def stats_of_timm(model: object) -> NormalizeStats | None:
+    """Return mean and std of the configuration that networks of timm carry.
+
+    Args:
+        model: A network of timm; None is returned for any other object, and for a
+            configuration without mean and std.
+    """
+    config = getattr(model, "pretrained_cfg", None) or {}
+    if not (config.get("mean") and config.get("std")):
+        return None
+    mean, std = (tuple(map(float, config[key])) for key in ("mean", "std"))
+    return {"mean": mean, "std": std}

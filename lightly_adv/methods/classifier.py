@@ -20,8 +20,8 @@ from lightly_adv.methods.criteria import AdversarialCriterion
 from lightly_adv.models import backbones, partial_load, stages
 from lightly_adv.models.checkpoints import LoadReport
 from lightly_adv.models.normalization import (
-    Normalize,
     NormalizeChoice,
+    create_normalize,
     resolve_normalize,
 )
 from lightly_adv.models.partial_load import LoadChoice
@@ -119,7 +119,7 @@ class RobustClassifier(AdversarialModule):
         self.backbone = backbones.create_backbone(backbone)
         # Resolved here, so that a checkpoint keeps the numbers and not the word.
         normalize = resolve_normalize(normalize, self.backbone)
-        self.normalize = Normalize(normalize) if normalize else nn.Identity()
+        self.normalize = create_normalize(normalize, self.backbone)
         self.head = nn.Linear(backbones.feature_dim(self.backbone), num_classes)
         self.load_report = self._load(
             checkpoint, load, prefix=checkpoint_prefix, norm=checkpoint_norm

@@ -14,7 +14,7 @@ from lightly_adv.functional import validation
 from lightly_adv.lightning import pl
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.models import backbones
-from lightly_adv.models.normalization import Normalize
+from lightly_adv.models.normalization import create_normalize
 from lightly_adv.threat_model import ThreatModel
 
 FinetuningProtocol: TypeAlias = Literal["SLF", "ALF", "AFF"]
@@ -110,8 +110,8 @@ class LinearClassifier(benchmarking.LinearClassifier, AdversarialModule):  # typ
     @property
     def normalize(self) -> nn.Module:
         """What the transforms did to the images, as a layer."""
-        normalize = self.threat_model.normalize
-        return Normalize(normalize).to(self.device) if normalize else nn.Identity()
+        layer = create_normalize(self.threat_model.normalize, self.model)
+        return layer.to(self.device)
 
     @property
     def _frozen(self) -> bool:

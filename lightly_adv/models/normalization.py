@@ -9,6 +9,7 @@ from lightly.transforms import utils as lightly_utils
 from torch import Tensor, nn
 
 from lightly_adv import types
+from lightly_adv.functional import pixels
 
 IMAGENET_NORMALIZE: types.NormalizeStats = {
     "mean": tuple(lightly_utils.IMAGENET_NORMALIZE["mean"]),
@@ -37,10 +38,7 @@ def normalization_of(backbone: nn.Module) -> types.NormalizeStats:
         >>> normalization_of(nn.Flatten()) == IMAGENET_NORMALIZE
         True
     """
-    config = getattr(backbone, "pretrained_cfg", None) or {}
-    if not (config.get("mean") and config.get("std")):
-        return IMAGENET_NORMALIZE
-    return {key: tuple(map(float, config[key])) for key in ("mean", "std")}
+    return pixels.stats_of_timm(backbone) or IMAGENET_NORMALIZE
 
 
 def resolve_normalize(
@@ -59,6 +57,20 @@ def resolve_normalize(
             "such as lightly.transforms.utils.IMAGENET_NORMALIZE."
         )
     return normalization_of(backbone)
+
+
+def create_normalize(normalize: NormalizeChoice, backbone: nn.Module) -> nn.Module:
+    """Return the layer in front of a backbone: `Normalize`, or the identity for None.
+
+    Raises:
+        ValueError: If `normalize` is another word than "auto", or no mean and std.
+
+    Examples:
+        >>> create_normalize(None, nn.Flatten())
+        Identity()
+    """
+    stats = resolve_normalize(normalize, backbone)
+    return Normalize(stats) if stats else nn.Identity()
 
 
 class Normalize(nn.Module):
@@ -96,19 +108,19 @@ class Normalize(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Normalise images of shape (..., C, H, W).
 
         Raises:
             ValueError: If the images do not have one channel per mean.
         """
-        if pixels.dim() < 3 or pixels.shape[-3] != len(self.mean):
+        if images.dim() < 3 or images.shape[-3] != len(self.mean):
             raise ValueError(
-                f"images of shape {tuple(pixels.shape)} do not have "
+                f"images of shape {tuple(images.shape)} do not have "
                 f"{len(self.mean)} channels at dimension -3; give mean and std with "
                 "one value per channel."
             )
-        return (pixels - self.mean) / self.std
+        return (images - self.mean) / self.std
 
     def extra_repr(self) -> str:
         """Show mean and std where the module is printed."""

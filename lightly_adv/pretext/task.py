@@ -8,11 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from lightly_adv.models import backbones
-from lightly_adv.models.normalization import (
-    Normalize,
-    NormalizeChoice,
-    resolve_normalize,
-)
+from lightly_adv.models.normalization import NormalizeChoice, create_normalize
 
 
 class PretextTask(nn.Module, ABC):
@@ -50,8 +46,7 @@ class PretextTask(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.backbone = backbones.create_backbone(backbone)
-        normalize = resolve_normalize(normalize, self.backbone)
-        self.normalize = Normalize(normalize) if normalize else nn.Identity()
+        self.normalize = create_normalize(normalize, self.backbone)
 
     @abstractmethod
     def draw(

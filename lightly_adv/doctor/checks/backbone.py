@@ -10,6 +10,7 @@ from torch import nn
 
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, SkipError
+from lightly_adv.functional import pixels
 from lightly_adv.types import NormalizeStats
 
 NAME = "backbone"
@@ -38,15 +39,15 @@ def backbone(probe: Probe) -> Iterator[Check]:
         return
     seen = outside if inside is None else _stats(inside[1])
     for name, part in probe.module.named_modules():
-        config = getattr(part, "pretrained_cfg", None) or {}
-        if {"mean", "std"} <= set(config):
-            yield _compare(name, part, config, seen)
+        stats = pixels.stats_of_timm(part)
+        if stats is not None:
+            yield _compare(name, part, stats, seen)
 
 
 def _compare(
-    name: str, part: nn.Module, config: dict[str, Any], seen: NormalizeStats | None
+    name: str, part: nn.Module, stats: NormalizeStats, seen: NormalizeStats | None
 ) -> Check:
-    expected = (_rounded(config["mean"]), _rounded(config["std"]))
+    expected = (_rounded(stats["mean"]), _rounded(stats["std"]))
     actual = (
         ((0.0,), (1.0,))
         if seen is None
