@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lightly_adv.evaluation import batches, digests, suites, verdicts
-from lightly_adv.evaluation.checks import CheckFunction, Subject, inspection
+from lightly_adv.evaluation.checks import CheckContext, CheckFunction, inspection
 from lightly_adv.evaluation.checks.outputs import probabilities
 from lightly_adv.evaluation.plan import Plan
 from lightly_adv.evaluation.robustness_report import RobustnessReport
@@ -29,7 +29,7 @@ def evaluate_robustness(
     seed: int = 0,
     progress: bool = False,
     state: str | os.PathLike[str] | None = None,
-    checks: Sequence[CheckFunction[Subject]] | None = None,
+    checks: Sequence[CheckFunction[CheckContext]] | None = None,
     surrogate: nn.Module | None = None,
 ) -> RobustnessReport:
     """Measure how many images a classifier gets right, clean and under attack.
@@ -181,7 +181,7 @@ def robust_curve(
 
 
 def _check_surrogate(
-    surrogate: nn.Module | None, checks: Sequence[CheckFunction[Subject]]
+    surrogate: nn.Module | None, checks: Sequence[CheckFunction[CheckContext]]
 ) -> None:
     if surrogate is not None and not checks:
         raise ValueError(

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.attacks import Attack, notices
 from lightly_adv.evaluation import batches, digests, processes, report, verdicts
-from lightly_adv.evaluation.checks import Check, CheckFunction, Subject, inspection
+from lightly_adv.evaluation.checks import Check, CheckContext, CheckFunction, inspection
 from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.checks.sample import Sample
 from lightly_adv.evaluation.overshoot import Overshoot
@@ -53,7 +53,7 @@ class Plan:
     model: nn.Module
     threat_model: ThreatModel
     suite: Suite
-    checks: Sequence[CheckFunction[Subject]]
+    checks: Sequence[CheckFunction[CheckContext]]
     surrogate: nn.Module | None
     device: torch.device
     seed: int
@@ -95,8 +95,8 @@ class Plan:
             bar = self._bar(total=total, unit="images", desc="attacked")
             images = overshoot.of(sample.of(_images(loader, limit)))
             found = run.over(images, bar)
-            subject = partial(self._subject, sample, model, surrogate)
-            checks = self._checked(subject, found, kept, run.data_digest)
+            context = partial(self._context, sample, model, surrogate)
+            checks = self._checked(context, found, kept, run.data_digest)
             return Outcome(
                 found, run.data_digest, sample.batch_size, checks, overshoot.warnings()
             )
@@ -108,7 +108,7 @@ class Plan:
 
     def _checked(
         self,
-        subject: Callable[[Mapping[str, Tensor]], Subject],
+        context: Callable[[Mapping[str, Tensor]], CheckContext],
         found: Sequence[Verdict],
         kept: State | None,
         data: str,
@@ -122,31 +122,31 @@ class Plan:
                 return known
             flags = verdicts.joined([each.flags for each in found])
             bar = self._bar(total=len(names), unit="checks", desc="checked")
-            done = inspection.inspect(subject(flags), self.checks, bar)
+            done = inspection.inspect(context(flags), self.checks, bar)
             if kept is not None:
                 kept.add_checks(done, data)
             return done
 
         return processes.by_the_first(look) if names else []
 
-    def _subject(
+    def _context(
         self,
         sample: Sample,
         model: nn.Module,
         surrogate: nn.Module | None,
         flags: Mapping[str, Tensor],
-    ) -> Subject:
+    ) -> CheckContext:
         images, labels = (each.to(self.device) for each in sample.batch())
         worst = list(flags.values())[-1]
-        right, standing = (
+        correct, robust = (
             flag[sample.places].to(self.device) for flag in (flags["clean"], worst)
         )
-        return Subject(
+        return CheckContext(
             model=model,
             images=images,
             labels=labels,
-            right=right,
-            standing=standing,
+            correct=correct,
+            robust=robust,
             threat_model=self.threat_model,
             attacks=self.attacks,
             seed=self.seed,

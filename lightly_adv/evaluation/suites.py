@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lightly_adv.attacks import PGD, Attack, AttackLike
 from lightly_adv.evaluation import formatting
-from lightly_adv.evaluation.checks import STANDARD, CheckFunction, Subject
+from lightly_adv.evaluation.checks import STANDARD, CheckContext, CheckFunction
 from lightly_adv.registry import Registry
 from lightly_adv.threat_model import ThreatModel
 
@@ -41,7 +41,7 @@ class Suite:
     name: str
     attacks: Callable[[ThreatModel], Mapping[str, AttackLike]]
     max_samples: int | None = None
-    checks: Sequence[CheckFunction[Subject]] = STANDARD
+    checks: Sequence[CheckFunction[CheckContext]] = STANDARD
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DistributedSampler
 
 from lightly_adv.evaluation import evaluate_robustness, processes
-from lightly_adv.evaluation.checks import Check, Subject
+from lightly_adv.evaluation.checks import Check, CheckContext
 from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.counting import STEADY
 from tests.evaluation.slow_evaluation import Wavering, evaluate, loader, suite
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def failing(subject: Subject) -> Check:
-    raise TypeError(f"not on {len(subject.images)} images")
+def failing(context: CheckContext) -> Check:
+    raise TypeError(f"not on {len(context.images)} images")
 
 
 def outcome(rank: int, folder: str) -> dict[str, Any]:

@@ -3,5 +3,5 @@
 from lightly_adv.evaluation.checks.check import Check as Check
 from lightly_adv.evaluation.checks.check import CheckFunction as CheckFunction
 from lightly_adv.evaluation.checks.check import SkipError as SkipError
+from lightly_adv.evaluation.checks.check_context import CheckContext as CheckContext
 from lightly_adv.evaluation.checks.inspection import STANDARD as STANDARD
-from lightly_adv.evaluation.checks.subject import Subject as Subject

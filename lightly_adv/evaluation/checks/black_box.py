@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lightly_adv.attacks import PGD, ClassificationObjective, Square
-from lightly_adv.evaluation.checks import odds
+from lightly_adv.evaluation.checks import significance
+from lightly_adv.evaluation.checks.attack_strength import without_attack
 from lightly_adv.evaluation.checks.check import Check
-from lightly_adv.evaluation.checks.effort import settled
-from lightly_adv.evaluation.checks.subject import Subject
+from lightly_adv.evaluation.checks.check_context import CheckContext
 
 QUERIES = 60
 """How often the random search asks about an image."""
@@ -15,20 +15,20 @@ STEPS = 20
 """Steps of the attack on the second classifier."""
 
 
-def black_box(subject: Subject) -> Check:
-    """Count standing images that fall to a short random search over squares."""
-    known = settled("black box", subject)
+def black_box(context: CheckContext) -> Check:
+    """Count robust images that a short random search over squares breaks."""
+    known = without_attack("black box", context)
     if known is not None:
         return known
-    rows = subject.standing_rows
-    attack = Square(subject.threat_model, steps=QUERIES)
-    trace = subject.attacked(attack, rows, key="black box")
+    rows = context.robust_rows
+    attack = Square(context.threat_model, steps=QUERIES)
+    trace = context.attacked(attack, rows, key="black box")
     count = int(trace.broken(steps=QUERIES).sum())
-    return odds.judge(
+    return significance.judge(
         "black box",
         count,
-        subject.stands_for,
-        message=f"{count} of {len(rows)} standing images fall to {QUERIES} random "
+        context.correct_count,
+        message=f"{count} of {len(rows)} robust images are broken by {QUERIES} random "
         "squares",
         remedy="An attack that sees the gradient should find all of these: it misleads "
         "here, and the number is too high. Look for saturated, rounded or random "
@@ -37,27 +37,27 @@ def black_box(subject: Subject) -> Check:
     )
 
 
-def transfer(subject: Subject) -> Check:
-    """Count standing images that fall to an attack on another classifier."""
-    if subject.surrogate is None:
+def transfer(context: CheckContext) -> Check:
+    """Count robust images that an attack on another classifier breaks."""
+    if context.surrogate is None:
         message = "no second classifier was given (surrogate=, or --surrogate)"
         return Check("transfer", "SKIP", message)
-    known = settled("transfer", subject)
+    known = without_attack("transfer", context)
     if known is not None:
         return known
-    rows, generator = subject.standing_rows, subject.generator("transfer")
+    rows, generator = context.robust_rows, context.generator("transfer")
     # Unlike APGD, it goes on where the other model is wrong already.
-    attack, count = PGD(subject.threat_model, steps=STEPS), 0
-    for part in subject.parts(rows):
-        images, labels = subject.images[part], subject.labels[part]
-        objective = ClassificationObjective(subject.surrogate, labels)
+    attack, count = PGD(context.threat_model, steps=STEPS), 0
+    for part in context.parts(rows):
+        images, labels = context.images[part], context.labels[part]
+        objective = ClassificationObjective(context.surrogate, labels)
         (perturbed,) = attack(objective, [images], generator=generator)
-        count += int((subject.model(perturbed).argmax(dim=1) != labels).sum())
-    return odds.judge(
+        count += int((context.model(perturbed).argmax(dim=1) != labels).sum())
+    return significance.judge(
         "transfer",
         count,
-        subject.stands_for,
-        message=f"{count} of {len(rows)} standing images fall to what PGD "
+        context.correct_count,
+        message=f"{count} of {len(rows)} robust images are broken by what PGD "
         f"with {STEPS} steps finds on the second classifier",
         remedy="The gradients of another model serve better than its own: they mislead "
         "here, and the number is too high. Look for saturated, rounded or random "

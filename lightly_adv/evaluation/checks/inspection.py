@@ -7,6 +7,11 @@ from typing import Any
 
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
+from lightly_adv.evaluation.checks.attack_strength import (
+    loss_curve,
+    more_steps,
+    restarts,
+)
 from lightly_adv.evaluation.checks.black_box import black_box, transfer
 from lightly_adv.evaluation.checks.check import (
     Check,
@@ -14,13 +19,12 @@ from lightly_adv.evaluation.checks.check import (
     name_of,
     run_check,
 )
-from lightly_adv.evaluation.checks.effort import loss_curve, more_steps, restarts
+from lightly_adv.evaluation.checks.check_context import CheckContext
 from lightly_adv.evaluation.checks.gradients import large_eps, zero_gradients
 from lightly_adv.evaluation.checks.outputs import batch_size, random_outputs, zero_eps
-from lightly_adv.evaluation.checks.subject import Subject
 from lightly_adv.isolation import rng
 
-STANDARD: tuple[CheckFunction[Subject], ...] = (
+STANDARD: tuple[CheckFunction[CheckContext], ...] = (
     zero_eps,
     random_outputs,
     batch_size,
@@ -36,24 +40,24 @@ STANDARD: tuple[CheckFunction[Subject], ...] = (
 
 
 def inspect(
-    subject: Subject, checks: Iterable[CheckFunction[Subject]], bar: tqdm[Any]
+    context: CheckContext, checks: Iterable[CheckFunction[CheckContext]], bar: tqdm[Any]
 ) -> list[Check]:
     """Run checks one after the other.
 
     One that cannot be run is skipped: the results of hours are not lost by it.
 
     Args:
-        subject: What to look at.
+        context: What to look at.
         checks: The checks.
         bar: Shows how many are done.
     """
     results: list[Check] = []
     with bar:
         for check in checks:
-            with rng.forked(subject.images.device):
+            with rng.forked(context.images.device):
                 # What a model draws must not depend on which checks came before.
-                rng.reseed(subject.generator(name_of(check)).initial_seed())
-                results += run_check(check, subject, on_error=_skipped)
+                rng.reseed(context.generator(name_of(check)).initial_seed())
+                results += run_check(check, context, on_error=_skipped)
             bar.update()
     return results
 

@@ -1,4 +1,4 @@
-"""Checks of what a model answers: they cost a few forward passes."""
+"""Checks of the logits of a model; they cost a few forward passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightly_adv.attacks import PGD
 from lightly_adv.evaluation.checks.check import Check
-from lightly_adv.evaluation.checks.subject import MOST_ATTACKED, Subject
+from lightly_adv.evaluation.checks.check_context import MOST_ATTACKED, CheckContext
 
 REPEATED = 1e-4
 """How far two answers to the same batch may differ, in their span over the classes."""
@@ -40,9 +40,9 @@ def probabilities(found: bool) -> Check:
     )
 
 
-def random_outputs(subject: Subject) -> Check:
+def random_outputs(context: CheckContext) -> Check:
     """Tell whether the model answers differently when it is asked twice."""
-    differences = difference(subject.logits, subject.logits_again)
+    differences = difference(context.logits, context.logits_again)
     count, total = int((differences > REPEATED).sum()), len(differences)
     message = f"asked twice, the model changes its answer to {count} of {total} images"
     values = {"count": count, "of": total, "largest": float(differences.max())}
@@ -58,21 +58,21 @@ def random_outputs(subject: Subject) -> Check:
     )
 
 
-def batch_size(subject: Subject) -> Check:
+def batch_size(context: CheckContext) -> Check:
     """Tell whether the answer to an image depends on those that it comes with."""
-    total = len(subject.images)
-    small = max(subject.batch_size // 4, 2)
-    if small >= min(subject.batch_size, total):
+    total = len(context.images)
+    small = max(context.batch_size // 4, 2)
+    if small >= min(context.batch_size, total):
         message = f"there are no smaller batches than of {min(small, total)} images"
         return Check("batch size", "SKIP", message)
-    again = subject.logits_again
-    if bool((difference(subject.logits, again) > REPEATED).any()):
+    again = context.logits_again
+    if bool((difference(context.logits, again) > REPEATED).any()):
         message = "the model answers differently even to the same batch"
         return Check("batch size", "SKIP", message)
-    differences = difference(again, subject.ask(subject.images, batch_size=small))
+    differences = difference(again, context.logits_of(context.images, batch_size=small))
     count = int((differences > tolerance(again.dtype)).sum())
     message = (
-        f"in batches of {small} in place of {min(subject.batch_size, total)}, the "
+        f"in batches of {small} in place of {min(context.batch_size, total)}, the "
         f"model changes its answer to {count} of {total} images"
     )
     values = {"count": count, "of": total, "largest": float(differences.max())}
@@ -89,13 +89,13 @@ def batch_size(subject: Subject) -> Check:
     )
 
 
-def zero_eps(subject: Subject) -> Check:
+def zero_eps(context: CheckContext) -> Check:
     """Tell whether an attack that may not change anything leaves the clean accuracy."""
-    attack = PGD(replace(subject.threat_model, eps=0.0), steps=1)
-    rows = torch.arange(len(subject.images), device=subject.images.device)
+    attack = PGD(replace(context.threat_model, eps=0.0), steps=1)
+    rows = torch.arange(len(context.images), device=context.images.device)
     rows = rows[:MOST_ATTACKED]
-    found = subject.attacked(attack, rows, key="zero eps")
-    count = int((found.wrong[-1] == subject.right[rows].cpu()).sum())
+    found = context.attacked(attack, rows, key="zero eps")
+    count = int((found.wrong[-1] == context.correct[rows].cpu()).sum())
     total = len(rows)
     message = f"at eps 0 the verdict on {count} of {total} images is another"
     values = {"count": count, "of": total, "allowed": 1}

@@ -1,4 +1,4 @@
-"""What a classifier said to the images while an attack ran."""
+"""The losses and predictions of a classifier during an attack."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Trace(NamedTuple):
         return self.wrong.gather(0, last).squeeze(0)
 
 
-class Moment(NamedTuple):
+class Evaluation(NamedTuple):
     """One evaluation."""
 
     places: Tensor
@@ -57,11 +57,11 @@ class Recorder(ClassificationObjective):
 
     Args:
         places: Numbers of the images, of shape (B,).
-        moments: List that the evaluations are added to.
+        evaluations: List that the evaluations are added to.
     """
 
     places: Tensor
-    moments: list[Moment]
+    evaluations: list[Evaluation]
 
     def logits(self, views: Views) -> Tensor:
         """Return the logits of the images, and note what they say."""
@@ -69,8 +69,8 @@ class Recorder(ClassificationObjective):
         said = logits.detach().float()
         losses = functional.cross_entropy(said, self.labels, reduction="none")
         wrong = said.argmax(dim=1) != self.labels
-        moment = Moment(self.places.cpu(), losses.cpu(), wrong.cpu())
-        self.moments.append(moment)
+        evaluation = Evaluation(self.places.cpu(), losses.cpu(), wrong.cpu())
+        self.evaluations.append(evaluation)
         return logits
 
 
@@ -88,7 +88,7 @@ def attacked(
     Args:
         model: Maps images to logits.
         images: Images of shape (B, C, H, W), on the device of the model.
-        labels: The right classes, of shape (B,).
+        labels: The true classes, of shape (B,).
         attack: The attack, with one restart.
         generator: Source of its noise.
         batch_size: How many images to attack at once.
@@ -97,21 +97,23 @@ def attacked(
     parts = zip(
         torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
     )
-    for part, right in parts:
+    for part, true in parts:
         places = torch.arange(len(part), device=part.device)
-        recorder = Recorder(model, right, places, [])
+        recorder = Recorder(model, true, places, [])
         (perturbed,) = attack(recorder, [part], generator=generator)
         recorder.logits([perturbed])  # PGD does not look at where it comes to an end
-        runs.append((recorder.moments, len(part)))
-    count = max((len(moments) for moments, _ in runs), default=0)
-    tables = [_table(moments, count, size) for moments, size in runs]
+        runs.append((recorder.evaluations, len(part)))
+    count = max((len(evaluations) for evaluations, _ in runs), default=0)
+    tables = [_table(evaluations, count, size) for evaluations, size in runs]
     return Trace(*(torch.cat(each, dim=1) for each in zip(*tables, strict=True)))
 
 
-def _table(moments: list[Moment], count: int, size: int) -> tuple[Tensor, Tensor]:
+def _table(
+    evaluations: list[Evaluation], count: int, size: int
+) -> tuple[Tensor, Tensor]:
     losses = torch.full((count, size), torch.nan)
     wrong = torch.zeros(count, size, dtype=torch.bool)
-    for row, moment in enumerate(moments):
-        losses[row, moment.places] = moment.losses
-        wrong[row, moment.places] = moment.wrong
+    for row, evaluation in enumerate(evaluations):
+        losses[row, evaluation.places] = evaluation.losses
+        wrong[row, evaluation.places] = evaluation.wrong
     return losses, wrong

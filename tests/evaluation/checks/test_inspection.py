@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.evaluation import evaluate_robustness
-from lightly_adv.evaluation.checks import STANDARD, Check, Subject, inspection
+from lightly_adv.evaluation.checks import STANDARD, Check, CheckContext, inspection
 from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.suites import pgd_20
 from lightly_adv.threat_model import ThreatModel
@@ -37,41 +37,41 @@ class Counting(nn.Module):
         self.backward_count += len(grad)
 
 
-def subject(*, standing: bool = True, **changes: Any) -> Subject:
+def context(*, robust: bool = True, **changes: Any) -> CheckContext:
     """Return 64 images that a model gets right, and holds or does not."""
     model = Counting()
     images = torch.rand(64, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     labels = model(images).argmax(dim=1)
     model.forward_count = 0
     threat_model = ThreatModel(eps=0.001)
-    found = Subject(
+    found = CheckContext(
         model=model,
         images=images,
         labels=labels,
-        right=torch.ones(64, dtype=torch.bool),
-        standing=torch.full((64,), standing),
+        correct=torch.ones(64, dtype=torch.bool),
+        robust=torch.full((64,), robust),
         threat_model=threat_model,
         attacks=pgd_20().create_attacks(threat_model),
     )
     return dataclasses.replace(found, **changes)
 
 
-def inspect(subject: Subject, *checks: Any) -> list[Check]:
+def inspect(context: CheckContext, *checks: Any) -> list[Check]:
     with torch.no_grad():
-        return inspection.inspect(subject, checks or STANDARD, tqdm(disable=True))
+        return inspection.inspect(context, checks or STANDARD, tqdm(disable=True))
 
 
 def test_each_check_is_called_as_its_function() -> None:
-    found = inspect(subject())
+    found = inspect(context())
     assert [each.name for each in found] == [name_of(c) for c in STANDARD]
     assert len({each.name for each in found}) == len(STANDARD)
-    settled = inspect(subject(standing=False))
-    assert [each.name for each in settled] == [each.name for each in found]
+    without_attack = inspect(context(robust=False))
+    assert [each.name for each in without_attack] == [each.name for each in found]
 
 
 def test_the_cost_is_what_the_docs_say() -> None:
     surrogate = Counting()
-    given = subject(surrogate=surrogate)
+    given = context(surrogate=surrogate)
     inspect(given)
     model = given.model
     assert isinstance(model, Counting)
@@ -83,7 +83,7 @@ def test_the_cost_is_what_the_docs_say() -> None:
 
 
 def test_where_nearly_nothing_stands_little_is_done() -> None:
-    given = subject(standing=False)
+    given = context(robust=False)
     inspect(given)
     assert isinstance(given.model, Counting)
     assert given.model.backward_count == 24 * (1 + 1 + 10)
@@ -91,37 +91,37 @@ def test_where_nearly_nothing_stands_little_is_done() -> None:
 
 def test_without_a_right_image_and_at_eps_0_they_say_so() -> None:
     nothing = torch.zeros(64, dtype=torch.bool)
-    wrong = subject(standing=False)
+    wrong = context(robust=False)
     others = (wrong.labels + 1) % 3
-    wrong = dataclasses.replace(wrong, right=nothing, labels=others)
+    wrong = dataclasses.replace(wrong, correct=nothing, labels=others)
     found = {check.name: check for check in inspect(wrong)}
     skipped = {name for name, check in found.items() if check.status == "SKIP"}
     assert skipped == {
         "zero gradients", "large eps", "more steps", "restarts", "loss curve",
         "black box", "transfer",
     }  # fmt: skip
-    assert "no image is right" in found["black box"].message
+    assert "no image is correctly classified" in found["black box"].message
     still = ThreatModel(eps=0.0)
-    at_0 = inspect(subject(threat_model=still, attacks=pgd_20().create_attacks(still)))
+    at_0 = inspect(context(threat_model=still, attacks=pgd_20().create_attacks(still)))
     skipped = {check.name for check in at_0 if check.status == "SKIP"}
     assert skipped == {"more steps", "restarts", "loss curve", "black box", "transfer"}
 
 
-def failing(subject: Subject) -> Check:
+def failing(context: CheckContext) -> Check:
     raise RuntimeError("no memory")
 
 
 def test_one_that_fails_says_so_and_the_others_go_on() -> None:
-    found = inspect(subject(), failing, *STANDARD[:2])
+    found = inspect(context(), failing, *STANDARD[:2])
     assert found[0] == Check("failing", "SKIP", "it could not be run: no memory")
     assert [check.status for check in found[1:]] == ["PASS", "PASS"]
 
 
 def test_global_random_states_are_left_alone() -> None:
-    def drawing(subject: Subject) -> Check:
+    def drawing(context: CheckContext) -> Check:
         return Check("drawing", "PASS", f"{torch.rand(1).item()}")
 
-    given = subject()
+    given = context()
     torch.manual_seed(3)
     before = torch.get_rng_state()
     first, again = inspect(given, drawing, drawing)
@@ -130,13 +130,13 @@ def test_global_random_states_are_left_alone() -> None:
 
 
 def batch() -> tuple[Tensor, Tensor]:
-    given = subject()
+    given = context()
     return given.images, given.labels
 
 
 def test_own_checks_and_none() -> None:
-    def many_images(subject: Subject) -> Check:
-        return Check("many images", "WARN", f"{len(subject.images)}", "Take more.")
+    def many_images(context: CheckContext) -> Check:
+        return Check("many images", "WARN", f"{len(context.images)}", "Take more.")
 
     def evaluate(**options: Any) -> Any:
         return evaluate_robustness(Counting(), [batch()], ThreatModel(), **options)

@@ -1,4 +1,4 @@
-"""From counts on a few images to PASS or WARN."""
+"""Whether a count on a few images is large enough for a WARN."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from lightly_adv.evaluation.checks.check import Check
 
 SHARE = 0.05
-"""Share of the right images that may be in doubt."""
+"""Share of the correct images that may be in doubt."""
 
 LEVEL = 0.01
 """How probable a false alarm may be where just that share is in doubt."""
@@ -47,7 +47,7 @@ def judge(
     Args:
         name: Name of the check.
         count: How many are in doubt.
-        total: How many right images they stand for.
+        total: How many correct images they are a part of.
         message: What was found, in one line.
         remedy: What to do where there are too many.
         values: More numbers.

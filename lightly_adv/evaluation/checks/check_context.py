@@ -1,4 +1,4 @@
-"""What the checks look at."""
+"""What the checks of an evaluation look at."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MOST_ATTACKED = 24
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class CheckContext:
     """A classifier that was attacked, and some of the images it was attacked on.
 
     Args:
         model: Maps images to logits; inside of `verdicts.undisturbed`.
         images: Images of shape (B, C, H, W), on the device of the model.
-        labels: The right classes, of shape (B,).
-        right: Which of them the model got right without an attack.
-        standing: Which of them withstood the suite.
+        labels: The true classes, of shape (B,).
+        correct: Which of them the model classifies correctly without an attack.
+        robust: Which of them stay correctly classified under the suite.
         threat_model: What the attacks may do.
         attacks: The attacks of the suite, by name.
         seed: Seed of the noise.
@@ -40,8 +40,8 @@ class Subject:
     model: nn.Module
     images: Tensor
     labels: Tensor
-    right: Tensor
-    standing: Tensor
+    correct: Tensor
+    robust: Tensor
     threat_model: ThreatModel
     attacks: Mapping[str, Attack]
     seed: int = 0
@@ -50,43 +50,43 @@ class Subject:
 
     @cached_property
     def logits(self) -> Tensor:
-        """What the model says to the images, of shape (B, C)."""
-        return self.ask(self.images, batch_size=self.batch_size)
+        """The logits of the images, of shape (B, C)."""
+        return self.logits_of(self.images, batch_size=self.batch_size)
 
     @cached_property
     def logits_again(self) -> Tensor:
-        """What it says to them when it is asked a second time."""
-        return self.ask(self.images, batch_size=self.batch_size)
+        """The logits of a second evaluation."""
+        return self.logits_of(self.images, batch_size=self.batch_size)
 
-    def ask(self, images: Tensor, *, batch_size: int) -> Tensor:
-        """Return what the model says to images that come so many at once."""
+    def logits_of(self, images: Tensor, *, batch_size: int) -> Tensor:
+        """Return the logits of images, computed in batches of that size."""
         parts = torch.split(images, batch_size)
         return torch.cat([self.model(part) for part in parts])
 
     @property
-    def right_rows(self) -> Tensor:
-        """Numbers of images that are right without an attack, not too many."""
-        return self.right.nonzero().flatten()[:MOST_ATTACKED]
+    def correct_rows(self) -> Tensor:
+        """Numbers of correct images, at most `MOST_ATTACKED`."""
+        return self.correct.nonzero().flatten()[:MOST_ATTACKED]
 
     @property
-    def standing_rows(self) -> Tensor:
-        """Numbers of images that withstood the suite, not too many."""
-        return self.standing.nonzero().flatten()[:MOST_ATTACKED]
+    def robust_rows(self) -> Tensor:
+        """Numbers of robust images, at most `MOST_ATTACKED`."""
+        return self.robust.nonzero().flatten()[:MOST_ATTACKED]
 
     @property
-    def stands_for(self) -> int:
-        """How many right images there would be, did no more than those stand.
+    def correct_count(self) -> int:
+        """The number of correct images that belong to the `robust_rows`.
 
-        What a check finds on some of the standing images is a share of the accuracy,
-        so the right images have to be counted that belong to them.
+        What a check finds on some of the robust images is a share of the accuracy,
+        so it is compared with as large a share of the correct images.
         """
-        right, standing = int(self.right.sum()), int(self.standing.sum())
-        taken = len(self.standing_rows)
-        return round(right * taken / standing) if standing else right
+        correct, robust = int(self.correct.sum()), int(self.robust.sum())
+        taken = len(self.robust_rows)
+        return round(correct * taken / robust) if robust else correct
 
     @cached_property
     def attack(self) -> Attack:
-        """The first attack of the suite that climbs a gradient, run once.
+        """The first gradient attack of the suite, run once.
 
         It starts at random, so that it is another run with every generator.
         """
@@ -99,9 +99,9 @@ class Subject:
 
     @cached_property
     def long_run(self) -> Trace:
-        """What came of this attack on the standing images with twice the steps."""
+        """This attack on the robust images with twice the steps."""
         longer = replace(self.attack, steps=2 * self.attack.steps)
-        return self.attacked(longer, self.standing_rows, key="long run")
+        return self.attacked(longer, self.robust_rows, key="long run")
 
     def attacked(
         self, attack: Attack, rows: Tensor, *, key: str, model: nn.Module | None = None
