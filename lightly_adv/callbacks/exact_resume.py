@@ -24,12 +24,14 @@ class ExactResume(Callback):
     step, as by `OnExceptionCheckpoint`, cannot be gone on from exactly.
 
     A loader with `state_dict` and `load_state_dict`, as those of our data modules and
-    torchdata's `StatefulDataLoader`, goes on by itself. Any other is begun with the
-    random states that the epoch began with, and the batches that were trained on are
-    loaded once more and thrown away. That is exact if the batches of an epoch follow
-    from the random states at its beginning, from its number, or from nothing. It is not
-    with workers that outlive the epoch (`persistent_workers=True`) and draw random
-    numbers, and it cannot be with a stream of data that does not repeat.
+    torchdata's `StatefulDataLoader`, goes on by itself; the latter does not keep the
+    random states of its workers, so that these must not draw numbers. Any other is
+    begun with the random states that the epoch began with, and the batches that were
+    trained on are loaded once more and thrown away. That is exact if the batches of an
+    epoch follow from the random states at its beginning, from its number, or from
+    nothing. It is not with workers that outlive the epoch (`persistent_workers=True`)
+    and draw random numbers, and it cannot be with a stream of data that does not
+    repeat.
 
     Both processes have to be seeded alike, by `seed_everything`. Values that are
     averaged over an epoch are averaged over what is left of it.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from lightly_adv import PGD, AdversarialTraining, ThreatModel
+from lightly_adv.attacks import Attack
 from lightly_adv.callbacks.exact_resume import ExactResume
 from lightly_adv.data.training_loader import Draw, TrainingLoader, TrainingSampler
 
@@ -99,10 +101,13 @@ def fit(
     *,
     resumed: Path | None = None,
     save: bool = False,
+    attack: Attack | None = None,
     **options: Any,
 ) -> dict[str, Tensor]:
     """Train, with a checkpoint after every step; return the weights."""
     callbacks: list[pl.Callback] = [ExactResume()]
+    if attack is not None:
+        callbacks.insert(0, AdversarialTraining(attack, verify="off"))
     if save:
         callbacks.append(
             pl.callbacks.ModelCheckpoint(
@@ -124,14 +129,21 @@ def fit(
     return net.state_dict()
 
 
-def compare(folder: Path, make: Any, steps: list[int], **options: Any) -> None:
+def compare(
+    folder: Path,
+    make: Any,
+    steps: list[int],
+    *,
+    attack: Attack | None = None,
+    **options: Any,
+) -> None:
     pl.seed_everything(5)
-    want = fit(folder, Net(**options), make(), save=True)
+    want = fit(folder, Net(**options), make(), save=True, attack=attack)
     for step in steps:
         pl.seed_everything(5)
         torch.rand(step), np.random.rand(step), random.random()  # somewhere else
         resumed = folder / f"step={step}.ckpt"
-        found = fit(folder, Net(**options), make(), resumed=resumed)
+        found = fit(folder, Net(**options), make(), resumed=resumed, attack=attack)
         assert all(torch.equal(found[key], want[key]) for key in want), step
 
 
@@ -156,6 +168,39 @@ def test_without_the_callback_it_would_be_another_training(tmp_path: Path) -> No
     torch.save(content, path)
     found = fit(tmp_path, Net(), plain(), resumed=path)
     assert not all(torch.equal(found[key], want[key]) for key in want)
+
+
+class Small(Dataset[Tensor]):
+    """Images in [0, 1], with augmentation or without."""
+
+    def __init__(self, *, augment: bool) -> None:
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return 2 * BATCHES
+
+    def __getitem__(self, index: int) -> Tensor:
+        noise = torch.rand(1, 5, 5) if self.augment else torch.zeros(1, 5, 5)
+        return index / 10 + 0.1 * noise
+
+
+@pytest.mark.parametrize("asks_for_steps", [False, True])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stateful_loader_under_attack(
+    tmp_path: Path, workers: int, asks_for_steps: bool
+) -> None:
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+
+    def make() -> Any:
+        # It saves its position, but not the random states of workers.
+        images = Small(augment=workers == 0)
+        return loaders.StatefulDataLoader(
+            images, batch_size=2, shuffle=True, num_workers=workers
+        )
+
+    attack = PGD(ThreatModel(eps=0.05), steps=2)
+    steps = [2, 7] if workers == 0 else [6]
+    compare(tmp_path, make, steps, attack=attack, asks_for_steps=asks_for_steps)
 
 
 def test_workers_that_end_with_the_epoch(tmp_path: Path) -> None:
