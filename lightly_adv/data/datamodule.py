@@ -23,8 +23,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     `torch.manual_seed` was given before `train_dataloader`, from the epoch and from the
     place of the batch, whatever `num_workers` is, so that runs repeat and resumed ones
     go on in the middle of an epoch as if they had not stopped. Validation and test
-    images come clean and always in the same order: those of validation class by class
-    in turn, so that the first few stand for all, those of the test as they were loaded.
+    images come clean and always in the same order: those of validation with
+    alternating classes, so that the first few represent all, test images as loaded.
     A subclass says where the images are: `load_train`, `load_test`, and `load_val` if
     it has such a part.
 
@@ -37,16 +37,16 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             depends on it.
         val_fraction: Share of the training images, of every class alike, that is
             kept for validation; 0 for none.
-        fraction: Share of the remaining training images that is used, chosen without
-            a look at their labels: how much data to pre-train on.
+        fraction: Share of the remaining training images that is used, chosen
+            regardless of their labels: how much data to pre-train on.
         labelled_fraction: Share of these, of every class alike and at least one, that
             is trained on.
         num_labelled: The same as a number, with equally many of every class.
         crop_padding: Black pixels around a training image, out of which it is
-            cropped; 0 crops nothing. None stands for what suits the set, `padding`.
+            cropped; 0 crops nothing. Defaults to what suits the set, `padding`.
             Jigsaw and selfie learn from the black where a tile belongs: use 0.
-        flip_share: Share of the training images that are flipped horizontally. None
-            stands for what suits the set, `flip_probability`.
+        flip_share: Share of the training images that are flipped horizontally.
+            Defaults to what suits the set, `flip_probability`.
 
     Raises:
         ValueError: If an argument is out of range, or if both `labelled_fraction` and

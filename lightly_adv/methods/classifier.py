@@ -61,19 +61,19 @@ class RobustClassifier(AdversarialModule):
         trainable: What is trained: "head", "last_stage" (and the head) or "all".
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None trains on clean images.
-        criterion: What the attack raises and training minimises: `CrossEntropy()`
-            (which None stands for), `TRADES(beta=6.0)`, `KLRegularized(beta=1.0)`, an
-            object like these, or a name of `list_criteria()`.
+        criterion: What the attack raises and training minimises: `TRADES(beta=6.0)`,
+            `KLRegularized(beta=1.0)`, an object like these, or a name of
+            `list_criteria()`. Defaults to `CrossEntropy()`.
         checkpoint: A file with the pre-trained backbone, see `models.load_backbone`.
             What was found in it is kept as `load_report`.
         checkpoint_prefix: Which network to take where there are several in the file,
             such as "teacher.".
         checkpoint_norm: Which of several BatchNorm layers to take, such as "1".
         load: What is taken from it: "all" of the backbone or, as in [1], the
-            "trunk", all but its last stage, which then starts anew.
+            "trunk", all but its last stage, which is then trained from scratch.
         normalize: Mean and std that are applied inside, in front of the backbone.
-            "auto" stands for those in the backbone's own timm configuration, or of
-            ImageNet where it has none; None for a backbone that takes plain pixels.
+            "auto" takes those of the backbone's timm configuration, or of ImageNet
+            where it has none; None is for a backbone that takes plain pixels.
         lr: Highest learning rate of the one cycle.
         weight_decay: Weight decay of what is trained.
         warmup: Share of training over which the learning rate rises.
@@ -84,7 +84,7 @@ class RobustClassifier(AdversarialModule):
         FileNotFoundError: If there is no such checkpoint.
         TypeError: If the attack or the criterion is not one.
         ValueError: If a number is out of range, a name unknown, the checkpoint of
-            another architecture, or the last stage asked for and not told; if an
+            another architecture, or the last stage asked for and unknown; if a
             criterion comes without an attack, or with one that cannot raise it.
 
     Examples:

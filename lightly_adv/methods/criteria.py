@@ -27,7 +27,7 @@ class AdversarialCriterion(Protocol):
 
     needs_noise: ClassVar[bool]
     """Whether the gradient of the attacked loss vanishes at the image itself, so that
-    an attack has to start beside it."""
+    an attack needs a random start."""
 
     def attacked_loss(self, clean: Pass, labels: Tensor) -> Callable[[Tensor], Tensor]:
         """Return what the attack raises, from logits (B, C) to losses (B,).
@@ -96,11 +96,11 @@ class _Regularized(AdversarialCriterion):
     beta: float
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         if not (math.isfinite(self.beta) and self.beta >= 0):
             raise ValueError(
                 f"beta={self.beta} must be finite and not negative: it is the weight "
-                "of the divergence beside the cross-entropy."
+                "of the divergence next to the cross-entropy."
             )
 
     def training_loss(self, clean: Pass, adversarial: Pass, labels: Tensor) -> Tensor:
@@ -146,8 +146,8 @@ class KLRegularized(_Regularized):
 class TRADES(_Regularized):
     """Minimise `CE(clean) + beta * KL(clean || adversarial)`, attack the divergence.
 
-    The attack raises the divergence from what the network, as the attack sees it, says
-    of the clean images, which is computed once per attack. At a clean image that
+    The attack raises the divergence from what the network, as the attack sees it,
+    predicts for clean images, which is computed once per attack. At a clean image that
     divergence has no gradient but rounding: the attack needs a random start. That of
     [0] is `PGD(threat_model, steps=10, step_size=2 / 255, start_std=0.001)`.
 
@@ -169,7 +169,7 @@ class TRADES(_Regularized):
     beta: float = 6.0
 
     def attacked_loss(self, clean: Pass, labels: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the divergence of every image from the answer without attack."""
+        """Return the divergence of every image from the clean logits."""
         del labels
         target = clean().detach()
         return lambda logits: losses.kl_divergence(target, logits)
@@ -179,7 +179,7 @@ def resolve(
     criterion: AdversarialCriterion | str | None,
     attack: AttackLike | None,
 ) -> AdversarialCriterion:
-    """Return the criterion that is meant, checked against the attack.
+    """Resolve a criterion, and check it against the attack.
 
     Args:
         criterion: A criterion, the name of one, or None for `CrossEntropy()`.

@@ -52,7 +52,7 @@ class LinearClassifier(benchmarking.LinearClassifier, AdversarialModule):  # typ
             "AFF" trains everything on perturbed ones. What is frozen stays in eval
             mode.
         threat_model: What the attacks may do. Its `normalize` must be what the
-            transforms did to the images. None stands for Linf 8/255 on pixels.
+            transforms did to the images. Defaults to Linf 8/255 on pixels.
 
     Raises:
         ValueError: If the protocol is unknown, or there are fewer than two classes; in

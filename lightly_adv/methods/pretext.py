@@ -36,15 +36,15 @@ class PretextModule(Pretraining):
     Args:
         task: A pretext task, or the name of one.
         backbone: For a task by name: the name of a backbone that timm knows, or a
-            module. None stands for the default of the task.
+            module. Defaults to that of the task.
         task_options: For a task by name: arguments for it besides the backbone, such as
             `{"grid": 2}` for "jigsaw".
         attack: The attack in pixels (`normalize=None` in its threat model), or an
-            `AttackSchedule` that grows it. None stands for standard pre-training.
+            `AttackSchedule` that grows it. None is standard pre-training.
         weight: Weight of the adversarial loss, in [0, 1], or a function of progress
             such as `Ramp`. With 1 there is no clean pass, with 0 no attack.
-        val_attack: The attack of validation; None stands for `attack` as it is at the
-            end of training.
+        val_attack: The attack of validation. Defaults to `attack` as it is at the end
+            of training.
         lr: Highest learning rate of the one cycle.
         weight_decay: Weight decay of all parameters.
         warmup: Share of training over which the learning rate rises.

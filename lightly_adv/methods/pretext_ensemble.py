@@ -51,16 +51,16 @@ class PretextEnsembleModule(Pretraining):
         backbone: The name of a backbone that timm knows, or a module.
         options: By name of the task, arguments for it besides the backbone.
         attack: The attack in pixels (`normalize=None` in its threat model), or an
-            `AttackSchedule` that grows it. None stands for standard pre-training.
+            `AttackSchedule` that grows it. None is standard pre-training.
         weight: Weight of the adversarial losses, in [0, 1], or a function of progress
             such as `Ramp`.
         diversity_weight: Weight of h in the loss; 0 computes no h.
-        attack_diversity_weight: Weight of h in what the attack raises; None stands for
-            `diversity_weight`. 0 spares the attack the second derivatives.
+        attack_diversity_weight: Weight of h in what the attack raises. Defaults to
+            `diversity_weight`; 0 saves the second derivatives in the attack.
         frame: Compare the gradients as they are ("inputs"), or put back to where their
             pixels are in the images ("images").
-        val_attack: The attack of validation; None stands for `attack` as it is at the
-            end of training.
+        val_attack: The attack of validation. Defaults to `attack` as it is at the end
+            of training.
         lr: Highest learning rate of the one cycle.
         weight_decay: Weight decay of all parameters.
         warmup: Share of training over which the learning rate rises.

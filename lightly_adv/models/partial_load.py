@@ -1,4 +1,4 @@
-"""What a classifier takes over from a pre-trained backbone."""
+"""Loading a pre-trained backbone, or all of it but the last stage."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def load_partially(
         norm: The same, to choose among several BatchNorm layers.
 
     Returns:
-        What was loaded. The tensors of a last stage that starts anew are missing, and,
-        as far as the file has them, unexpected.
+        What was loaded. Tensors of a last stage that is not loaded are missing, and, as
+        far as the file has them, unexpected.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -87,9 +87,9 @@ def load_partially(
 
 
 def check_load(load: str) -> None:
-    """Refuse an unknown name.
+    """Check what is to be loaded.
 
     Raises:
-        ValueError: If it is one.
+        ValueError: If it is unknown.
     """
     validation.check_choice("load", load, get_args(LoadChoice))

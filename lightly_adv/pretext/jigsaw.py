@@ -32,8 +32,8 @@ class JigsawTask(PretextTask):
         backbone: A name that timm knows or a module, from images (B, 3, H, W) to
             features (B, D).
         grid: Number of tiles along each side.
-        num_permutations: Number of permutations beside the identity. None stands for
-            the 30 of [1], or for all there are, 23, on a grid of 2.
+        num_permutations: Number of permutations besides the identity. Defaults to
+            the 30 of [1], or to all 23 on a grid of 2.
         bias: Share of the images whose class is drawn from all classes alike, in
             [0, 1]; the others keep their order. With 30 permutations and 0.9 the
             identity has a share of 0.129, as in [1], every permutation one of 0.029.

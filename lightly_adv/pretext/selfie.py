@@ -45,7 +45,7 @@ class SelfieTask(PretextTask):
             are not trained. None takes the whole backbone.
         depth: Number of attention layers; 13 in the network of [1].
         dropout: Dropout of the attention layers.
-        logit_scale: What logits are multiplied by; None stands for one over the root
+        logit_scale: What logits are multiplied by. Defaults to one over the root
             of the width of the features, 1.0 for the bare products of [1].
         normalize: Mean and std that are applied inside, in front of the backbone.
             "auto" takes those that it was made for, ImageNet's if it does not say;

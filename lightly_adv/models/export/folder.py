@@ -30,8 +30,8 @@ def configuration(
     Args:
         network: A network of timm.
         normalize: Mean and std that its images need; None for plain pixels.
-        image_size: Height and width of the images it was trained on; None stands for
-            what its own configuration says.
+        image_size: Height and width of the images it was trained on. Defaults to those
+            of its configuration.
         class_names: Names of the classes, in order.
         model_args: What else the architecture has to be created with.
 

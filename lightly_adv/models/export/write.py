@@ -45,10 +45,10 @@ def export_model(
         backbone: A network that timm has made, from images to features.
         path: The folder. It is made; if it is there it has to be empty.
         head: The linear layer behind it. None writes the backbone alone.
-        normalize: Mean and std that stood in front of the backbone. "auto" stands for
-            those in its own configuration, None for plain pixels.
-        image_size: Height and width of the images it was trained on. None stands for
-            what its own configuration says.
+        normalize: Mean and std in front of the backbone. "auto" takes those of its
+            configuration; None is for plain pixels.
+        image_size: Height and width of the images it was trained on. Defaults to those
+            of its configuration.
         class_names: Names of the classes, in order.
         route: Where BatchNorm layers have several routes, the one to write.
         model_args: Arguments that the architecture is created with, beyond those that
