@@ -32,7 +32,7 @@ _TARGETS = frozenset(
 )
 _IMAGES = frozenset(
     words(
-        "image images img imgs image images pic pics photo photos view views crop "
+        "image images img imgs picture pictures pic pics photo photos view views crop "
         "crops pixel pixels x xs input inputs frame frames video videos clip clips "
         "volume volumes scan scans rgb"
     )

@@ -138,7 +138,12 @@ def test_all_images_are_known_beside_those_selected(policy: Any) -> None:
             ValueError,
             r"shape \(2,\) and dtype torch.int64, which is no image view",
         ),
-        ([LARGE, "a.png"], lambda b: b, ValueError, r"returned a str, which is no pic"),
+        (
+            [LARGE, "a.png"],
+            lambda b: b,
+            ValueError,
+            r"returned a str, which is no image",
+        ),
     ],
 )
 def test_what_cannot_be_selected_is_refused(
