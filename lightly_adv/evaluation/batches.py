@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -52,6 +52,62 @@ def place(model: nn.Module, device: str | torch.device | None) -> torch.device:
     return next(tensors, torch.empty(0, device=device)).device
 
 
+def first(
+    loader: Iterable[Any],
+    limit: int | None,
+    unpack: Callable[[Any], tuple[Tensor, Tensor]] = verdicts.unpack,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images and labels of the first images of a loader.
+
+    Args:
+        loader: Batches.
+        limit: Stop after that many images. Defaults to all of them.
+        unpack: Takes images and labels from a batch.
+
+    Raises:
+        TypeError: If a batch is something else than `unpack` takes.
+        ValueError: If `limit` is less than 1, or if there is no image.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(
+            f"max_samples={limit} is too small; expected at least 1, or None for all "
+            "images."
+        )
+    count = 0
+    for batch in loader:
+        left = None if limit is None else limit - count
+        images, labels = (each[:left] for each in unpack(batch))
+        if len(images):
+            yield images, labels
+        count += len(images)
+        if count == limit:
+            return
+    if not count:
+        raise ValueError(
+            "the loader gave no images; expected at least one batch. Is the data set "
+            "empty, smaller than a batch with drop_last=True, or an iterator that is "
+            "used up?"
+        )
+
+
+def without_labels(batch: Any) -> tuple[Tensor, Tensor]:
+    """Take the images from a batch, with labels that mean nothing.
+
+    Args:
+        batch: (images, ...), or images of shape (B, C, H, W) alone.
+
+    Raises:
+        TypeError: If the batch is anything else.
+    """
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise TypeError(
+            f"the images of a batch are a {type(images).__name__}; expected one "
+            "tensor of shape (B, C, H, W), first in the batch."
+        )
+    return images, torch.zeros(len(images), dtype=torch.long)
+
+
 def load(
     loader: Iterable[Any],
     *,
@@ -59,6 +115,7 @@ def load(
     limit: int | None = None,
     normalize: NormalizeStats | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
+    unpack: Callable[[Any], tuple[Tensor, Tensor]] = verdicts.unpack,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield pixels (B, C, H, W), float32 inside of the bounds, and labels (B,).
 
@@ -68,38 +125,20 @@ def load(
         limit: Stop after that many images.
         normalize: Mean and std that the transform of the loader has normalised with.
         bounds: Smallest and largest valid pixel.
+        unpack: Takes images and labels from a batch.
 
     Raises:
         TypeError: If a batch is something else, or if images are not floating.
         ValueError: If images leave the bounds, if `limit` is less than 1, or if there
             is no image.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(
-            f"max_samples={limit} is too small; expected at least 1, or None for all "
-            "images."
-        )
     everything = ThreatModel(eps=0.0, normalize=normalize, bounds=bounds)
-    left = limit
-    seen = 0
-    for batch in loader:
-        images, labels = (each[:left].to(device) for each in verdicts.unpack(batch))
-        if not len(images):
-            continue
+    for images, labels in first(loader, limit, unpack):
+        images, labels = images.to(device), labels.to(device)
         everything.box(images)  # refuses what is not images
         # Copies: autograd does not take tensors that were made in inference mode.
         shown = pixels.to_pixels(images.float().clone(), normalize).clamp(*bounds)
         yield shown, labels.long().clone()
-        seen += len(images)
-        left = None if limit is None else limit - seen
-        if left == 0:
-            break
-    if not seen:
-        raise ValueError(
-            "the loader gave no images; expected at least one batch. Is the data set "
-            "empty, smaller than a batch with drop_last=True, or an iterator that is "
-            "used up?"
-        )
 
 
 def count(loader: Iterable[Any], limit: int | None) -> int | None:

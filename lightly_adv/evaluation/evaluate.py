@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from lightly_adv.evaluation import batches, digests, suites, verdicts
-from lightly_adv.evaluation.checks import CheckContext, CheckFunction, inspection
+from lightly_adv.attacks import notices
+from lightly_adv.evaluation import batches, processes, suites, verdicts
+from lightly_adv.evaluation.checks import Check, CheckContext, CheckFunction, inspection
+from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.checks.outputs import probabilities
-from lightly_adv.evaluation.plan import Plan
+from lightly_adv.evaluation.checks.sample import Sample
+from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.overshoot import Overshoot
+from lightly_adv.evaluation.report import describe_threat_model
 from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.threat_model import ThreatModel
@@ -25,6 +30,7 @@ def evaluate_robustness(
     threat_model: ThreatModel,
     *,
     suite: str | Suite = "pgd-20",
+    max_samples: int | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -51,6 +57,8 @@ def evaluate_robustness(
         threat_model: What the attacks may do. Its `normalize` must be what the
             transform of the loader did to the images.
         suite: Which attacks to run; a name, or a `Suite`.
+        max_samples: Evaluate only the first that many images. Defaults to what the
+            suite evaluates, which is all of them but with "smoke".
         device: Where to evaluate; the model is moved there, and stays there. None
             stands for the device of the model.
         seed: Seed of the noise of the attacks. With the same seed and the same batches,
@@ -90,39 +98,106 @@ def evaluate_robustness(
         True
     """
     suite = suites.resolve(suite)
+    checks = suite.checks if checks is None else checks
+    _check_surrogate(surrogate, checks)
     where = batches.place(model, device)
     if surrogate is not None:
         batches.place(surrogate, where)
     precision = _precision_warnings(model, where)
-    checks = suite.checks if checks is None else checks
-    _check_surrogate(surrogate, checks)
-    plan = Plan(
-        model, threat_model, suite, checks, surrogate, where, seed, progress=progress
+    attacks = suite.create_attacks(threat_model)
+    settings = {name: attack.settings() for name, attack in attacks.items()}
+    evaluation = Evaluation(
+        model,
+        where,
+        {
+            "suite": suite.name,
+            "attacks": settings,
+            "threat model": describe_threat_model(threat_model),
+        },
+        seed=seed,
+        state=state,
+        progress=progress,
+        surrogate=surrogate,
     )
-    outcome = plan.carry_out(loader, state)
-    found = outcome.verdicts
-    softmax = probabilities(all(verdict.probabilities for verdict in found))
-    checked = [softmax, *outcome.checks]
+    limits = (n for n in (suite.max_samples, max_samples) if n is not None)
+    limit = min(limits, default=None)
+    sample, overshoot = Sample(), Overshoot(threat_model)
+    # What the report warns of, over all images, is not said batch by batch.
+    once = notices.once({"overshoot"})
+    with once, evaluation.undisturbed() as (untouched, other):
+        results = evaluation.run(
+            overshoot.of(sample.of(batches.first(loader, limit))),
+            lambda batch: verdicts.attack_batch(
+                untouched, batch.images, batch.labels, attacks, key=batch.key
+            ),
+            total=batches.count(loader, limit),
+            description="attacked",
+        )
+        flags = verdicts.joined([result.flags for result in results])
+
+        def context() -> CheckContext:
+            images, labels = (each.to(where) for each in sample.batch())
+            correct, robust = (
+                flag[sample.places].to(where)
+                for flag in (flags["clean"], list(flags.values())[-1])
+            )
+            return CheckContext(
+                model=untouched,
+                images=images,
+                labels=labels,
+                correct=correct,
+                robust=robust,
+                threat_model=threat_model,
+                attacks=attacks,
+                seed=seed,
+                batch_size=evaluation.batch_size,
+                surrogate=other,
+            )
+
+        found = _checked(evaluation, checks, context)
+    softmax = probabilities(all(result.probabilities for result in results))
     return RobustnessReport(
         suite=suite.name,
         threat_model=threat_model,
-        flags=verdicts.joined([verdict.flags for verdict in found]),
-        labels=torch.cat([verdict.labels for verdict in found]),
-        predictions=verdicts.joined([verdict.predictions for verdict in found]),
-        model_digest=digests.of_model(model),
-        data_digest=outcome.data_digest,
-        batch_size=outcome.batch_size,
-        device=where.type,
-        attacks=plan.settings,
-        seed=seed,
-        warnings=precision + outcome.warnings + inspection.warnings_of(checked),
+        flags=flags,
+        labels=torch.cat([result.labels for result in results]),
+        predictions=verdicts.joined([result.predictions for result in results]),
+        attacks=settings,
+        warnings=[
+            *precision,
+            *overshoot.warnings(),
+            *inspection.warnings_of([softmax, *found]),
+        ],
         notes=[
             note
-            for attack in plan.attacks.values()
-            for note in attack.notes(classes=found[0].classes)
+            for attack in attacks.values()
+            for note in attack.notes(classes=results[0].classes)
         ],
-        checks=checked,
+        checks=[softmax, *found],
+        **evaluation.facts(),
     )
+
+
+def _checked(
+    evaluation: Evaluation,
+    checks: Sequence[CheckFunction[CheckContext]],
+    context: Callable[[], CheckContext],
+) -> list[Check]:
+    """Return the results of the checks, which the first process makes for all."""
+    names, kept = [name_of(check) for check in checks], evaluation.kept
+
+    def look() -> list[Check]:
+        data = evaluation.data_digest
+        known = kept.find_checks(names, data) if kept is not None else None
+        if known is not None:
+            return known
+        bar = evaluation.bar(total=len(names), unit="checks", desc="checked")
+        results = inspection.inspect(context(), checks, bar)
+        if kept is not None:
+            kept.add_checks(results, data)
+        return results
+
+    return processes.by_the_first(look) if names else []
 
 
 def robust_curve(
@@ -132,6 +207,7 @@ def robust_curve(
     eps_values: Sequence[float],
     *,
     suite: str | Suite = "pgd-20",
+    max_samples: int | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -148,6 +224,7 @@ def robust_curve(
         threat_model: Gives all but the radius.
         eps_values: Radii, in pixels: of [0, 1], or of the bounds.
         suite: Which attacks to run. Let their steps grow with eps (step_size=None).
+        max_samples: Evaluate only the first that many images.
         device: Where to evaluate.
         seed: Seed of the noise of the attacks.
         progress: Show progress bars.
@@ -170,6 +247,7 @@ def robust_curve(
             loader,
             dataclasses.replace(threat_model, eps=eps),
             suite=suite,
+            max_samples=max_samples,
             device=device,
             seed=seed,
             progress=progress,

@@ -77,7 +77,7 @@ def measure_transfer(
         (('rotation', 'selfie'), 2, 1.0)
     """
     members = dict(models.items())
-    _check(members, attack, max_samples)
+    _check(members, attack)
     where = batches.place(next(iter(members.values())), device)
     with ExitStack() as stack:
         stack.enter_context(notices.once(set()))
@@ -94,8 +94,6 @@ def measure_transfer(
         )
         asked = _asked(untouched, loader, where, limit=max_samples)
         total, count = _sum(asked, attack, seed, bar)
-    if not count:
-        raise ValueError("the loader gave no images; expected at least one batch.")
     clean, *rows = (tuple(row) for row in (total / count).tolist())
     return TransferReport(
         names=tuple(members),
@@ -116,14 +114,19 @@ def _asked(
     *,
     limit: int | None,
 ) -> Iterator[tuple[Tensor, list[_Asked]]]:
-    """Yield the images of each batch, up to a limit, and who is asked about them."""
-    left = limit
-    for batch in loader:
-        images, asked = _ask(members, batch, device, limit=left)
-        if not len(images):
-            return
-        yield images, asked
-        left = None if left is None else left - len(images)
+    """Yield the images of each batch, up to a limit, and the models to call."""
+    tasks: list[_Asked] = [
+        _Task(member, member.model)
+        for member in members.values()
+        if isinstance(member.model, PretextTask)
+    ]
+    unpack = batches.without_labels if tasks else verdicts.unpack
+    for images, labels in batches.first(loader, limit, unpack):
+        images, labels = _ordinary(images, device), _ordinary(labels, device).long()
+        yield (
+            images,
+            tasks or [_Classification(member, labels) for member in members.values()],
+        )
 
 
 def _sum(
@@ -247,44 +250,12 @@ def _route(asked: _Asked, route: str) -> AbstractContextManager[None]:
     return routes.bn_route(route) if isinstance(asked, _Task) else nullcontext()
 
 
-def _ask(
-    members: Mapping[str, Untouched],
-    batch: Any,
-    device: torch.device,
-    *,
-    limit: int | None,
-) -> tuple[Tensor, list[_Asked]]:
-    """Return the images of a batch, up to a limit, and who is asked about them."""
-    tasks = [
-        _Task(each, each.model)
-        for each in members.values()
-        if isinstance(each.model, PretextTask)
-    ]
-    if tasks:
-        return _ordinary(_images(batch)[:limit], device), list(tasks)
-    images, labels = (_ordinary(x[:limit], device) for x in verdicts.unpack(batch))
-    asked = [_Classification(each, labels.long()) for each in members.values()]
-    return images, list(asked)
-
-
-def _images(batch: Any) -> Tensor:
-    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    if not isinstance(images, Tensor) or images.dim() != 4:
-        raise TypeError(
-            f"the images of a batch are a {type(images).__name__}; expected one "
-            "tensor of shape (B, C, H, W), first in the batch."
-        )
-    return images
-
-
 def _ordinary(tensor: Tensor, device: torch.device) -> Tensor:
     """Attacks differentiate, which tensors made in inference mode do not allow."""
     return precision.normal_tensor(tensor.to(device))
 
 
-def _check(
-    members: Mapping[str, nn.Module], attack: Attack, max_samples: int | None
-) -> None:
+def _check(members: Mapping[str, nn.Module], attack: Attack) -> None:
     if len(members) < 2:
         raise ValueError(
             f"models={list(members)}; expected at least two, between which "
@@ -301,9 +272,4 @@ def _check(
         raise ValueError(
             "the threat model has normalize=, but pretext tasks take pixels in [0, 1] "
             "and normalise inside; use ThreatModel(normalize=None)."
-        )
-    if max_samples is not None and max_samples < 1:
-        raise ValueError(
-            f"max_samples={max_samples} is too small; expected at least 1, or None "
-            "for all images."
         )

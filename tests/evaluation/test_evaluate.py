@@ -400,17 +400,17 @@ def test_probabilities_are_reported() -> None:
     assert not evaluate_robustness(linear(), [sample_images()], ThreatModel()).warnings
 
 
-def test_progress_shows_images_and_standing(
+def test_progress_shows_images_and_robust_ones(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     evaluate_robustness(linear(), [sample_images()], ThreatModel(eps=0.03))
     assert capsys.readouterr() == ("", "")
     loader = DataLoader(TensorDataset(*sample_images()), batch_size=32)
     report = evaluate_robustness(linear(), loader, ThreatModel(eps=0.03), progress=True)
-    standing = int(report.flags["pgd"].sum())
+    robust = int(report.flags["pgd"].sum())
     shown = capsys.readouterr().err
     assert "64/64" in shown
-    assert f"standing={standing}" in shown
+    assert f"robust={robust}" in shown
 
 
 def test_curve_falls_and_begins_at_the_clean_accuracy() -> None:
@@ -559,3 +559,16 @@ class Scale(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images * self.factor
+
+
+@pytest.mark.parametrize("limit", [1, 40])
+def test_only_the_first_images_are_evaluated(limit: int) -> None:
+    loader = DataLoader(TensorDataset(*sample_images()), batch_size=32)
+    whole = evaluate_robustness(linear(), loader, ThreatModel(eps=0.03), checks=())
+    few = evaluate_robustness(
+        linear(), loader, ThreatModel(eps=0.03), max_samples=limit, checks=()
+    )
+    assert few.num_samples == limit
+    assert torch.equal(few.flags["clean"], whole.flags["clean"][:limit])
+    with pytest.raises(ValueError, match="max_samples=0 is too small"):
+        evaluate_robustness(linear(), loader, ThreatModel(), max_samples=0)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.evaluation import batches, digests, processes, verdicts
-from lightly_adv.evaluation.confirmation import Shown
+from lightly_adv.evaluation import batches, sweep
 from lightly_adv.evaluation.corruptions import table
 from lightly_adv.evaluation.corruptions.cifar_c import CifarC
 from lightly_adv.evaluation.corruptions.corrupt import corrupt
 from lightly_adv.evaluation.corruptions.filters import SIDE
 from lightly_adv.evaluation.corruptions.report import STYLE, CorruptionReport
-from lightly_adv.evaluation.run import Run
-from lightly_adv.evaluation.state import State
+from lightly_adv.evaluation.evaluation import Batch, Evaluation
 from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.types import NormalizeStats
 
@@ -91,107 +87,90 @@ def evaluate_corruptions(
     if official is not None:
         official.check(names)
     source = STYLE if official is None else str(official.folder)
-    where = batches.place(model, device)
     settings = {"corruptions": names, "severities": levels, "source": source}
-    kept = _state(state, model, **settings, normalize=normalize, seed=seed)
-    bar = _bar(progress, batches.count(loader, max_samples))
-    undisturbed = verdicts.undisturbed(model, device=where, seed=seed)
-    with undisturbed as untouched:
-        run = _Run(
-            batches.OnPixels(untouched, normalize),
-            [(name, severity) for name in names for severity in levels],
-            official,
-            device=where,
-            seed=seed,
-            state=kept,
+    evaluation = Evaluation(
+        model,
+        batches.place(model, device),
+        {**settings, "normalize": normalize},
+        seed=seed,
+        state=state,
+        progress=progress,
+    )
+    kinds = [(name, severity) for name in names for severity in levels]
+    with evaluation.undisturbed() as (untouched, _):
+        size, loaded = sweep.of_one_size(
+            batches.load(
+                loader, device=evaluation.device, limit=max_samples, normalize=normalize
+            )
         )
-        loaded = batches.load(
-            loader, device=where, limit=max_samples, normalize=normalize
+        results = evaluation.run(
+            _of_the_files(loaded, official),
+            sweep.measured(
+                batches.OnPixels(untouched, normalize),
+                _change(kinds, official, seed),
+                count=len(kinds),
+            ),
+            total=batches.count(loader, max_samples),
+            description="corrupted",
         )
-        found = run.over(loaded, bar)
-    flags = verdicts.joined([verdict.flags for verdict in found])
+    facts = evaluation.facts()
+    del facts["batch_size"]  # every image is corrupted for itself
     return CorruptionReport(
-        clean=flags["clean"],
+        clean=sweep.stacked(results, ["clean"])[0],
         flags={
-            name: torch.stack([flags[_key(name, severity)] for severity in levels])
+            name: sweep.stacked(results, [_key(name, level) for level in levels])
             for name in names
         },
         severities=levels,
-        image_size=run.image_size,
-        seed=seed,
-        source=source,
         levels={
-            name: [table.CORRUPTIONS[name].levels[severity - 1] for severity in levels]
+            name: [table.find(name).levels[level - 1] for level in levels]
             for name in names
         },
-        model_digest=digests.of_model(model),
-        device=where.type,
-        data_digest=run.data_digest,
-        warnings=[] if official is not None else _warnings(run.image_size),
+        image_size=size,
+        source=source,
+        warnings=[] if official is not None else _warnings(size),
+        **facts,
     )
 
 
-class _Run(Run):
-    """One evaluation on its way through the batches."""
+def _of_the_files(loaded: sweep.Loaded, official: CifarC | None) -> sweep.Loaded:
+    """Yield the batches, and refuse labels that are not those of the files."""
+    first = 0
+    for images, labels in loaded:
+        if official is not None:
+            official.check_labels(labels, range(first, first + len(images)))
+        first += len(images)
+        yield images, labels
 
-    def __init__(
-        self,
-        model: nn.Module,
-        kinds: Sequence[tuple[str, int]],
-        official: CifarC | None,
-        *,
-        device: torch.device,
-        seed: int,
-        state: State | None,
-    ) -> None:
-        super().__init__(model, {}, device=device, seed=seed, state=state)
-        self._kinds = kinds
-        self._official = official
-        self._positions = range(0)
-        self.image_size = (0, 0)
 
-    def _take(self, images: Tensor, labels: Tensor) -> None:
-        first = self._positions.stop
-        self._positions = range(first, first + len(images))
-        height, width = images.shape[2:]
-        if first and (height, width) != self.image_size:
-            raise ValueError(
-                f"a batch has images of {(height, width)}, the first one had "
-                f"{self.image_size}; expected one size. Resize them."
-            )
-        self.image_size = (height, width)
-        if self._official is not None:
-            self._official.check_labels(labels, self._positions)
-        super()._take(images, labels)
+def _change(
+    kinds: Sequence[tuple[str, int]], official: CifarC | None, seed: int
+) -> sweep.Change:
+    """Return the function that yields the corrupted images of a batch."""
 
-    def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
-        """Look at one batch corrupted in all ways."""
-        clean = super()._attack(index, images, labels)
-        flags = {"clean": clean.flags["clean"]}
-        shown, kinds = Shown(images), len(self._kinds)
-        with self._seeded(index):
-            for kind, (name, severity) in enumerate(self._kinds):
-                corrupted = self._corrupted(images, name, severity)
-                said = batches.logits(self._model, corrupted, labels)
-                shown.take_turns(corrupted, said, kind=kind, kinds=kinds, shift=index)
-                flags[_key(name, severity)] = (said.argmax(dim=1) == labels).cpu()
-            shown.confirm(self._model)
-        worst = torch.stack(list(flags.values())).all(dim=0)
-        return clean._replace(flags={**flags, "all": worst})
+    def change(batch: Batch, clean: Verdict) -> Iterator[tuple[str, Tensor]]:
+        del clean
+        positions = range(batch.first, batch.first + len(batch.images))
+        for name, severity in kinds:
+            if official is None:
+                corrupted = corrupt(
+                    batch.images, name, severity, positions=positions, seed=seed
+                )
+            else:
+                corrupted = official.images(name, severity, positions).to(batch.images)
+                _check_shape(batch.images, corrupted)
+            yield _key(name, severity), corrupted
 
-    def _corrupted(self, images: Tensor, name: str, severity: int) -> Tensor:
-        if self._official is None:
-            return corrupt(
-                images, name, severity, positions=self._positions, seed=self._seed
-            )
-        found = self._official.images(name, severity, self._positions).to(images)
-        if images.shape != found.shape:
-            raise ValueError(
-                f"the images of the loader are {tuple(images.shape[1:])}, those of "
-                f"the files {tuple(found.shape[1:])}; evaluate without resizing, and "
-                "resize inside of the model."
-            )
-        return found
+    return change
+
+
+def _check_shape(images: Tensor, corrupted: Tensor) -> None:
+    if images.shape != corrupted.shape:
+        raise ValueError(
+            f"the images of the loader are {tuple(images.shape[1:])}, those of the "
+            f"files {tuple(corrupted.shape[1:])}; evaluate without resizing, and "
+            "resize inside of the model."
+        )
 
 
 def _key(name: str, severity: int) -> str:
@@ -205,19 +184,3 @@ def _warnings(size: tuple[int, int]) -> list[str]:
         f"the images are {size[0]} x {size[1]}; the strengths are those for "
         f"{SIDE} x {SIDE}, which are too much for smaller images, or too little."
     ]
-
-
-def _state(
-    path: str | os.PathLike[str] | None, model: nn.Module, **settings: Any
-) -> State | None:
-    """Return the state of this evaluation in this process, if it is to be kept."""
-    if path is None:
-        return None
-    rank, size = processes.rank_and_size()
-    identity = {"model": digests.of_model(model), **settings}
-    return State(Path(f"{path}.{rank}" if size > 1 else path), identity)
-
-
-def _bar(progress: bool, total: int | None) -> tqdm[Any]:
-    shown = progress and processes.rank_and_size()[0] == 0
-    return tqdm(total=total, unit="images", desc="corrupted", disable=not shown)

@@ -123,8 +123,8 @@ def evaluate_encoder(
         if bank is not None:
             embeddings, labels = _embed(embedder, load(bank, limit=max_bank))
             voters = NeighborBank(embeddings, labels, k, temperature)
-        shown = loader if bank is not None else _with_labels(loader)
-        loaded = list(load(shown, limit=max_samples))
+        unpack = verdicts.unpack if bank is not None else batches.without_labels
+        loaded = list(load(loader, limit=max_samples, unpack=unpack))
         data = digests.Data()
         for images, labels in loaded:
             data.add(images, labels)
@@ -258,14 +258,6 @@ def _embed(
     pairs = [(embedder(images), labels) for images, labels in loaded]
     embeddings, labels = (torch.cat(each) for each in zip(*pairs, strict=True))
     return embeddings, labels
-
-
-def _with_labels(loader: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
-    """Yield images with labels that nobody reads."""
-    for batch in loader:
-        images = batch[0] if isinstance(batch, list | tuple) and batch else batch
-        count = len(images) if isinstance(images, Tensor) else 0
-        yield images, torch.zeros(count, dtype=torch.long)
 
 
 def _check_labels(labels: Tensor, voters: NeighborBank | None) -> None:

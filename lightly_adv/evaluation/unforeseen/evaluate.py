@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.evaluation import batches, digests, processes, verdicts
-from lightly_adv.evaluation.confirmation import Shown
-from lightly_adv.evaluation.run import Run
-from lightly_adv.evaluation.state import State
-from lightly_adv.evaluation.unforeseen import doubts, scene
+from lightly_adv.evaluation import batches, sweep
+from lightly_adv.evaluation.evaluation import Batch, Evaluation
+from lightly_adv.evaluation.unforeseen import scene, warnings
 from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack, resolve
 from lightly_adv.evaluation.unforeseen.report import UnforeseenReport
 from lightly_adv.evaluation.verdicts import Verdict
@@ -88,37 +83,52 @@ def evaluate_unforeseen(
     chosen = resolve(attacks)
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; expected at least 1.")
-    where = batches.place(model, device)
-    kept = _state(state, model, chosen, steps=steps, normalize=normalize, seed=seed)
-    bar = _bar(progress, batches.count(loader, max_samples))
-    undisturbed = verdicts.undisturbed(model, device=where, seed=seed)
-    with undisturbed as untouched:
-        loaded = batches.load(
-            loader, device=where, limit=max_samples, normalize=normalize
-        )
-        first = next(loaded)
-        size = _suitable_size(first[0], chosen)
-        run = _Run(
-            batches.OnPixels(untouched, normalize),
-            chosen,
-            steps=steps,
-            bar=bar,
-            device=where,
-            seed=seed,
-            state=kept,
-        )
-        found = run.over(_of_size(size, itertools.chain([first], loaded)), bar)
-    return _report(
-        found,
-        chosen,
-        size,
-        steps=steps,
+    evaluation = Evaluation(
+        model,
+        batches.place(model, device),
+        {
+            "attacks": {attack.name: attack.eps for attack in chosen},
+            "steps": steps,
+            "normalize": normalize,
+        },
         seed=seed,
-        model_digest=digests.of_model(model),
-        data_digest=run.data_digest,
-        batch_size=len(first[0]),
-        device=where.type,
+        state=state,
+        progress=progress,
     )
+    with evaluation.undisturbed() as (untouched, _):
+        on_pixels = batches.OnPixels(untouched, normalize)
+        size, loaded = sweep.of_one_size(
+            batches.load(
+                loader, device=evaluation.device, limit=max_samples, normalize=normalize
+            )
+        )
+        results = evaluation.run(
+            _suitable(loaded, chosen),
+            sweep.measured(
+                on_pixels,
+                _change(on_pixels, chosen, steps, evaluation.describe),
+                count=sum(len(attack.eps) for attack in chosen),
+            ),
+            total=batches.count(loader, max_samples),
+            description="unforeseen",
+        )
+    report = UnforeseenReport(
+        attacks=chosen,
+        clean=sweep.stacked(results, ["clean"])[0],
+        flags={
+            attack.name: sweep.stacked(
+                results, [_flag(attack, level) for level in range(len(attack.eps))]
+            )
+            for attack in chosen
+        },
+        image_size=size,
+        num_classes=results[0].classes,
+        steps=steps,
+        **evaluation.facts(),
+    )
+    probabilities = all(result.probabilities for result in results)
+    report.warnings.extend(warnings.of(report, probabilities=probabilities))
+    return report
 
 
 def attack_images(
@@ -153,99 +163,39 @@ def attack_images(
     return scene.climb(objective, setting, steps=steps)
 
 
-class _Run(Run):
-    """One evaluation on its way through the batches."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        attacks: Sequence[UnforeseenAttack],
-        *,
-        steps: int,
-        bar: tqdm[Any],
-        device: torch.device,
-        seed: int,
-        state: State | None,
-    ) -> None:
-        super().__init__(model, {}, device=device, seed=seed, state=state)
-        self._unforeseen = attacks
-        self._steps = steps
-        self._bar = bar
-
-    def _attack(self, index: int, images: Tensor, labels: Tensor) -> Verdict:
-        """Attack one batch in all ways, each on all of its images."""
-        clean = super()._attack(index, images, labels)
-        key = self._key(index)
-        targets = _targets(labels, clean.classes, rng.batch_generator(*key))
-        targets = _possible(targets, labels, self._model(images))
-        flags = {"clean": clean.flags["clean"]}
-        shown, runs = Shown(images), _runs(self._unforeseen)
-        with self._seeded(index):
-            for kind, (number, attack, strength) in enumerate(runs):
-                name = _flag(attack, strength)
-                self._bar.set_description(f"unforeseen: {name}")
-                perturbed = attack_images(
-                    self._model,
-                    images,
-                    targets,
-                    attack,
-                    eps=attack.eps[strength],
-                    steps=self._steps,
-                    generator=rng.batch_generator(*key, number, strength),
-                )
-                said = batches.logits(self._model, perturbed, labels)
-                shown.take_turns(
-                    perturbed, said, kind=kind, kinds=len(runs), shift=index
-                )
-                flags[name] = (said.argmax(dim=1) == labels).cpu()
-            shown.confirm(self._model)
-        worst = torch.stack(list(flags.values())).all(dim=0)
-        return clean._replace(flags={**flags, "all": worst})
-
-
-def _runs(
+def _change(
+    model: nn.Module,
     attacks: Sequence[UnforeseenAttack],
-) -> list[tuple[int, UnforeseenAttack, int]]:
-    """Return the number of each attack, from 1, the attack, and each strength of it."""
-    return [
-        (number, attack, strength)
-        for number, attack in enumerate(attacks, start=1)
-        for strength in range(len(attack.eps))
-    ]
+    steps: int,
+    describe: Callable[[str], None],
+) -> sweep.Change:
+    """Return the function that yields a batch under all attacks."""
+
+    def change(batch: Batch, clean: Verdict) -> Iterator[tuple[str, Tensor]]:
+        generator = rng.batch_generator(*batch.key)
+        targets = _targets(batch.labels, clean.classes, generator)
+        targets = _possible(targets, batch.labels, model(batch.images))
+        for number, attack in enumerate(attacks, start=1):
+            for level, eps in enumerate(attack.eps):
+                describe(f"unforeseen: {_flag(attack, level)}")
+                yield (
+                    _flag(attack, level),
+                    attack_images(
+                        model,
+                        batch.images,
+                        targets,
+                        attack,
+                        eps=eps,
+                        steps=steps,
+                        generator=rng.batch_generator(*batch.key, number, level),
+                    ),
+                )
+
+    return change
 
 
 def _flag(attack: UnforeseenAttack, strength: int) -> str:
     return f"{attack.name}, strength {strength + 1}"
-
-
-def _report(
-    found: Sequence[Verdict],
-    attacks: Sequence[UnforeseenAttack],
-    size: tuple[int, int],
-    **facts: Any,
-) -> UnforeseenReport:
-    """Put the batches together."""
-
-    def joined(name: str) -> Tensor:
-        return torch.cat([verdict.flags[name] for verdict in found])
-
-    flags = {
-        attack.name: torch.stack(
-            [joined(_flag(attack, strength)) for strength in range(len(attack.eps))]
-        )
-        for attack in attacks
-    }
-    report = UnforeseenReport(
-        attacks=attacks,
-        clean=joined("clean"),
-        flags=flags,
-        image_size=size,
-        num_classes=found[0].classes,
-        **facts,
-    )
-    probabilities = all(verdict.probabilities for verdict in found)
-    report.warnings.extend(doubts.warnings(report, probabilities=probabilities))
-    return report
 
 
 def _targets(labels: Tensor, classes: int, generator: Generator) -> Tensor:
@@ -263,52 +213,17 @@ def _possible(targets: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
     return (targets + steps) % count
 
 
-def _suitable_size(
-    images: Tensor, attacks: Sequence[UnforeseenAttack]
-) -> tuple[int, int]:
-    """Return height and width; refuse now what an attack would refuse in hours."""
-    height, width = images.shape[2:]
-    if min(height, width) < SMALLEST:
-        raise ValueError(
-            f"the images are {height} x {width}; expected at least {SMALLEST} x "
-            f"{SMALLEST}. Resize them."
-        )
-    for attack in attacks:
-        attack.setting(images[:1], attack.eps[0], torch.Generator())
-    return height, width
-
-
-def _of_size(
-    size: tuple[int, int], loaded: Iterable[tuple[Tensor, Tensor]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in loaded:
-        if tuple(images.shape[2:]) != size:
+def _suitable(
+    loaded: sweep.Loaded, attacks: Sequence[UnforeseenAttack]
+) -> sweep.Loaded:
+    """Yield the batches; refuse at the first what an attack would refuse in hours."""
+    for number, (images, labels) in enumerate(loaded):
+        height, width = images.shape[2:]
+        if min(height, width) < SMALLEST:
             raise ValueError(
-                f"a batch has images of {tuple(images.shape[2:])}, the first one had "
-                f"{size}; expected one size, as strengths mean something else at "
-                "another. Resize them."
+                f"the images are {height} x {width}; expected at least {SMALLEST} x "
+                f"{SMALLEST}. Resize them."
             )
+        for attack in attacks if number == 0 else ():
+            attack.setting(images[:1], attack.eps[0], torch.Generator())
         yield images, labels
-
-
-def _state(
-    path: str | os.PathLike[str] | None,
-    model: nn.Module,
-    attacks: Sequence[UnforeseenAttack],
-    **settings: Any,
-) -> State | None:
-    """Return the state of this evaluation in this process, if it is to be kept."""
-    if path is None:
-        return None
-    rank, size = processes.rank_and_size()
-    identity = {
-        "model": digests.of_model(model),
-        "attacks": {each.name: each.eps for each in attacks},
-        **settings,
-    }
-    return State(Path(f"{path}.{rank}" if size > 1 else path), identity)
-
-
-def _bar(progress: bool, total: int | None) -> tqdm[Any]:
-    shown = progress and processes.rank_and_size()[0] == 0
-    return tqdm(total=total, unit="images", desc="unforeseen", disable=not shown)

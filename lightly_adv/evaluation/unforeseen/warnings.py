@@ -1,4 +1,4 @@
-"""What casts doubt on numbers about unforeseen attacks."""
+"""Reasons to doubt accuracies under unforeseen attacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDEST = 10.0
 """Largest half width of a 95 % interval, in percent points, without a warning."""
 
 
-def warnings(report: UnforeseenReport, *, probabilities: bool) -> Iterator[str]:
+def of(report: UnforeseenReport, *, probabilities: bool) -> Iterator[str]:
     """Yield warnings about a report.
 
     Args:
