@@ -59,7 +59,7 @@ class ThreatModel:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         validation.check_choice("norm", self.norm, get_args(Norm))
         bounds = validation.as_bounds(self.bounds)
         eps = validation.as_number("eps", self.eps)

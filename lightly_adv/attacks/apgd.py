@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
+from lightly_adv.attacks.apgd_run import APGDRun, BestSoFar
 from lightly_adv.attacks.attack import Attack, Track
 from lightly_adv.attacks.classification import (
     ClassificationObjective,
     TargetedObjective,
     require,
 )
-from lightly_adv.attacks.climb import APGDRun, BestSoFar
 from lightly_adv.types import Norm, Objective
 
 MAX_TARGETS = 9
@@ -37,8 +37,8 @@ class APGD(Attack):
     - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse
       parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
 
-    See `Attack` for the arguments; `step_size` is the length of the first step, where
-    None stands for 2 eps.
+    See `Attack` for the arguments; `step_size` is the length of the first step. It
+    defaults to 2 eps.
 
     Examples:
         >>> import torch
@@ -93,19 +93,19 @@ class APGD(Attack):
     ) -> BestSoFar:
         """Run on all samples that no run has broken so far."""
         if best is None:
-            return self._climb(objective, tracks)
+            return self._run_apgd(objective, tracks)
         left = (~best.broken).nonzero().flatten()
         if not len(left):
             return best
         if isinstance(objective, ClassificationObjective):
-            objective = objective.rows(left)
-            tracks = [track.rows(left) for track in tracks]
-        return best.better(self._climb(objective, tracks), rows=left)
+            objective = objective.subset(left)
+            tracks = [track.subset(left) for track in tracks]
+        return best.better(self._run_apgd(objective, tracks), rows=left)
 
-    def _climb(self, objective: Objective, tracks: list[Track]) -> BestSoFar:
+    def _run_apgd(self, objective: Objective, tracks: list[Track]) -> BestSoFar:
         model, gradients = self.threat_model, self._gradients
-        climb = APGDRun(objective, tracks, threat_model=model, gradients=gradients)
-        return climb.run(steps=self.steps, step_size=self.resolved_step_size)
+        run = APGDRun(objective, tracks, threat_model=model, gradients=gradients)
+        return run.run(steps=self.steps, step_size=self.resolved_step_size)
 
 
 @dataclass(frozen=True)

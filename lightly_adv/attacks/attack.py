@@ -29,7 +29,7 @@ class Track:
     used: bool = True
     memory: dict[str, Any] = field(default_factory=dict)
 
-    def rows(self, index: Tensor) -> Track:
+    def subset(self, index: Tensor) -> Track:
         """Return some of the samples; what is remembered has to be tensors."""
         lower, upper, std = self.box
         box = PerturbationBox(lower[index], upper[index], std)
@@ -51,7 +51,7 @@ class Attack(AttackLike):
         threat_model: What may be done to a view.
         steps: Number of gradient steps.
         step_size: Length of a step in pixels, measured in the norm of the threat
-            model. None stands for eps / 4.
+            model. Defaults to eps / 4.
         random_start: Start at a random point of the ball, not at the view itself.
         restarts: Number of independent runs, of which the worst result is kept: per
             sample where the objective returns one value per sample, else per batch.
@@ -84,7 +84,7 @@ class Attack(AttackLike):
     start_std: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         if not isinstance(self.threat_model, ThreatModel):
             raise TypeError(
                 f"threat_model is a {type(self.threat_model).__name__}; expected a "

@@ -54,7 +54,7 @@ class ClassificationObjective:
             logits, precision.normal_tensor(self.labels), reduction="none"
         )
 
-    def rows(self: Classification, index: Tensor) -> Classification:
+    def subset(self: Classification, index: Tensor) -> Classification:
         """Return the objective of some of the images.
 
         Args:

@@ -25,7 +25,7 @@ class AttackSchedule(AttackLike):
         attack: The attack to end with.
         ramp: Share of training over which to grow, in [0, 1]. 0 grows at once.
         start_eps: Radius to begin with, in pixels of [0, 1].
-        start_steps: Number of steps to begin with; None stands for all of them.
+        start_steps: Number of steps to begin with. Defaults to all of them.
 
     Raises:
         ValueError: If a number lies outside of its range.
@@ -45,7 +45,7 @@ class AttackSchedule(AttackLike):
     start_steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         if not 0 <= self.ramp <= 1:
             raise ValueError(f"ramp={self.ramp} is not a share of training in [0, 1].")
         if not 0 <= self.start_eps <= self.threat_model.eps:

@@ -81,8 +81,8 @@ class Square(Attack):
             if len(correct) == 0:
                 break
             if len(correct) < len(rows):
-                rows, left = rows[correct], left.rows(correct)
-                objective = objective.rows(correct)
+                rows, left = rows[correct], left.subset(correct)
+                objective = objective.subset(correct)
         return best
 
     def _move(self, like: Tensor, step: int, generator: Generator) -> Tensor:

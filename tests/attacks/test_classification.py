@@ -28,7 +28,7 @@ def test_rows_take_labels_and_targets_along(index: torch.Tensor) -> None:
     plain = ClassificationObjective(MODEL, LABELS)
     aimed = TargetedObjective(MODEL, LABELS, targets=torch.tensor([1, 2, 3, 0]))
     for objective in (plain, aimed):
-        some = objective.rows(index)
+        some = objective.subset(index)
         assert type(some) is type(objective)
         whole = objective([IMAGES])
         torch.testing.assert_close(some([IMAGES[index]]), whole[index])

@@ -88,7 +88,7 @@ class APGDRun:
         )
 
     def run(self, *, steps: int, step_size: float) -> BestSoFar:
-        """APGDRun, as long as there are samples left.
+        """Take the steps, as long as there are samples left.
 
         Args:
             steps: Number of steps.
@@ -147,8 +147,8 @@ class APGDRun:
         if right.all():
             return losses, grads
         self._leave(~right)
-        self._objective = objective.rows(right)
-        self._tracks = [track.rows(right) for track in self._tracks]
+        self._objective = objective.subset(right)
+        self._tracks = [track.subset(right) for track in self._tracks]
         if control is not None:
             control.keep(right)
         return losses[right], [None if each is None else each[right] for each in grads]
