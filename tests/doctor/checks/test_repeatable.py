@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import random
+import os
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from lightly_adv.doctor import diagnose
 from tests.doctor import healthy
@@ -12,13 +12,15 @@ from tests.doctor.healthy import Healthy, blamed, examine, told
 
 
 class Drifting(Healthy):
-    """Draws from where nobody looks."""
+    """Counts its evaluations where nobody looks."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) * (1 + random.SystemRandom().random() / 100)
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        os.environ["DRIFT"] = str(float(os.environ["DRIFT"]) + 0.1)
+        return super().training_step(batch, batch_idx) + float(os.environ["DRIFT"])
 
 
-def test_a_loss_that_moves_by_itself() -> None:
+def test_a_loss_that_moves_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFT", "0")
     diagnosis = examine(Drifting())
     assert blamed(diagnosis) == {"repeatable": "WARN"}
     assert "it depends on something besides views" in told(diagnosis, "repeatable")
