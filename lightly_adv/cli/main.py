@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lightly_adv import __version__, lightning
-from lightly_adv.cli import console, quiet, signals
+from lightly_adv.cli import console, lightning_messages, signals
 from lightly_adv.cli.parser import summary
 from lightly_adv.functional import validation
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     # Lightning uses names of jsonargparse that are on their way out.
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-    quiet.hush()
+    lightning_messages.hide_harmless()
     with signals.listening() as stop:
         try:
             module = importlib.import_module(f"lightly_adv.cli.{command}")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
-import operator
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
 from lightly_adv import lightning
 from lightly_adv.attacks import Attack
-from lightly_adv.cli import fractions, names
+from lightly_adv.cli import attack_names, fractions
 from lightly_adv.lightning import cli
 
 PARSER_MODE = "yaml_with_fractions"
@@ -66,33 +64,19 @@ class Parser(cli.LightningArgumentParser):
             instantiate_subclass_spec_in_any=False,
         )
         set_loader(PARSER_MODE, fractions.load_yaml)
-        set_loader(NAMES_MODE, names.load_yaml)
+        set_loader(NAMES_MODE, attack_names.load_yaml)
         options |= {"parser_mode": PARSER_MODE, "formatter_class": _Formatter}
         super().__init__(*args, **options)
 
     def add_lightning_class_args(self, *args: Any, **options: Any) -> list[str]:
-        """Add the options of a class; numbers that may be whole are tried as such.
-
-        Python keeps one order for a set of types, the first that any package used, so
-        that Lightning's `int | float` may be read as `float | int`. One batch would
-        then mean all of them, the share 1.0.
-        """
-        added: list[str] = self._add_class(*args, **options)
-        for action in self._actions:
-            kinds = get_args(getattr(action, "_typehint", None))
-            if int in kinds and float in kinds:
-                ordered = sorted(kinds, key=lambda kind: kind is not int)
-                vars(action)["_typehint"] = functools.reduce(operator.or_, ordered)
-        return added
-
-    def _add_class(self, kind: Any, key: str, **options: Any) -> list[str]:
         """Add the options of a class; where any subclass will do, of either Lightning.
 
         The doctor takes both. Training checks which one it got.
         """
         if not options.get("subclass_mode") or len(lightning.NAMESPACES) == 1:
-            added: list[str] = super().add_lightning_class_args(kind, key, **options)
+            added: list[str] = super().add_lightning_class_args(*args, **options)
             return added
+        kind, key = args
         kinds = lightning.kinds(kind.__name__)
         return self.add_subclass_arguments(kinds, key, fail_untyped=False)  # type: ignore[no-any-return]
 
@@ -105,7 +89,7 @@ class Parser(cli.LightningArgumentParser):
             return self.parse_args(arguments)
         self.parser_mode = NAMES_MODE
         try:
-            return self.parse_args(names.in_arguments(arguments))
+            return self.parse_args(attack_names.in_arguments(arguments))
         finally:
             self.parser_mode = PARSER_MODE
 
@@ -155,7 +139,7 @@ def summary(message: str) -> str:
         if text and indent > depth and not _EMPTY.match(text):
             option = ".".join(name for above, name in keys if above <= indent)
             depth, found = indent, f"--{option}: {text}" if option else text
-    return names.explain(_CLASS.sub(r"\1", found).replace("typing.", ""))
+    return attack_names.explain(_CLASS.sub(r"\1", found).replace("typing.", ""))
 
 
 _LINK = re.compile("Call to compute_fn of link .* failed: ", re.DOTALL)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightly_adv.cli import quiet
+from lightly_adv.cli import lightning_messages
 from lightly_adv.cli.demo.arms import Seed
 from lightly_adv.cli.demo.settings import NAMES, Settings
 
@@ -75,7 +75,7 @@ def _work(seed: int, settings: Settings, events: Any) -> None:
 
     try:
         torch.set_num_threads(1)
-        quiet.hush()
+        lightning_messages.hide_harmless()
         worker = Seed(seed, settings, lambda *said: tell("epoch", *said))
         for arm in NAMES:
             tell("result", arm, worker.run(arm))

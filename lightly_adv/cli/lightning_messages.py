@@ -1,4 +1,4 @@
-"""Silence what Lightning says to everyone and what means nothing to most."""
+"""Messages of Lightning that everyone gets and that mean nothing to most."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HARMLESS = (
 )
 
 
-def hush() -> None:
+def hide_harmless() -> None:
     """Let Lightning report warnings and errors only, and no harmless ones."""
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)

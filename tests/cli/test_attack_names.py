@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 
 from lightly_adv import FGSM, PGD, ThreatModel, attacks, register_attack
 from lightly_adv.attacks import Attack, AttackLike, AttackSchedule
-from lightly_adv.cli import names
+from lightly_adv.cli import attack_names
 from lightly_adv.cli.parser import Parser
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -116,9 +116,11 @@ def test_a_broken_plugin_is_named(
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    shown = names.explain("--attack: Expected a dot import path string: pdg")
+    shown = attack_names.explain("--attack: Expected a dot import path string: pdg")
     assert shown == (
         "--attack: 'pdg' is neither a known name nor an import path (package.Class). "
         f"Known attacks: {', '.join(attacks.list_attacks())}."
     )
-    assert names.explain("--attack.eps: eps=8 is larger").endswith("eps=8 is larger")
+    assert attack_names.explain("--attack.eps: eps=8 is larger").endswith(
+        "eps=8 is larger"
+    )
