@@ -208,7 +208,9 @@ class WarmupCosineAdamW:
             names = {f"backbone.{name}" for name in skipped} | set(skipped)
             return _checked_groups(
                 timm_optim.param_groups_weight_decay(  # type: ignore[attr-defined]
-                    module, self.weight_decay, True, names
+                    module,
+                    weight_decay=self.weight_decay,
+                    no_weight_decay_list=names,
                 )
             )
         layers = _checked_groups(
