@@ -57,5 +57,5 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torch|torchvision|pytorch_lightning|timm|lightly)\..*"),
     ("py:.*", r"(abc|argparse|collections|contextlib|os|pathlib|typing)\..*"),
     # Imported for type checkers only, because the packages are optional.
-    ("py:class", r"Figure|Path|Tensor|Row"),
+    ("py:class", r"Figure|NormalizeStats|Path|Tensor|Row"),
 ]

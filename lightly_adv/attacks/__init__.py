@@ -14,6 +14,7 @@ from lightly_adv.attacks.square import Square as Square
 from lightly_adv.registry import Registry
 
 REGISTRY = Registry[Attack]("attack", "lightly_adv.attacks")
+"""The attacks by name."""
 
 create_attack = REGISTRY.create
 load_attack = REGISTRY.load

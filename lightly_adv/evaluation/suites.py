@@ -68,6 +68,7 @@ class Suite:
 
 
 REGISTRY = Registry[Suite]("suite", "lightly_adv.suites")
+"""The suites by name."""
 
 
 def resolve(suite: str | Suite) -> Suite:

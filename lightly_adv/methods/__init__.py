@@ -48,6 +48,7 @@ else:
 
 
 REGISTRY = Registry[pl.LightningModule]("method", "lightly_adv.methods")
+"""The methods by name."""
 
 create_method = REGISTRY.create
 list_methods = REGISTRY.list

@@ -54,6 +54,7 @@ class AdversarialCriterion(Protocol):
 
 
 REGISTRY = Registry[AdversarialCriterion]("criterion", "lightly_adv.criteria")
+"""The criteria by name."""
 
 create_criterion = REGISTRY.create
 list_criteria = REGISTRY.list

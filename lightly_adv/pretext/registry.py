@@ -10,6 +10,7 @@ from lightly_adv.pretext.task import PretextTask
 from lightly_adv.registry import Registry
 
 REGISTRY = Registry[PretextTask]("pretext task", "lightly_adv.pretext_tasks")
+"""The pretext tasks by name."""
 
 
 def build_task(
