@@ -158,6 +158,8 @@ class TrainingCLI(cli.LightningCLI):
                 raise
         except Exception as error:
             self.folder.remove_empty()
+            if isinstance(error, RuntimeError) and _OTHER_MODEL in str(error):
+                raise ValueError(self._other_model(error)) from error
             if not (isinstance(error, OSError) and error.errno in files.NO_SPACE):
                 raise
             hint = self._how_to_resume()
@@ -198,6 +200,16 @@ class TrainingCLI(cli.LightningCLI):
             resumed_from=self.config.ckpt_path,
         )
 
+    def _other_model(self, error: RuntimeError) -> str:
+        """Say that the checkpoint is of another model, and where they differ first."""
+        first = str(error).splitlines()[1:2] or [str(error)]
+        return (
+            f"{self.config.ckpt_path} is a checkpoint of another model "
+            f"({first[0].strip().rstrip('.')[:200]}); expected one of the model that "
+            "the options describe. Go on with the config.yaml beside its folder, or "
+            "begin from its weights with --model.checkpoint."
+        )
+
     def _how_to_resume(self) -> str:
         last = self.folder.last_checkpoint
         if not last.exists():
@@ -207,6 +219,9 @@ class TrainingCLI(cli.LightningCLI):
             f"{self.folder.path / 'config.yaml'} --ckpt_path {last}"
         )
 
+
+_OTHER_MODEL = "in loading state_dict"
+"""How PyTorch says that weights are those of another model."""
 
 _ONLY_WEIGHTS: dict[str, Any] = (
     {"weights_only": True}

@@ -223,3 +223,17 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(
     goes_on = ("--config", "runs/pretrain/config.yaml", "--ckpt_path", str(last))
     assert command("pretrain", *goes_on, "--trainer.max_epochs", epochs) == 0
     assert steps(last) > stopped["global_step"]
+
+
+def test_a_checkpoint_of_another_model_is_told_in_one_line(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("pretrain", "--trainer.max_epochs", "1", "--out", "runs/one") == 0
+    last = Path("runs/one") / LAST
+    other = ("--model.backbone", "resnet18_small")
+    out = ("--ckpt_path", str(last), "--out", "runs/other")
+    assert command("pretrain", *other, *out) == 1
+    error = capsys.readouterr().err
+    assert f"{last} is a checkpoint of another model" in error
+    assert "config.yaml" in error
+    assert "Traceback" not in error
