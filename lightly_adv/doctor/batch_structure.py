@@ -11,6 +11,9 @@ from lightly_adv.doctor.isolated_training import isolated_training
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.doctor.targets import TargetError
 
+DICTS = (("image", "label"), ("pixel_values", "labels"), ("img", "label"))
+"""Names of images and labels in dicts: of torchgeo, of transformers, of datasets."""
+
 
 def structure_batch(probe: Probe) -> Probe:
     """Give a random batch a structure in which the training step runs.
@@ -42,6 +45,8 @@ def _structures(batch: Any) -> Iterator[tuple[str, Any]]:
         images = images[0]
     yield "(images, labels)", [images, labels]
     yield "images", images
+    for image, label in DICTS:
+        yield f"{{{image!r}, {label!r}}}", {image: images, label: labels}
 
 
 def _runs(probe: Probe, batch: Any) -> bool:

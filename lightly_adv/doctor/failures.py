@@ -15,7 +15,7 @@ OWN = str(Path(__file__).parents[1])
 """The folder of this package."""
 
 LONGEST = 400
-"""Characters of a message that are shown."""
+"""Characters that are shown of a message of others."""
 
 
 def failure(name: str, error: BaseException) -> Check:
@@ -26,14 +26,14 @@ def failure(name: str, error: BaseException) -> Check:
     torch pass `targets` and `hardware`, which are neither.
     """
     text = " ".join(str(error).split())
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]}..."
     frames = [
         each
         for each in traceback.extract_tb(error.__traceback__)
         if each.filename not in (targets.__file__, hardware.__file__)
     ]
     if not (frames and frames[-1].filename.startswith(OWN)):
+        if len(text) > LONGEST:
+            text = f"{text[:LONGEST]}..."
         text = f"{type(error).__name__}: {text}{_place(frames)}"
     lines = "".join(traceback.format_exception(error))
     return Check(name, "FAIL", text, traceback=lines)

@@ -22,14 +22,16 @@ from lightly_adv.doctor import targets
 from lightly_adv.doctor.attack_choice import AttackChoice
 from lightly_adv.doctor.isolated_training import isolated_training
 from lightly_adv.doctor.targets import Target, TargetError
+from lightly_adv.errors import UnreachedError
 from lightly_adv.evaluation.checks.check import SkipError
 from lightly_adv.isolation import leaks
 from lightly_adv.isolation.isolated import Isolation, isolated
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.training import views
+from lightly_adv.training import places
+from lightly_adv.training.batch_attack import BatchAttack, explained
 from lightly_adv.training.per_view import attack_per_view
-from lightly_adv.training.step_objective import StepObjective, loss_of
-from lightly_adv.training.views import SelectedViews, Step
+from lightly_adv.training.step_objective import Selection, StepObjective, loss_of
+from lightly_adv.training.views import Step
 
 ATTACK_SECONDS = 15.0
 """How long the attack may take; one that would take longer is examined shortened."""
@@ -118,20 +120,23 @@ class Probe:
         return self.training.attack.threat_model
 
     @functools.cached_property
-    def selected(self) -> SelectedViews:
-        """The views under attack.
+    def selected(self) -> Selection:
+        """The views under attack, as the callback selects them.
 
         Raises:
-            SkipError: If there is no batch.
+            SkipError: If there is no batch, or if submodules make the views and
+                training does not start.
             TypeError: If the batch holds no image in a floating dtype.
             ValueError: If it holds no image, or not those asked for.
         """
         if self.batch is None:
             raise SkipError
-        return views.select_views(
+        batches = BatchAttack(self.training.views, self.threat_model.normalize)
+        return batches.select(
             self.batch,
-            policy=self.training.views,
-            normalize=self.threat_model.normalize,
+            step=self._step_to_targets,
+            module=self.module,
+            isolation=Isolation(self.module),
         )
 
     @property
@@ -183,7 +188,8 @@ class Probe:
 
         With those it is not taken again, for on a GPU that would end the process.
         """
-        step, batch = self.training_step, self.selected.copied(self.selected.views)
+        _ = self.selected  # what is wrong with the views is told of first
+        step, batch = self.training_step, places.mapped(torch.clone, self.batch)
         with isolated_training(self.module):
             before = leaks.snapshot(self.module)
             try:
@@ -254,14 +260,14 @@ class Probe:
     @functools.cached_property
     def trained_loss(self) -> float:
         """The loss on the perturbed views as it is trained on: in train mode."""
-        perturbed = self.selected.copied(self.attacked.views)
+        step, perturbed = self.training_step, self.attacked.views
         with isolated(self.module), routes.bn_route(routes.ADV):
-            return float(loss_of(self.training_step(perturbed)).detach())
+            return float(loss_of(self.selected.evaluated(step, perturbed)).detach())
 
     @functools.cached_property
     def step_seconds(self) -> float:
         """How long the training step takes, forward and backward, without attack."""
-        return self.seconds_of(self.selected.copied(self.selected.views))
+        return self.seconds_of(places.mapped(torch.clone, self.batch))
 
     def seconds_of(self, batch: Any) -> float:
         """Return how long the training step takes on another batch."""
@@ -296,7 +302,18 @@ class Probe:
         if not math.isfinite(self.run.loss):
             raise SkipError
         leaves = [view.detach().clone() for view in self.selected.views]
-        return gradients.gradients(self.objective, leaves, [True] * len(leaves))
+        try:
+            return gradients.gradients(self.objective, leaves, [True] * len(leaves))
+        except UnreachedError as error:
+            raise explained(error, self.objective, leaves) from None
+
+    def _step_to_targets(self, batch: Any) -> Any:
+        """Take the step, and end it at labels that do not fit: the views are made."""
+        try:
+            with targets.watched(batch):
+                return self.training_step(batch)
+        except TargetError:
+            return None  # `outcome` tells of it
 
     def _run_attack(self, attack: Attack, objective: StepObjective) -> list[Tensor]:
         run = attack_per_view if self.training.independent else type(attack).__call__

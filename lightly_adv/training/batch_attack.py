@@ -102,8 +102,7 @@ class BatchAttack:
         except UnreachedError as error:
             # Looking for it evaluates once more, which others would not wait for.
             alone = processes.count() == 1
-            name = alone and dead_end(objective, views, objective.module)
-            raise (_ends_in(name, objective.module) if name else error) from None
+            raise (explained(error, objective, views) if alone else error) from None
         reached = [grad is not None for grad in grads]
         if not stacks:
             return objective, reached
@@ -151,6 +150,17 @@ class BatchAttack:
                 objective.selected.views,
                 threat_model=attack.threat_model,
             )
+
+
+def explained(
+    error: UnreachedError, objective: StepObjective, views: Sequence[Tensor]
+) -> UnreachedError:
+    """Return the error with the submodule where the gradient ends, if one is found.
+
+    Evaluates the objective once more.
+    """
+    name = dead_end(objective, views, objective.module)
+    return _ends_in(name, objective.module) if name else error
 
 
 def _still(

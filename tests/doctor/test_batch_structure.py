@@ -40,6 +40,10 @@ def plain(batch: Any) -> Any:
     return batch + 0, batch.flatten(1)[:, 0].long() % 4
 
 
+def named(batch: Any) -> Any:
+    return batch["image"], batch["label"]
+
+
 @pytest.mark.parametrize(
     ("unpack", "views", "structure"),
     [
@@ -48,6 +52,8 @@ def plain(batch: Any) -> Any:
         (classifier, 2, "(images, labels)"),
         (classifier, 0, "(images, labels)"),
         (plain, 2, "images"),
+        (named, 2, "{'image', 'label'}"),
+        (named, 0, "{'image', 'label'}"),
     ],
 )
 def test_random_images_come_as_the_step_takes_them(
@@ -60,13 +66,14 @@ def test_random_images_come_as_the_step_takes_them(
 
 def test_it_is_said_what_was_tried_in_vain() -> None:
     def image(batch: Any) -> Any:
-        return batch["image"], batch["label"]
+        return batch["scan"], batch["finding"]
 
     diagnosis = examine(Fed(image), RandomImages(16, normalize=None))
     assert diagnosis.statuses["training step"] == "FAIL"
     assert (
         "in a batch (views, labels, names) (the step fails on (views, labels), "
-        "(view, view), (images, labels), images, too)"
+        "(view, view), (images, labels), images, {'image', 'label'}, "
+        "{'pixel_values', 'labels'}, {'img', 'label'}, too)"
     ) in told(diagnosis, "data")
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check
-from lightly_adv.training.views import SelectedViews
+from lightly_adv.training.outputs import names_of
+from lightly_adv.training.step_objective import Selection
 
 NAME = "data"
 
@@ -31,14 +32,16 @@ def data(probe: Probe) -> Iterator[Check]:
     if len(selected.views) < len(selected.images):
         numbers = places(selected)
         seen += f"; attacked: {', '.join(map(str, numbers))}"
-    yield Check(NAME, "PASS", f"the batch has {seen}.")
+    names = names_of(probe.training.views)
+    where = "the batch has" if names is None else f"{' and '.join(names)} put out"
+    yield Check(NAME, "PASS", f"{where} {seen}.")
 
 
 def _structure(probe: Probe) -> str:
     return f", in a batch {probe.structure}" if probe.structure else ""
 
 
-def places(selected: SelectedViews) -> list[int]:
+def places(selected: Selection) -> list[int]:
     """Return the numbers of the attacked views among all image views."""
     numbers = {id(view): at for at, view in enumerate(selected.images)}
     return [numbers[id(view)] for view in selected.views]
