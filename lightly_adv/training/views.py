@@ -16,7 +16,12 @@ from lightly_adv.training.places import Path, Place, Stack
 from lightly_adv.types import NormalizeStats
 
 ViewPolicy: TypeAlias = (
-    Literal["global"] | str | Sequence[int] | Callable[[Any], Sequence[Tensor]] | None
+    Literal["global"]
+    | str
+    | Sequence[int]
+    | Sequence[str]
+    | Callable[[Any], Sequence[Tensor]]
+    | None
 )
 """Which views to perturb: all (None), the largest, some, a function, or submodules."""
 
