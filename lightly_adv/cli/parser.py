@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import operator
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
@@ -69,6 +71,21 @@ class Parser(cli.LightningArgumentParser):
         super().__init__(*args, **options)
 
     def add_lightning_class_args(self, *args: Any, **options: Any) -> list[str]:
+        """Add the options of a class; numbers that may be whole are tried as such.
+
+        Python keeps one order for a set of types, the first that any package used, so
+        that Lightning's `int | float` may be read as `float | int`. One batch would
+        then mean all of them, the share 1.0.
+        """
+        added = self._add_class(*args, **options)
+        for action in self._actions:
+            kinds = get_args(getattr(action, "_typehint", None))
+            if int in kinds and float in kinds:
+                ordered = sorted(kinds, key=lambda kind: kind is not int)
+                vars(action)["_typehint"] = functools.reduce(operator.or_, ordered)
+        return added
+
+    def _add_class(self, *args: Any, **options: Any) -> list[str]:
         """Add the options of a class; where any subclass will do, of either Lightning.
 
         The doctor takes both. Training checks which one it got.
