@@ -325,7 +325,8 @@ def overshoot(threat_model: ThreatModel, found: Excess) -> str:
 
 CLAMP = (
     "To have them attacked, clamp the images in the transform, or give the ThreatModel "
-    "wider bounds=."
+    "wider bounds=. If nothing in the transform does that, normalize= may have another "
+    "mean and std than the transform; the doctor tells."
 )
 """What to do about pixels that overshoot."""
 

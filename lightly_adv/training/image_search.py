@@ -82,9 +82,9 @@ def tell_apart(candidates: Sequence[Place], known: dict[Path, str]) -> dict[Path
     """Tell which tensors of the shape of images are none, and why.
 
     Names tell first: what lies under `mask` or `depth_map` is none, as long as
-    something else is left. Of the others, those with the values of masks (few whole
-    numbers, or shares that add up to 1 over the channels) are none beside those that
-    have other values.
+    something else is left. Of the others, what is itself called an image is one, and
+    those with the values of masks (few whole numbers, or shares that add up to 1 over
+    the channels) are none beside those that have other values.
 
     Args:
         candidates: Tensors of the shape of images.
@@ -99,7 +99,12 @@ def tell_apart(candidates: Sequence[Place], known: dict[Path, str]) -> dict[Path
     if not all(named.values()):
         found |= {path: why for path, why in named.items() if why}
     open_ = [place for place in candidates if found[place.path] is None]
-    values = {place.path: _values_of_target(place.view()) for place in open_}
+    values = {
+        place.path: None
+        if _named_image(place.path)
+        else _values_of_target(place.view())
+        for place in open_
+    }
     # Without others to compare them with, the values of images may be few as well.
     if all(values.values()) and "" not in found.values():
         values = dict.fromkeys(values)
@@ -122,6 +127,11 @@ def _called_target(path: Path) -> str | None:
         if any(word in _IMAGES for word in spoken):
             return None
     return None
+
+
+def _named_image(path: Path) -> bool:
+    """Whether the name of the tensor itself says that it is an image."""
+    return called_image(path[-1:])
 
 
 def _values_of_target(view: Tensor) -> str | None:

@@ -82,6 +82,8 @@ class Place:
         where = "".join(f"[{key if key == '*' else repr(key)}]" for key in self.path)
         shape = tuple(self.leaves[0].shape)
         count = f"{len(self.leaves)} x " if self.single else ""
+        if self.parts is not None:
+            count = f"a stack of {len(self.parts)} views, "
         return f"batch{where} {count}{shape}"
 
 

@@ -75,3 +75,17 @@ def test_a_mask_that_is_empty_is_looked_at_again() -> None:
         selected = select_views(batch, policy=None, normalize=None, known=known)
         assert [id(view) for view in selected.views] == [id(GREY)]
     assert known[1,]
+
+
+def test_what_is_called_an_image_is_one_whatever_its_values() -> None:
+    binary = (torch.rand(2, 1, 8, 8) > 0.5).float()
+    batch = {"view0": binary, "view1": torch.rand(2, 1, 8, 8)}
+    assert len(select_views(batch, policy=None, normalize=None).views) == 2
+    batch = {"view0": torch.rand(2, 1, 8, 8), "other": binary}
+    assert len(select_views(batch, policy=None, normalize=None).views) == 1
+
+
+def test_a_stack_is_announced_as_one() -> None:
+    stack = torch.rand(2, 3, 3, 8, 8)
+    selected = select_views({"video": stack}, policy=None, normalize=None)
+    assert "a stack of 3 views" in str(selected)
