@@ -57,6 +57,7 @@ class PretextModule(Pretraining):
         ValueError: If a number is out of range, or if a name or an option is unknown.
 
     Examples:
+        >>> import torch
         >>> from lightly_adv import PGD, ThreatModel
         >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2)
         >>> module = PretextModule("rotation", backbone="resnet8_tiny", attack=attack)
