@@ -65,6 +65,7 @@ class ThreatModel:
         eps = validation.as_number("eps", self.eps)
         if self.norm == "Linf":
             validation.check_length("eps", eps, bounds, what="is larger")
+            validation.check_levels(eps, bounds)
         normalize = validation.as_normalize(self.normalize)
         for name, value in (("bounds", bounds), ("eps", eps), ("normalize", normalize)):
             object.__setattr__(self, name, value)

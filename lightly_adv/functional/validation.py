@@ -108,6 +108,29 @@ def check_length(name: str, value: float, bounds: Bounds, *, what: str) -> None:
     )
 
 
+def check_levels(eps: float, bounds: Bounds) -> None:
+    """Refuse a fraction of 255 where the bounds are in levels: a ball of nothing.
+
+    Raises:
+        ValueError: If eps is k / 255 for a k up to 64, and less than a tenth of an
+            8-bit level of these bounds.
+
+    Examples:
+        >>> check_levels(8 / 255, (0.0, 255.0))
+        Traceback (most recent call last):
+        ValueError: eps=0.0313725 is 8/255, but it is in the units of bounds=(0.0, ...
+    """
+    low, high = bounds
+    levels = round(255 * eps)
+    is_fraction = 1 <= levels <= 64 and abs(255 * eps - levels) < 1e-6
+    if is_fraction and eps < (high - low) / 2550:
+        meant = levels * (high - low) / 255
+        raise ValueError(
+            f"eps={eps:g} is {levels}/255, but it is in the units of bounds={bounds}, "
+            f"of which that is next to nothing; did you mean eps={meant:g}?"
+        )
+
+
 def as_bounds(bounds: Any) -> Bounds:
     """Return bounds as a pair of numbers.
 

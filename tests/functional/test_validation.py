@@ -97,3 +97,16 @@ def test_choices() -> None:
 def test_near_names_come_first() -> None:
     assert validation.did_you_mean("pdg", ["fgsm", "pgd"]) == "Did you mean 'pgd'? "
     assert validation.did_you_mean("unlike", ["fgsm", "pgd"]) == ""
+
+
+@pytest.mark.parametrize("bounds", [(0, 255), (0, 4095), (-128, 127)])
+def test_a_fraction_of_255_in_levels_is_refused(bounds: Any) -> None:
+    with pytest.raises(ValueError, match=r"8/255.*did you mean eps="):
+        ThreatModel(eps=8 / 255, bounds=bounds)
+    assert ThreatModel(eps=0.2, bounds=(0, 10)).eps == 0.2
+    assert ThreatModel(eps=0.03, bounds=bounds).eps == 0.03
+
+
+def test_the_default_radius_is_for_pixels_in_0_to_1() -> None:
+    with pytest.raises(ValueError, match=r"did you mean eps=8\?"):
+        ThreatModel(bounds=(0, 255))

@@ -14,6 +14,7 @@ from lightly_adv.doctor.attack_choice import AttackChoice
 from lightly_adv.doctor.checks import images as image_checks
 from lightly_adv.evaluation.checks import Check
 from lightly_adv.functional import pixels
+from lightly_adv.isolation import rng
 from lightly_adv.types import NormalizeStats
 from tests.doctor import healthy
 from tests.doctor.healthy import CIFAR10, IMAGENET, Healthy, blamed, examine, told
@@ -114,16 +115,17 @@ def test_one_channel() -> None:
 
 def test_what_transforms_of_lightly_do_is_certain() -> None:
     drawn = healthy.images(8, size=32).mul(255).byte().permute(0, 2, 3, 1).numpy()
-    torch.manual_seed(0)
+    rng.reseed(0)  # Lightly's transforms draw from torch, numpy and random
     transform = SimCLRTransform(input_size=24)
     pairs = [transform(Image.fromarray(each)) for each in drawn]
     batch = [torch.stack(views) for views in zip(*pairs, strict=True)]
     (found,) = check(batch, IMAGENET)
     assert found.status == "PASS"
     assert "multiples of 1/255; normalisation: ImageNet's." in found.message
-    (found,) = check(batch, CIFAR10)
-    assert found.status == "FAIL"
-    assert "ImageNet's" in found.message
+    # In one of the views alone it may look like an overshoot.
+    failed = [each for each in check(batch, CIFAR10) if each.status == "FAIL"]
+    assert failed
+    assert all("ImageNet's" in each.message for each in failed)
 
 
 def test_other_bounds_than_those_of_pixels() -> None:
