@@ -5,14 +5,18 @@ Adding a case is adding a file to this folder, `project_*.py` or `report_*.py`.
 
 from __future__ import annotations
 
+import logging
 import random
 import runpy
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from lightly_adv import lightning
 
 FOLDER = Path(__file__).parent
 CASES = sorted([*FOLDER.glob("project_*.py"), *FOLDER.glob("report_*.py")])
@@ -25,6 +29,16 @@ def exit_code(script: Path) -> object:
     except SystemExit as end:
         return end.code or 0
     return 0
+
+
+@pytest.fixture(autouse=True)
+def restored_levels() -> Iterator[None]:
+    """Scripts silence Lightning; other tests want to hear it."""
+    loggers = [logging.getLogger(name) for name in lightning.LOGGERS]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
