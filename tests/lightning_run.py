@@ -85,6 +85,7 @@ def train(namespace: str) -> str:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # as in the tests: sums depend on it in their last bits
     sys.meta_path.insert(0, Hidden(sys.argv[2:]))
     weights = train(sys.argv[1])
     loaded = ",".join(set(sys.argv[2:]) & set(sys.modules)) or "none"
