@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,47 +185,79 @@ def alive(pid: int) -> bool:
     return False
 
 
-@pytest.fixture
-def slow_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Pre-training in a process of its own, with workers, in its second epoch."""
-    config = write_config(tmp_path / "config.yaml", "pretrain", num_workers=2)
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "tests.cli.slow_training", "pretrain"]
+Process = subprocess.Popen[bytes]
+
+
+@contextmanager
+def slow(*arguments: str) -> Iterator[Process]:
+    """Run a command that takes a while in a process of its own."""
     process = subprocess.Popen(
-        [*command, "--config", str(config), "--out", str(out)],
+        [sys.executable, "-m", "tests.cli.slow", *arguments],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        before = out / "checkpoints" / "before-last.ckpt"
-        deadline = time.monotonic() + 120
-        while not before.exists() or len(children(process)) < 2:
-            assert process.poll() is None, "it came to an end by itself"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield process, out
+        yield process
     finally:
         process.kill()
         process.wait()
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_a_real_signal_ends_the_workers_too(
-    slow_run: tuple[subprocess.Popen[bytes], Path],
-    straight: Callable[[str], Path],
-    number: int,
-) -> None:
-    process, out = slow_run
-    workers = children(process)
-    assert workers
+def wait_for_workers(process: Process, file: Path | None = None) -> list[int]:
+    """Return the workers as soon as there are two, and a file as well."""
+    deadline = time.monotonic() + 120
+    while len(children(process)) < 2 or (file and not file.exists()):
+        assert process.poll() is None, "it came to an end by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return children(process)
+
+
+def end(process: Process, workers: list[int], number: int) -> int:
+    """Send a signal; the workers have to be gone within a second of the command."""
     process.send_signal(number)
-    process.wait(timeout=60)
+    code = process.wait(timeout=60)
     deadline = time.monotonic() + 1
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(alive, workers))
+    return code
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="looks into /proc"
+)
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_a_real_signal_ends_the_workers_too(
+    straight: Callable[[str], Path], tmp_path: Path, number: int
+) -> None:
+    config = write_config(tmp_path / "config.yaml", "pretrain", num_workers=2)
+    out = tmp_path / "run"
+    with slow("pretrain", "--config", str(config), "--out", str(out)) as process:
+        # It is in its second epoch then.
+        before = out / "checkpoints" / "before-last.ckpt"
+        end(process, wait_for_workers(process, before), number)
     resume("pretrain", out)
     assert same(ends(out), ends(straight("pretrain")))
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_an_evaluation_ends_with_its_workers_and_goes_on(
+    straight: Callable[[str], Path], tmp_path: Path, number: int
+) -> None:
+    options = ["--data.num_workers", "2", "--suite", "smoke", "--curve_samples", "0"]
+    run = str(straight("finetune"))
+    whole, out = tmp_path / "whole.json", tmp_path / "ended.json"
+    with slow("evaluate", run, *options, "--out", str(out)) as process:
+        code = end(process, wait_for_workers(process), number)
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    assert not out.exists()
+    for path in (out, whole):
+        assert main(["evaluate", run, *options, "--out", str(path)]) == 0
+    assert json.loads(out.read_text()) == json.loads(whole.read_text())
