@@ -2,21 +2,26 @@
 
 `--model.attack pgd` stands for `--model.attack lightly_adv.attacks.pgd.PGD`, and so do
 `attack: pgd` and `class_path: pgd` in YAML. What parses as it is, such as `attack: str`
-of a module of one's own, does not come here; see `Parser.parse_with_names`.
+of a user's module, is left alone; see `Parser.parse_with_names`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lightly_adv.attacks import is_attack, list_attacks, load_attack
+from lightly_adv.attacks import (
+    Attack,
+    AttackSchedule,
+    is_attack,
+    list_attacks,
+    load_attack,
+)
 from lightly_adv.cli import fractions
 
 _OPTION = re.compile(r"--([\w.]*[._])?attack(\.class_path|\.help)?")
-_UNKNOWN = re.compile(r"Expected a dot import path string: (.*)")
 
 
 def class_path(name: str) -> str:
@@ -46,6 +51,9 @@ def class_path(name: str) -> str:
 def in_arguments(arguments: Sequence[str]) -> list[str]:
     """Replace names of attacks in a command line by import paths.
 
+    Raises:
+        ValueError: If a word is neither such a name nor that of a class.
+
     Examples:
         >>> in_arguments(["--model.attack", "fgsm", "--evaluation.suite", "pgd"])
         ['--model.attack', 'lightly_adv.attacks.pgd.FGSM', '--evaluation.suite', 'pgd']
@@ -56,9 +64,9 @@ def in_arguments(arguments: Sequence[str]) -> list[str]:
         if not _OPTION.fullmatch(option):
             continue
         if separator:
-            found[at] = f"{option}={class_path(value)}"
+            found[at] = f"{option}={_checked(value)}"
         elif at + 1 < len(arguments):
-            found[at + 1] = class_path(arguments[at + 1])
+            found[at + 1] = _checked(arguments[at + 1])
     return found
 
 
@@ -72,18 +80,22 @@ def load_yaml(text: str) -> Any:
     return _replace(fractions.load_yaml(text), key="")
 
 
-def explain(message: str) -> str:
-    """Say what a value could have been that is no class.
+def _checked(name: str) -> str:
+    """Return an import path as `class_path` does; refuse other words."""
+    is_word = name.isidentifier() and name not in ("null", *_class_names())
+    if is_word and not is_attack(name):
+        raise ValueError(
+            f"{name!r} is neither a registered attack ({', '.join(list_attacks())}) "
+            "nor an import path (package.Class)."
+        )
+    return class_path(name)
 
-    Examples:
-        >>> explain("--data: Expected a dot import path string: Digits")
-        "--data: 'Digits' is neither a known name nor an import path (package.Class)."
-    """
-    option, _, _ = message.partition(":")
-    attacks = ", ".join(list_attacks()) if option.endswith("attack") else ""
-    known = f" Known attacks: {attacks}." if attacks else ""
-    neither = "is neither a known name nor an import path (package.Class)."
-    return _UNKNOWN.sub(rf"'\1' {neither}{known}", message)
+
+def _class_names(kind: type[Any] = Attack) -> Iterator[str]:
+    """Yield the names of attack classes, which need no import path."""
+    yield from (kind.__name__, AttackSchedule.__name__)
+    for subclass in kind.__subclasses__():
+        yield from _class_names(subclass)
 
 
 def _replace(value: Any, key: str) -> Any:

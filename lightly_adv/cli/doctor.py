@@ -6,7 +6,6 @@ import argparse
 import inspect
 import os
 import re
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -78,7 +77,7 @@ class _Examined(TrainingCLI):
         try:
             found = self.parser.instantiate_classes(self.config)
         except Exception as error:
-            raise _UnmadeError from _unwrapped(error)
+            raise _UnmadeError from error
         self.model, self.datamodule = found.model, found.data
         self.attack: Any = found.attack
         self.options = {
@@ -210,16 +209,6 @@ def _is_finetuning(content: dict[str, Any]) -> bool:
         isinstance(model, dict) and not {"class_path", "init_args"}.isdisjoint(model)
     )
     return "evaluation" in content or (model is not None and not named)
-
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """Return the error that the parser met, where it made another one of it."""
-    while error.__cause__ is not None:
-        frames = traceback.extract_tb(error.__traceback__)
-        if "jsonargparse" not in frames[-1].filename:
-            break
-        error = error.__cause__
-    return error
 
 
 def _only_class(module: ModuleType) -> str:

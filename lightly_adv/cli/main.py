@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from lightly_adv import __version__, lightning
 from lightly_adv.cli import console, lightning_messages, signals
-from lightly_adv.cli.parser import summary
 from lightly_adv.functional import validation
 
 COMMANDS = {
@@ -98,7 +97,7 @@ def _run(command: str, arguments: list[str]) -> int:
         except _MISTAKES as error:
             if os.environ.get("LIGHTLY_ADV_TRACEBACK"):
                 raise
-            console.complain(summary(str(error)) or type(error).__name__)
+            console.complain(str(error) or type(error).__name__)
             return 1
         return stop.exit_code if stop.asked else code
 

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import functools
+import inspect
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import jsonargparse
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
 from lightly_adv import lightning
 from lightly_adv.attacks import Attack
 from lightly_adv.cli import attack_names, fractions
-from lightly_adv.lightning import cli
+from lightly_adv.lightning import cli, pl
 
 PARSER_MODE = "yaml_with_fractions"
 """Name under which jsonargparse knows our YAML."""
 
 NAMES_MODE = "yaml_with_names"
-"""The same, with names of attacks in place of their classes."""
+"""The same, with names of attacks instead of their classes."""
 
 SHOWN = {
-    "max_epochs": "Number of epochs.",
-    "accelerator": "Where to compute: auto, cpu, gpu, mps, tpu.",
-    "devices": "How many devices, or which ones.",
-    "precision": "Number format: 32-true, bf16-mixed, 16-mixed.",
+    "trainer.max_epochs": "Number of epochs.",
+    "trainer.accelerator": "Where to compute: auto, cpu, gpu, mps, tpu.",
+    "trainer.devices": "How many devices, or which ones.",
+    "trainer.precision": "Number format: 32-true, bf16-mixed, 16-mixed.",
 }
 """Options of the Trainer that --help shows; --print_config shows all of them."""
 
@@ -42,7 +45,15 @@ TITLES = {
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps line breaks before and after the options, and leaves out long lists."""
+    """Keeps line breaks before and after the options, and shortens these."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Leave out most options of the Trainer; they work all the same."""
+        if action.dest in SHOWN:
+            action = copy.copy(action)
+            action.help = SHOWN[action.dest]
+        if action.dest in SHOWN or not action.dest.startswith("trainer."):
+            super().add_argument(action)
 
     def _expand_help(self, action: argparse.Action) -> str:
         return re.sub(
@@ -51,56 +62,62 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
 
 
 class Parser(cli.LightningArgumentParser):
-    """Takes fractions, shows a help that can be read, and says errors in one line.
+    """Takes fractions, shows a short help, and raises errors of one line.
 
     Args:
         **options: As for `jsonargparse.ArgumentParser`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        # Dataclasses are closed by default, but PGD stands where an Attack does.
+        # Dataclasses are closed by default, but PGD may stand where an Attack does.
         set_parsing_settings(
             subclasses_enabled=[Attack],
-            # A config of others builds what an option is for, and nothing where any
-            # value will do: `class_path: subprocess.Popen` stays a dictionary there.
+            # A config from others builds only what an option is for: where any value
+            # will do, `class_path: subprocess.Popen` stays a dictionary.
             instantiate_subclass_spec_in_any=False,
         )
         set_loader(PARSER_MODE, fractions.load_yaml)
         set_loader(NAMES_MODE, attack_names.load_yaml)
         options |= {"parser_mode": PARSER_MODE, "formatter_class": _Formatter}
+        options.setdefault("usage", "%(prog)s [options]")
         super().__init__(*args, **options)
 
-    def add_lightning_class_args(self, *args: Any, **options: Any) -> list[str]:
-        """Add the options of a class; numbers that may be whole are tried as such.
+    def add_class_arguments(
+        self,
+        class_type: Any,
+        nested_key: str | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> list[str]:
+        """Add the options of a class; for the Trainer, try whole numbers first.
 
         Python keeps one order for a set of types, the first that any package used, so
         that Lightning's `int | float` may be read as `float | int`. One batch would
-        then mean all of them, the share 1.0.
+        then become 1.0, which means all of them.
         """
-        added = self._add_class(*args, **options)
-        for action in self._actions:
-            kinds = get_args(getattr(action, "_typehint", None))
-            if int in kinds and float in kinds:
-                ordered = sorted(kinds, key=lambda kind: kind is not int)
-                vars(action)["_typehint"] = functools.reduce(operator.or_, ordered)
-        return added
+        numbers = _numbers(class_type) if issubclass(class_type, pl.Trainer) else {}
+        if numbers:
+            options["skip"] = {*(options.get("skip") or ()), *numbers}
+        added = super().add_class_arguments(class_type, nested_key, *args, **options)
+        for name, (default, ordered) in numbers.items():
+            self.add_argument(f"--{nested_key}.{name}", type=ordered, default=default)
+        return [*added, *(f"{nested_key}.{name}" for name in numbers)]
 
-    def _add_class(self, *args: Any, **options: Any) -> list[str]:
-        """Add the options of a class; where any subclass will do, of either Lightning.
+    def add_subclass_arguments(
+        self, baseclass: Any, nested_key: str, *args: Any, **options: Any
+    ) -> Any:
+        """Add a class that may be any subclass, of either Lightning.
 
         The doctor takes both. Training checks which one it got.
         """
-        if not options.get("subclass_mode") or len(lightning.NAMESPACES) == 1:
-            added: list[str] = super().add_lightning_class_args(*args, **options)
-            return added
-        kind, key = args
-        kinds = lightning.kinds(kind.__name__)
-        return self.add_subclass_arguments(kinds, key, fail_untyped=False)  # type: ignore[no-any-return]
+        if baseclass in (pl.LightningModule, pl.LightningDataModule):
+            baseclass = lightning.kinds(baseclass.__name__)
+        return super().add_subclass_arguments(baseclass, nested_key, *args, **options)
 
     def parse_with_names(self, arguments: Sequence[str]) -> Any:
         """Parse; where that fails, once more with names of attacks as their classes.
 
-        In this order, because `attack` may be a plain string in a module of one's own.
+        In this order, because `attack` may be a plain string in a user's module.
         """
         with contextlib.suppress(ValueError):
             return self.parse_args(arguments)
@@ -110,59 +127,50 @@ class Parser(cli.LightningArgumentParser):
         finally:
             self.parser_mode = PARSER_MODE
 
+    def instantiate_classes(self, *args: Any, **options: Any) -> Any:
+        """Build the objects; raise what a class raised, as it raised it."""
+        try:
+            return super().instantiate_classes(*args, **options)
+        except Exception as error:
+            cause = _origin(error)
+        raise cause
+
     def format_help(self, *args: Any, **options: Any) -> str:
-        """Leave most options of the Trainer out; they work all the same."""
-        before = [(action, action.help) for action in self._actions]
+        """Return the help, with headings of our own."""
         for name, group in (self.groups or {}).items():
             group.title = TITLES.get(name, group.title)
-        for action, _ in before:
-            group_name, _, name = action.dest.partition(".")
-            if group_name == "trainer" and name:
-                action.help = SHOWN.get(name, argparse.SUPPRESS)
-        try:
-            text: str = super().format_help(*args, **options)
-        finally:
-            # What is suppressed would be missing from config.yaml, too.
-            for action, help_text in before:
-                action.help = help_text
+        text: str = super().format_help(*args, **options)
         return text
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise the error with the part of its message that helps."""
-        raise ValueError(message) from ex
+        """Raise an error that names the option and the first cause, in one line."""
+        option = next(iter(message.strip().splitlines()), "")
+        reason = option if ex is None else str(_origin(ex))
+        raise ValueError(option if reason in option else f"{option} {reason}") from ex
 
 
-def summary(message: str) -> str:
-    r"""Return what is wrong, in one line, from a message of jsonargparse.
-
-    Where a value may be of several types, the message says for each of them why it is
-    not, as a tree. The deepest line comes from the type that was meant; the keys on the
-    way to it name the option. Other messages come back as they are.
-
-    Examples:
-        >>> summary("Parser key \"a\":\n  Errors:\n    - Expected a <class 'int'>")
-        '--a: Expected a int'
-    """
-    message = _LINK.sub("", message)
-    keys: list[tuple[int, str]] = []
-    depth, found = -1, message.strip()
-    for line in message.splitlines():
-        text = line.strip().removeprefix("- ")
-        indent = len(line) - len(line.lstrip(" -"))
-        key = _KEY.match(text)
-        if key:
-            keys = [*(each for each in keys if each[0] < indent), (indent, key[1])]
-            text = text[key.end() :].strip()
-        if text and indent > depth and not _EMPTY.match(text):
-            option = ".".join(name for above, name in keys if above <= indent)
-            depth, found = indent, f"--{option}: {text}" if option else text
-    return attack_names.explain(_CLASS.sub(r"\1", found).replace("typing.", ""))
+def _numbers(kind: type) -> Mapping[str, tuple[Any, Any]]:
+    """Return default and type of the parameters that are whole or real numbers."""
+    found = {}
+    for name, parameter in inspect.signature(kind).parameters.items():
+        kinds = get_args(parameter.annotation)
+        if int in kinds and float in kinds:
+            ordered = sorted(kinds, key=lambda each: each is not int)
+            found[name] = parameter.default, functools.reduce(operator.or_, ordered)
+    return found
 
 
-_LINK = re.compile("Call to compute_fn of link .* failed: ", re.DOTALL)
-_KEY = re.compile(r"""Parser key ["']([\w.]+)["']:""")
-_CLASS = re.compile(r"<class '([\w.]+)'>")
-_EMPTY = re.compile(
-    "Subtypes:|Errors:|Given value|Expected a <class 'NoneType'>|Does not validate|"
-    "Problem with given class_path|Subclasses are disabled"
-)
+def _origin(error: BaseException) -> BaseException:
+    """Return what jsonargparse caught and raised again with another message."""
+    while error.__cause__ is not None and _raised_by(error) == jsonargparse.__name__:
+        error = error.__cause__
+    return error
+
+
+def _raised_by(error: BaseException) -> str:
+    """Return the package whose code raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return name.partition(".")[0]

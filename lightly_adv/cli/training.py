@@ -74,7 +74,6 @@ class TrainingCLI(cli.LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"lightly-adv {command}",
-                "usage": f"lightly-adv {command} [options]",
                 "description": self.description,
                 "epilog": self.examples,
             },

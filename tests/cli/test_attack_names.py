@@ -9,7 +9,6 @@ from pytorch_lightning import LightningModule
 
 from lightly_adv import FGSM, PGD, ThreatModel, attacks, register_attack
 from lightly_adv.attacks import Attack, AttackLike, AttackSchedule
-from lightly_adv.cli import attack_names
 from lightly_adv.cli.parser import Parser
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -115,12 +114,13 @@ def test_a_broken_plugin_is_named(
         parse("--attack", "broken")
 
 
-def test_unknown_names_list_the_known_ones() -> None:
-    shown = attack_names.explain("--attack: Expected a dot import path string: pdg")
-    assert shown == (
-        "--attack: 'pdg' is neither a known name nor an import path (package.Class). "
-        f"Known attacks: {', '.join(attacks.list_attacks())}."
-    )
-    assert attack_names.explain("--attack.eps: eps=8 is larger").endswith(
-        "eps=8 is larger"
-    )
+@pytest.mark.parametrize("option", [("--attack", "pdg"), ("--val_attack=pdg",)])
+def test_unknown_names_list_the_known_ones(option: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"'pdg' .*apgd, .*pgd.*import path"):
+        parse(*option)
+
+
+def test_other_errors_say_nothing_of_names() -> None:
+    with pytest.raises(ValueError, match=r"steps.*Expected.*Got value: x") as raised:
+        parse("--attack", "Careful", "--attack.steps", "x")
+    assert "registered" not in str(raised.value)
