@@ -32,6 +32,7 @@ ALLOWED = {
     "functional": {"types"},
     "isolation": {"types"},
     "lightning": set(),
+    "transforms": {"functional"},
     "threat_model": CORE,
     "attacks": ATTACKS,
     "batch_norm": set[str](),
@@ -43,7 +44,7 @@ ALLOWED = {
     "evaluation": EVALUATION,
     # A linear probe ends in an evaluation.
     "methods": CALLBACKS | {"methods"},
-    "data": {"types", "functional", "isolation", "data"},
+    "data": {"types", "functional", "isolation", "transforms", "data"},
     "doctor": CALLBACKS | {"doctor"},
     "testing": ATTACKS,
 }

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightly_adv.data import splits
-from lightly_adv.data.image_dataset import Augmentation, ImageDataset, Images, identity
+from lightly_adv.data.image_dataset import ImageDataset, Images, identity
 from lightly_adv.data.training_loader import TrainingLoader, TrainingSampler
 from lightly_adv.lightning import pl
+from lightly_adv.transforms import Compose, HorizontalFlip, RandomApply, RandomCrop
 
 
 class ImageDataModule(pl.LightningDataModule, ABC):
@@ -176,12 +177,12 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         train = train[self._pick_labelled(images.labels[train])]
         self._train = ImageDataset(images, train, augmentation=self._augmentation())
 
-    def _augmentation(self) -> Augmentation:
-        padding, flipped = self.crop_padding, self.flip_share
-        return Augmentation(
-            self.padding if padding is None else padding,
-            self.flip_probability if flipped is None else flipped,
-        )
+    def _augmentation(self) -> Compose | None:
+        padding = self.padding if self.crop_padding is None else self.crop_padding
+        flipped = self.flip_probability if self.flip_share is None else self.flip_share
+        if not padding and not flipped:
+            return None
+        return Compose((RandomCrop(padding), RandomApply(HorizontalFlip(), flipped)))
 
     def _pick_labelled(self, labels: Tensor) -> Tensor:
         if self.num_labelled is not None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightly_adv.data import crop_flip
 from lightly_adv.data.training_loader import Draw
+from lightly_adv.transforms import Compose
 
 Source: TypeAlias = Callable[[Tensor], Tensor]
 """From indices (B,) to images (B, 3, H, W), uint8 or float32 in [0, 1]."""
@@ -36,24 +36,6 @@ class Images:
 
     source: Source
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random crop and flip of the training images, see `transforms.crop_flip`."""
-
-    padding: int
-    flip_probability: float
-
-    def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        """Draw one crop and flip for each image; None is the global generator."""
-        drawn = crop_flip.draw_crop_flip(
-            len(images),
-            padding=self.padding,
-            flip_probability=self.flip_probability,
-            generator=generator,
-        )
-        return crop_flip.crop_flip(images, drawn, padding=self.padding)
 
 
 class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -81,7 +63,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         images: Images,
         indices: Tensor,
         *,
-        augmentation: Augmentation | None = None,
+        augmentation: Compose | None = None,
     ) -> None:
         self.images = images
         self.indices = indices

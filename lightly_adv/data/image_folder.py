@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -15,8 +15,12 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from lightly_adv.data import decode
 from lightly_adv.data.datamodule import ImageDataModule
 from lightly_adv.data.image_dataset import Images, InMemory, Source
+from lightly_adv.functional import validation
 
 _SHOWN = 5
+
+Decode: TypeAlias = Literal["auto", "once", "batch"]
+"""When images are decoded."""
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -24,9 +28,12 @@ class ImageFolderDataModule(ImageDataModule):
 
     With `root/val/` beside both, that is the validation set, and `val_fraction` is
     not used. With `root/val/` but no `root/test/`, as in ImageNet, it is the test
-    set. Images of another size are scaled and cropped to squares. A set that fits
-    into `cache_bytes` is decoded once and kept in memory; a larger one is decoded
-    batch by batch, where `num_workers` helps.
+    set. Images of another size are scaled and cropped to squares of `image_size`.
+
+    Small images take longer to decode than to train on. Decoded once they are kept in
+    memory as they come out, uint8, and processes that a loader forks share them; the
+    numbers are those of decoding them each time. A set that is decoded batch by batch
+    gains from `num_workers`.
 
     Files of 16 bits and of floats in [0, 1] keep their precision. The orientation in
     EXIF data is followed, transparency is left out; see `decode.square`.
@@ -37,6 +44,9 @@ class ImageFolderDataModule(ImageDataModule):
     Args:
         root: The folder that holds `train` and `test`.
         image_size: Height and width of the images that come out.
+        decode: "once" keeps the decoded images in memory, "batch" decodes those of a
+            batch when it is asked for, "auto" decodes once what fits into
+            `cache_bytes`.
         cache_bytes: Largest size of a decoded set that is kept in memory; each of
             train, val and test counts for itself.
         **options: Those of `ImageDataModule`, such as `batch_size`.
@@ -44,8 +54,9 @@ class ImageFolderDataModule(ImageDataModule):
     Raises:
         FileNotFoundError: If a folder is missing, or if it holds no images.
         ValueError: If there are fewer than two classes, if the test set has classes
-            that the training set lacks, or if an image cannot be read or does not
-            tell the range of its numbers.
+            that the training set lacks, if an image cannot be read or does not tell
+            the range of its numbers, or if a set to be decoded once is larger than
+            `cache_bytes`.
 
     Examples:
         >>> data = ImageFolderDataModule(root="images", image_size=64)
@@ -58,12 +69,15 @@ class ImageFolderDataModule(ImageDataModule):
         root: str | os.PathLike[str],
         *,
         image_size: int = 32,
+        decode: Decode = "auto",
         cache_bytes: int = 2**30,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.root = Path(root)
         self.image_size = image_size
+        validation.check_choice("decode", decode, get_args(Decode))
+        self.decode = decode
         self.cache_bytes = cache_bytes
         self.padding = image_size // 8
 
@@ -113,11 +127,24 @@ class ImageFolderDataModule(ImageDataModule):
 
     def _source(self, paths: Sequence[Path]) -> Source:
         on_disk = OnDisk(tuple(map(str, paths)), self.image_size)
-        if len(paths) * 3 * self.image_size**2 > self.cache_bytes:
+        if self.decode == "batch" or not self._fits(len(paths), channel_bytes=1):
             return on_disk
         images = on_disk(torch.arange(len(paths)))
-        # Known only now, as it is four times as large where there are 16 bits.
-        return on_disk if images.nbytes > self.cache_bytes else InMemory(images)
+        # Known only now: more than 8 bits become floats.
+        fits = self._fits(len(paths), channel_bytes=images.element_size())
+        return InMemory(images) if fits else on_disk
+
+    def _fits(self, count: int, *, channel_bytes: int) -> bool:
+        """Whether that many images fit into the cache; raise where they have to."""
+        needed = count * 3 * self.image_size**2 * channel_bytes
+        if self.decode == "once" and needed > self.cache_bytes:
+            raise ValueError(
+                f"decode='once' would keep {count:,} images of {self.image_size} x "
+                f"{self.image_size} in memory, {needed / 2**20:,.1f} MiB; cache_bytes "
+                f"allows {self.cache_bytes / 2**20:,.1f} MiB. Raise cache_bytes, use a "
+                "smaller image_size, or decode='batch'."
+            )
+        return needed <= self.cache_bytes
 
 
 @dataclass(frozen=True)

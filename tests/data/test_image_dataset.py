@@ -5,14 +5,8 @@ import pickle
 import torch
 from torch.utils.data import DataLoader
 
-from lightly_adv.data import crop_flip
-from lightly_adv.data.image_dataset import (
-    Augmentation,
-    ImageDataset,
-    Images,
-    InMemory,
-    identity,
-)
+from lightly_adv.data.image_dataset import ImageDataset, Images, InMemory, identity
+from lightly_adv.transforms import Compose, HorizontalFlip, RandomApply, RandomCrop
 
 
 def _images(count: int = 10) -> Images:
@@ -45,14 +39,13 @@ def test_subset_and_single_image() -> None:
 
 def test_augmentation_draws_from_the_global_generator() -> None:
     sample_images = _images()
-    augmentation = Augmentation(padding=2, flip_probability=0.5)
+    augmentation = Compose((RandomCrop(2), RandomApply(HorizontalFlip(), 0.5)))
     dataset = ImageDataset(sample_images, torch.arange(10), augmentation=augmentation)
     torch.manual_seed(0)
     images, _ = dataset.__getitems__(list(range(10)))
     torch.manual_seed(0)
-    drawn = crop_flip.draw_crop_flip(10, padding=2)
     clean = sample_images.source(torch.arange(10))
-    assert torch.equal(images, crop_flip.crop_flip(clean, drawn, padding=2) / 255)
+    assert torch.equal(images, augmentation(clean) / 255)
 
 
 def test_loader_asks_for_whole_batches_with_and_without_workers() -> None:
@@ -75,7 +68,7 @@ def test_loader_asks_for_whole_batches_with_and_without_workers() -> None:
 
 def test_pickles_for_workers_that_are_spawned() -> None:
     dataset = ImageDataset(
-        _images(), torch.arange(3), augmentation=Augmentation(4, 0.0)
+        _images(), torch.arange(3), augmentation=Compose((RandomCrop(4),))
     )
     again = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(again.labels, dataset.labels)

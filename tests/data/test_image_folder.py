@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from lightly_adv.data import ImageFolderDataModule
 from lightly_adv.data.image_dataset import InMemory
-from lightly_adv.data.image_folder import OnDisk
+from lightly_adv.data.image_folder import Decode, OnDisk
 
 
 def _write(
@@ -107,6 +107,71 @@ def test_sets_over_the_limit_are_decoded_batch_by_batch(tmp_path: Path) -> None:
     assert isinstance(on_disk, OnDisk)
     indices = torch.tensor([19, 0, 7])
     assert torch.equal(cached(indices), on_disk(indices))
+
+
+def test_decoded_once_or_each_time_the_numbers_are_the_same(tmp_path: Path) -> None:
+    _write(tmp_path, "train", {"cat": 8, "dog": 12})
+    for at, size in enumerate([(80, 64), (20, 30), (32, 32)]):
+        pixels = torch.randint(256, (3, *size), dtype=torch.uint8)
+        path = tmp_path / "train" / "cat" / f"{at}.png"
+        tv.to_pil_image(pixels).save(path)
+    batches = {}
+    ways: tuple[tuple[Decode, int], ...] = (("once", 0), ("once", 2), ("batch", 0))
+    for decode, workers in ways:
+        torch.manual_seed(0)
+        data = ImageFolderDataModule(
+            tmp_path, decode=decode, batch_size=6, num_workers=workers
+        )
+        batches[decode, workers] = list(data.train_dataloader())
+    first, *others = batches.values()
+    for other in others:
+        for (images, labels), (same_images, same_labels) in zip(
+            first, other, strict=True
+        ):
+            assert torch.equal(images, same_images)
+            assert torch.equal(labels, same_labels)
+
+
+def test_decoded_once_images_are_in_memory_as_uint8(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    source = ImageFolderDataModule(root, decode="once").load_train().source
+    assert isinstance(source, InMemory)
+    assert source.images.dtype == torch.uint8
+    on_disk = ImageFolderDataModule(root, decode="batch").load_train().source
+    assert isinstance(on_disk, OnDisk)
+
+
+def test_too_large_to_be_decoded_once(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    data = ImageFolderDataModule(root, decode="once", cache_bytes=20 * 3 * 32 * 32 - 1)
+    with pytest.raises(ValueError, match=r"20 images of 32 x 32 .* 0\.1 MiB;.*'batch'"):
+        data.load_train()
+    # Nothing was decoded before that was known.
+    (root / "train" / "cat" / "0.png").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="Raise cache_bytes"):
+        data.load_train()
+
+
+def test_16_bits_take_four_times_the_memory(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    deep = torch.randint(2**16, (32, 32)).to(torch.int32).numpy().astype("uint16")
+    Image.fromarray(deep).save(root / "train" / "cat" / "0.png")
+    size = 20 * 3 * 32 * 32
+    assert isinstance(
+        ImageFolderDataModule(root, decode="once", cache_bytes=4 * size)
+        .load_train()
+        .source,
+        InMemory,
+    )
+    with pytest.raises(ValueError, match=r"0\.2 MiB; cache_bytes allows 0\.2 MiB"):
+        ImageFolderDataModule(
+            root, decode="once", cache_bytes=4 * size - 1
+        ).load_train()
+
+
+def test_unknown_way_to_decode(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"decode='twice'.*'once'"):
+        ImageFolderDataModule(tmp_path, decode="twice")  # type: ignore[arg-type]
 
 
 def test_hidden_folders_and_other_files_are_ignored(tmp_path: Path) -> None:
