@@ -42,6 +42,7 @@ ALLOWED = {
     "models": MODELS,
     "pretext": PRETEXT,
     "evaluation": EVALUATION,
+    "audit": {"evaluation", "audit"},
     # A linear probe ends in an evaluation.
     "methods": CALLBACKS | {"methods"},
     "data": {"types", "functional", "isolation", "transforms", "data"},

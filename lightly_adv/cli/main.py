@@ -21,6 +21,7 @@ COMMANDS = {
     "encoder": "Measure how robust embeddings are, without a classifier.",
     "transfer": "Measure whom perturbations made for one task or classifier mislead.",
     "export": "Write a network into a folder that timm loads, with a card.",
+    "audit": "Name what cannot be in a table of accuracies.",
     "doctor": "Examine a module before it is trained against attacks.",
     "demo": "Compare three ways to a robust classifier, in a few minutes on a CPU.",
 }
@@ -46,6 +47,7 @@ examples:
   lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
   lightly-adv transfer runs/{{rotation,jigsaw}}/checkpoints/last.ckpt
   lightly-adv export runs/finetune/checkpoints/best-robust.ckpt --out exported
+  lightly-adv audit table.csv
   lightly-adv doctor train.py
 
 Errors are told in one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.
