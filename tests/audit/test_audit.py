@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightly_adv.audit import audit
+from lightly_adv.audit import Audit, audit
 from lightly_adv.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "missing.csv" in capsys.readouterr().err
 
 
-def _audit(path: Path, text: str, suffix: str = "md"):  # type: ignore[no-untyped-def]
+def _audit(path: Path, text: str, suffix: str = "md") -> Audit:
     path = path / f"table.{suffix}"
     path.write_text(text, encoding="utf-8")
     return audit(path)
