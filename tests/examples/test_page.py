@@ -12,6 +12,7 @@ FOLDERS = (
     "pytorch",
     "pytorch_lightning",
     "pytorch_lightning_distributed",
+    "small_images",
 )
 
 
