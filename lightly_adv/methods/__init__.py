@@ -6,6 +6,7 @@ from lightly_adv.methods.adversarial_module import (
 )
 from lightly_adv.methods.classifier import RobustClassifier as RobustClassifier
 from lightly_adv.methods.classifier import Trainable as Trainable
+from lightly_adv.methods.clean_constraint import CleanConstraint as CleanConstraint
 from lightly_adv.methods.criteria import TRADES as TRADES
 from lightly_adv.methods.criteria import AdversarialCriterion as AdversarialCriterion
 from lightly_adv.methods.criteria import CrossEntropy as CrossEntropy
@@ -14,9 +15,16 @@ from lightly_adv.methods.criteria import create_criterion as create_criterion
 from lightly_adv.methods.criteria import is_criterion as is_criterion
 from lightly_adv.methods.criteria import list_criteria as list_criteria
 from lightly_adv.methods.criteria import register_criterion as register_criterion
+from lightly_adv.methods.fidelity import AttackedOnly as AttackedOnly
+from lightly_adv.methods.fidelity import CleanDistance as CleanDistance
+from lightly_adv.methods.fidelity import Consistency as Consistency
+from lightly_adv.methods.fidelity import Fidelity as Fidelity
 from lightly_adv.methods.pretext import PretextModule as PretextModule
 from lightly_adv.methods.pretext_ensemble import (
     PretextEnsembleModule as PretextEnsembleModule,
+)
+from lightly_adv.methods.robust_distillation import (
+    RobustDistillation as RobustDistillation,
 )
 from lightly_adv.registry import Registry
 
@@ -57,3 +65,4 @@ is_method = REGISTRY.is_registered
 
 register_method("pretext")(PretextModule)
 register_method("pretext_ensemble")(PretextEnsembleModule)
+register_method("robust_distillation")(RobustDistillation)

@@ -35,14 +35,50 @@ def last_stage(backbone: nn.Module) -> tuple[str, ...]:
         >>> last_stage(timm.create_model("convnext_atto", num_classes=0))
         ('stages.3', 'head')
     """
+    return tuple(_largest_modules(backbone, last_blocks(backbone, 1)))
+
+
+def first_blocks(backbone: nn.Module, count: int) -> set[str]:
+    """Return the parameters of the first blocks, and of what stands before them.
+
+    Args:
+        backbone: A network of timm, see `last_stage` for what its blocks are.
+        count: How many blocks.
+
+    Raises:
+        ValueError: If the backbone has fewer blocks, or does not tell them.
+
+    Examples:
+        >>> import timm
+        >>> names = first_blocks(timm.create_model("resnet18", num_classes=0), 1)
+        >>> sorted({name.split(".")[0] for name in names})
+        ['bn1', 'conv1', 'layer1']
+    """
+    return _blocks(backbone, count, backwards=False)
+
+
+def last_blocks(backbone: nn.Module, count: int) -> set[str]:
+    """Return the parameters of the last blocks, and of what stands behind them.
+
+    See `first_blocks`.
+    """
+    return _blocks(backbone, count, backwards=True)
+
+
+def _blocks(backbone: nn.Module, count: int, *, backwards: bool) -> set[str]:
     patterns = _block_patterns(backbone)
     groups = group_parameters(backbone, backbone.group_matcher(coarse=True))  # type: ignore[operator]
     names: set[str] = set()
-    for group in sorted(groups, reverse=True):
+    blocks = 0
+    for group in sorted(groups, reverse=backwards):
         names.update(groups[group])
-        if any(re.match(pattern, name) for pattern in patterns for name in names):
-            break
-    return tuple(_largest_modules(backbone, names))
+        blocks += any(re.match(p, name) for p in patterns for name in groups[group])
+        if blocks == count:
+            return names
+    raise ValueError(
+        f"{count} blocks of this {type(backbone).__name__}, which has {blocks}; "
+        f"expected 1 to {blocks}."
+    )
 
 
 class FeatureLevel(NamedTuple):

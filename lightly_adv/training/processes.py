@@ -36,3 +36,17 @@ def all_of(flags: Sequence[bool], *, device: torch.device) -> list[bool]:
     both = torch.tensor(list(flags), dtype=torch.int32, device=device)
     distributed.all_reduce(both, op=distributed.ReduceOp.MIN)
     return [bool(flag) for flag in both.tolist()]
+
+
+def mean_of(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a number over all processes; each has to call it.
+
+    Examples:
+        >>> mean_of(torch.tensor(2.0))
+        tensor(2.)
+    """
+    if count() == 1:
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / count()
