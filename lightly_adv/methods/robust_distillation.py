@@ -65,8 +65,8 @@ class RobustDistillation(AdversarialModule):
         trainable: "all", "norm", "first:K" or "last:K" blocks, or "lora:R", see
             `models.trained_parts.train_only`.
         statistics: BatchNorm layers normalise with the running statistics of the
-            "teacher", which stay, or with those of the "batch", which the clean features
-            drift with.
+            "teacher", which stay, or with those of the "batch", with which the clean
+            features drift.
         normalize: Mean and std that are applied inside, in front of the backbone.
             "auto" takes those of the backbone's timm configuration; None is for a
             backbone that takes plain pixels.
@@ -234,9 +234,9 @@ class RobustDistillation(AdversarialModule):
         found = checkpoint.get("teacher_digest")
         if found is not None and found != self.teacher_digest:
             raise ValueError(
-                f"the checkpoint was trained towards a teacher with the digest "
-                f"{found[:12]}, this one has {self.teacher_digest[:12]}; begin from the "
-                "weights that the run began from."
+                "the checkpoint was trained towards a teacher with the digest "
+                f"{found[:12]}, this one has {self.teacher_digest[:12]}; begin from "
+                "the weights that the run began from."
             )
 
 

@@ -73,7 +73,7 @@ def _of_norms(backbone: nn.Module) -> set[str]:
     }
     if not names:
         raise ValueError(
-            f"trainable='norm', but this {type(backbone).__name__} has no normalisation "
-            "layer with weights; use 'all' or 'lora:8'."
+            f"trainable='norm', but this {type(backbone).__name__} has no "
+            "normalisation layer with weights; use 'all' or 'lora:8'."
         )
     return names

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from lightly_adv.functional import feature_distances
 from lightly_adv.functional.feature_distances import squared_l2
@@ -18,13 +19,17 @@ from lightly_adv.methods.fidelity import (
 )
 
 
+def tensors() -> list[Tensor]:
+    return list(torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0)))
+
+
 def features() -> Features:
-    return Features(*torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0)))
+    return Features(*tensors())
 
 
 def test_the_loss() -> None:
     constraint = CleanConstraint(rho=0.1, start=3.0)
-    attacked, target, clean = features()
+    attacked, target, clean = tensors()
     expected = []
     for a, t, c in zip(attacked.tolist(), target.tolist(), clean.tolist(), strict=True):
         near = sum((x - y) ** 2 for x, y in zip(a, t, strict=True))
@@ -54,7 +59,7 @@ def test_it_holds_a_bound_that_would_be_broken_without() -> None:
         parts = Features(moved + 0.0, target, target + moved)
         loss = constraint.loss(parts, squared_l2).mean()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         constraint.update(moved.detach().square().mean())
     assert moved.square().item() == pytest.approx(0.04, abs=0.004)
@@ -69,7 +74,7 @@ def test_the_multiplier_is_kept_in_the_state() -> None:
 
 def test_the_other_losses() -> None:
     parts = features()
-    attacked, target, clean = parts
+    attacked, target, clean = tensors()
     near, moved = squared_l2(attacked, target), squared_l2(clean, target)
     assert torch.equal(AttackedOnly().loss(parts, squared_l2), near)
     assert torch.equal(CleanDistance(3.0).loss(parts, squared_l2), near + 3 * moved)
@@ -78,7 +83,7 @@ def test_the_other_losses() -> None:
 
 
 def test_deacl_up_to_a_constant() -> None:
-    attacked, target, clean = features()
+    attacked, target, clean = tensors()
     cos = torch.nn.functional.cosine_similarity
     expected = -cos(clean, target) - 2 * cos(attacked, clean)
     found = Consistency(2.0).loss(features(), feature_distances.cosine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -11,7 +13,7 @@ from lightly_adv.models.tokens import Tokens, check_tokens, read_features
 
 
 def test_tokens_of_a_vit() -> None:
-    vit = timm.create_model("test_vit", num_classes=0).eval()
+    vit: Any = timm.create_model("test_vit", num_classes=0).eval()
     images = torch.rand(2, 3, 160, 160)
     tokens = vit.forward_features(images)
     prefix = vit.num_prefix_tokens
@@ -36,7 +38,7 @@ def test_places_of_a_map() -> None:
 
 
 def test_places_of_a_map_with_channels_last() -> None:
-    net = timm.create_model("test_byobnet", num_classes=0)
+    net: Any = timm.create_model("test_byobnet", num_classes=0)
     net.output_fmt = "NHWC"
     net.forward_features = lambda x: torch.arange(24.0).reshape(1, 2, 3, 4)
     found = read_features(net, torch.rand(1, 3, 8, 8), "map")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,7 @@ class _Stream(IterableDataset[torch.Tensor]):
     def __init__(self, sets: Sets, size: int, seed: int) -> None:
         self.sets, self.size, self.seed = sets, size, seed
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[torch.Tensor]:
         return self.sets.batches(self.size, self.seed)
 
 
