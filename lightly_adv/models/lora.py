@@ -24,7 +24,7 @@ class LowRank(nn.Module):
         rank: The rank, at most that of the weight.
 
     Examples:
-        >>> weight = torch.rand(4, 6)
+        >>> weight = nn.Linear(6, 4).weight
         >>> bool((LowRank(weight, rank=2)(weight) == weight).all())
         True
     """

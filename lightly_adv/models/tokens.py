@@ -25,9 +25,10 @@ def check_tokens(backbone: nn.Module, tokens: str) -> None:
         ValueError: If the backbone does not have them, or if the word is unknown.
 
     Examples:
-        >>> check_tokens(backbones.create_backbone("resnet8_tiny"), "patch")
+        >>> import timm
+        >>> check_tokens(timm.create_model("resnet18", num_classes=0), "patch")
         Traceback (most recent call last):
-        ValueError: tokens='patch', but this ResNet has no tokens; use 'pooled' or ...
+        ValueError: tokens='patch', but this ResNet has no tokens; use 'pooled' or 'map'.
     """
     validation.check_choice("tokens", tokens, get_args(Tokens))
     if tokens == "pooled":
