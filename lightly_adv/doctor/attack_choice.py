@@ -1,4 +1,4 @@
-"""Which attack a module is examined with."""
+"""Which attack a module is examined with, and attacks that the module holds itself."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import PGD, Attack, AttackLike
-from lightly_adv.callbacks import AdversarialTraining
-from lightly_adv.doctor import normalizations
-from lightly_adv.doctor.own_attacks import own_attacks, streams_of
+from lightly_adv.callbacks import AdversarialTraining, preflight
+from lightly_adv.doctor import image_values, normalizations
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import views
+from lightly_adv.types import Objective, Views
 
 DEFAULT = PGD(ThreatModel(eps=8 / 255), steps=5, step_size=2 / 255)
 """The attack where none is given."""
@@ -39,11 +39,22 @@ class AttackChoice:
     streams: int = 1
 
     def fitting(self, batch: Any) -> AttackChoice:
-        """Return the choice with a guessed attack normalised as the images are."""
+        """Return the choice with a guessed attack normalised as the images are.
+
+        What cannot be guessed from them is left for the checks to find.
+        """
         if not self.guessed:
             return self
-        training = AdversarialTraining(_default_attack(batch))
-        return dataclasses.replace(self, training=training)
+        threat_model = DEFAULT.threat_model
+        try:
+            selected = views.select_views(batch, policy=None, normalize=None)
+            found = normalizations.guess(image_values.values_of(selected.images))
+        except (TypeError, ValueError, RuntimeError):
+            found = None
+        if found is not None and found.kind == "once":
+            threat_model = dataclasses.replace(threat_model, normalize=found.normalize)
+        attack = dataclasses.replace(DEFAULT, threat_model=threat_model)
+        return dataclasses.replace(self, training=AdversarialTraining(attack))
 
 
 def choose_attack(module: Any, attack: Any) -> AttackChoice:
@@ -56,15 +67,39 @@ def choose_attack(module: Any, attack: Any) -> AttackChoice:
     Raises:
         TypeError: If it is none of these.
     """
-    own = own_attacks(module) if isinstance(module, nn.Module) else []
-    training = _training(attack, own[0][1] if own else DEFAULT)
+    held = (
+        list(preflight.attacking_parts(module)) if isinstance(module, nn.Module) else []
+    )
+    training = _training(attack, held[0][2] if held else DEFAULT)
     return AttackChoice(
         training,
         from_callback=isinstance(attack, AdversarialTraining),
-        guessed=attack is None and not own,
-        attacks_itself=bool(own),
-        streams=streams_of(own[0][0]) if own else 1 + (training.mode == "dual"),
+        guessed=attack is None and not held,
+        attacks_itself=bool(held),
+        streams=_streams_of(held[0][1]) if held else 1 + (training.mode == "dual"),
     )
+
+
+def disable_own_attacks(module: nn.Module) -> None:
+    """Let the parts that attack by themselves train on clean views, for good."""
+    for _, part, attack in list(preflight.attacking_parts(module)):
+        part.__dict__["attack"] = NoAttack(attack.threat_model)
+
+
+@dataclass(frozen=True)
+class NoAttack(Attack):
+    """Replaces the attack of a module: it returns the views."""
+
+    @property
+    def evaluations(self) -> int:
+        """It never evaluates the objective."""
+        return 0
+
+    def perturb_views(
+        self, objective: Objective, views: Views, *, generator: Generator | None = None
+    ) -> list[Tensor]:
+        """Return the views as they are, so that gradients reach those of the batch."""
+        return list(views)
 
 
 def _training(attack: Any, default: AttackLike) -> AdversarialTraining:
@@ -81,18 +116,9 @@ def _training(attack: Any, default: AttackLike) -> AdversarialTraining:
     )
 
 
-def _default_attack(batch: Any) -> Attack:
-    """Return the default attack with the normalisation that the images show.
-
-    What cannot be told from them is left for the checks to find.
-    """
-    threat_model = DEFAULT.threat_model
-    try:
-        selected = views.select_views(batch, policy=None, normalize=None)
-        values = normalizations.values_of(selected.images)
-        candidate = normalizations.guess(values)
-    except (TypeError, ValueError, RuntimeError):
-        candidate = None
-    if candidate is not None and candidate.kind == "once":
-        threat_model = dataclasses.replace(threat_model, normalize=candidate.normalize)
-    return dataclasses.replace(DEFAULT, threat_model=threat_model)
+def _streams_of(part: Any) -> int:
+    """Return how often a part that attacks by itself passes the network in a step."""
+    mode = getattr(part, "mode", None)
+    weight = getattr(part, "weight", 1.0)
+    dual = mode == "dual" if isinstance(mode, str) else 0 < weight < 1
+    return 2 if dual else 1

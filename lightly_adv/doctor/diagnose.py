@@ -21,17 +21,17 @@ from lightly_adv import lightning
 from lightly_adv.attacks import AttackLike
 from lightly_adv.callbacks import AdversarialTraining, preflight
 from lightly_adv.doctor import hardware
-from lightly_adv.doctor.attack_choice import choose_attack
-from lightly_adv.doctor.checks.standard import CHECKS
+from lightly_adv.doctor.attack_choice import choose_attack, disable_own_attacks
+from lightly_adv.doctor.checks import CHECKS
 from lightly_adv.doctor.diagnosis import Diagnosis
 from lightly_adv.doctor.failures import failure
 from lightly_adv.doctor.isolated_training import isolated_training
-from lightly_adv.doctor.own_attacks import disable_own_attacks
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.doctor.probe_callback import (
     FinishedError,
     ProbeCallback,
     make_checks,
+    normalize_random_images,
     with_fitting_attack,
 )
 from lightly_adv.doctor.random_images import RandomImages
@@ -111,10 +111,11 @@ def diagnose(
         module,
         choose_attack(module, attack),
         options=trainer_options,
-        random_data=isinstance(data, RandomImages),
+        random_images=data if isinstance(data, RandomImages) else None,
         data_classes=_class_count(data),
     )
-    data = _loader(probe, data)
+    normalize_random_images(probe)
+    data = _loader(data)
     callback = ProbeCallback(probe, checks)
     with hardware.without_gpu(), _warnings_off(), _protected(module, data) as obstacle:
         error = obstacle or _fit(callback, data)
@@ -134,11 +135,9 @@ def _class_count(data: Any) -> int | None:
     return getattr(data, "num_classes", len(classes) if classes else None)
 
 
-def _loader(probe: Probe, data: Any) -> Any:
+def _loader(data: Any) -> Any:
     """Return what `Trainer.fit` takes."""
     if isinstance(data, RandomImages):
-        if not probe.choice.guessed:
-            data.normalize = probe.threat_model.normalize
         return data.train_dataloader()  # a loader goes with Trainers of both namespaces
     if isinstance(data, Tensor | list | tuple | Mapping):
         # The step may write into its batch; the one given stays as it is.

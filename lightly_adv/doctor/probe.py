@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from lightly_adv.callbacks.preflight import TwoEvaluations, evaluate_twice
 from lightly_adv.doctor import targets
 from lightly_adv.doctor.attack_choice import AttackChoice
 from lightly_adv.doctor.isolated_training import isolated_training
+from lightly_adv.doctor.random_images import RandomImages
 from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.errors import UnreachedError
 from lightly_adv.evaluation.checks.check import SkipError
@@ -84,7 +85,7 @@ class Probe:
             not start.
         options: Options of the Trainer.
         precision: What the Trainer computes with.
-        random_data: Whether the images are random.
+        random_images: What makes the images, where they are random.
         structure: The structure of a random batch.
         data_classes: How many classes the data have, if known.
         steps_per_epoch: How many batches an epoch has, if known.
@@ -98,7 +99,7 @@ class Probe:
     step: Step | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "32-true"
-    random_data: bool = False
+    random_images: RandomImages | None = None
     structure: str = ""
     data_classes: int | None = None
     steps_per_epoch: float | None = None
@@ -138,6 +139,12 @@ class Probe:
             module=self.module,
             isolation=Isolation(self.module),
         )
+
+    @property
+    def attacked_numbers(self) -> list[int]:
+        """The numbers of the attacked views among all image views."""
+        numbers = {id(view): at for at, view in enumerate(self.selected.images)}
+        return [numbers[id(view)] for view in self.selected.views]
 
     @property
     def device(self) -> torch.device:
@@ -235,7 +242,7 @@ class Probe:
     @functools.cached_property
     def attacked_loss(self) -> Tensor:
         """The loss on the perturbed views, as the attack sees it."""
-        return self._value(self.objective, self.attacked.views)
+        return self.objective(self.attacked.views).detach()
 
     @functools.cached_property
     def nudged_loss(self) -> Tensor:
@@ -247,15 +254,15 @@ class Probe:
             step_size=length,
             random_start=False,
         )
-        return self._value(self.objective, self._run_attack(small, self.objective))
+        return self.objective(self._run_attack(small, self.objective)).detach()
 
     @functools.cached_property
     def batch_losses(self) -> tuple[Tensor, Tensor]:
         """The loss before and after the attack under `bn_mode="batch"`."""
         objective = dataclasses.replace(self.objective, bn_mode="batch")
         found = self._run_attack(self.attacked.attack, objective)
-        clean = self._value(objective, self.selected.views)
-        return clean, self._value(objective, found)
+        clean = objective(self.selected.views).detach()
+        return clean, objective(found).detach()
 
     @functools.cached_property
     def trained_loss(self) -> float:
@@ -319,9 +326,6 @@ class Probe:
         run = attack_per_view if self.training.independent else type(attack).__call__
         generator = Generator().manual_seed(0)
         return run(attack, objective, self.selected.views, generator=generator)
-
-    def _value(self, objective: StepObjective, views: Sequence[Tensor]) -> Tensor:
-        return objective(views).detach()
 
 
 def _shortened(attack: Attack, steps: int) -> Attack:

@@ -8,10 +8,9 @@ from typing import Any
 
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.doctor.attack_choice import choose_attack
-from lightly_adv.doctor.batch_structure import structure_batch
 from lightly_adv.doctor.failures import failure
+from lightly_adv.doctor.first_batch import shrink_batch, structure_batch
 from lightly_adv.doctor.probe import Probe
-from lightly_adv.doctor.shrink_batch import shrink_batch
 from lightly_adv.evaluation.checks.check import Check, CheckFunction, run_check
 from lightly_adv.lightning import pl
 from lightly_adv.training.step_objective import StepSkippedError
@@ -54,6 +53,7 @@ class ProbeCallback(AdversarialTraining):
         if others and self.probe.choice.guessed:
             choice = choose_attack(self.probe.module, others[0])
             self.probe = dataclasses.replace(self.probe, choice=choice)
+            normalize_random_images(self.probe)
         super().setup(trainer, pl_module, stage)
 
     def _training_step(
@@ -71,6 +71,12 @@ class ProbeCallback(AdversarialTraining):
         self.probe = shrink_batch(probe)
         self.results = make_checks(self.probe, self.checks)
         raise FinishedError
+
+
+def normalize_random_images(probe: Probe) -> None:
+    """Normalise random images as the attack expects, if it is given."""
+    if probe.random_images is not None and not probe.choice.guessed:
+        probe.random_images.normalize = probe.threat_model.normalize
 
 
 def with_fitting_attack(probe: Probe) -> Probe:

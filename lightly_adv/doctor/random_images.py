@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lightly_adv.functional import pixels
 from lightly_adv.lightning import pl
@@ -58,7 +58,11 @@ class RandomImages(pl.LightningDataModule):
         self.normalize = normalize
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The one batch."""
+        """Return a loader of the one batch."""
+        return DataLoader(_OneBatch(self), batch_size=None)
+
+    def batch(self) -> tuple[Any, ...]:
+        """Return the batch, normalised as `normalize` says by now."""
         generator = torch.Generator().manual_seed(0)
         shape = (self.batch_size, 3, self.size, self.size)
         drawn = [
@@ -68,5 +72,15 @@ class RandomImages(pl.LightningDataModule):
         images = [pixels.to_normalized(each, self.normalize) for each in drawn]
         labels = torch.arange(self.batch_size) % self.num_classes
         names = [f"{at}.png" for at in range(self.batch_size)]
-        batch: Any = (images, labels, names) if self.views else (images[0], labels)
-        return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+        return (images, labels, names) if self.views else (images[0], labels)
+
+
+class _OneBatch(Dataset[Any]):
+    def __init__(self, images: RandomImages) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return self.images.batch()

@@ -20,6 +20,7 @@ from lightly_adv.doctor import (
 from lightly_adv.evaluation.checks.check import Check, name_of
 from lightly_adv.isolation import leaks
 from lightly_adv.methods import PretextModule, RobustClassifier
+from lightly_adv.types import NormalizeStats
 from tests import zoo
 from tests.callbacks.test_preflight import Manual, Pulling
 from tests.doctor import healthy
@@ -277,6 +278,23 @@ def test_a_module_that_configures_the_callback_itself() -> None:
     assert "3 steps" in diagnosis.subject
     # Three evaluations and the two streams, for 8 images.
     assert "one step = 40 forward + 40 backward" in told(diagnosis, "cost")
+
+
+@pytest.mark.parametrize("normalize", [None, healthy.CIFAR10])
+def test_random_images_are_those_that_a_configured_callback_expects(
+    normalize: NormalizeStats | None,
+) -> None:
+    class Configuring(Healthy):
+        def __init__(self) -> None:
+            super().__init__(classes=10)
+
+        def configure_callbacks(self) -> Any:
+            return [AdversarialTraining(healthy.attack(normalize))]
+
+    data = RandomImages(16, views=0)
+    diagnosis = examine(Configuring(), data, None)
+    assert diagnosis.statuses["images"] == "PASS", diagnosis
+    assert blamed(diagnosis) == {"data": "WARN"}
 
 
 def test_an_attack_of_its_own_under_the_callback_fails() -> None:

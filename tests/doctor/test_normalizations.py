@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from lightly_adv.doctor import normalizations
+from lightly_adv.doctor import image_values, normalizations
 from lightly_adv.doctor.normalizations import Candidate
 from lightly_adv.functional import pixels
 from tests.doctor import healthy
@@ -17,7 +17,7 @@ def normalised(candidate: Candidate) -> torch.Tensor:
 
 def test_candidates_are_told_from_each_other() -> None:
     for candidate in list(normalizations.candidates(3, OWN))[::2]:
-        values = normalizations.values_of([normalised(candidate)])
+        values = image_values.values_of([normalised(candidate)])
         found = normalizations.best(values, OWN)
         assert found is not None
         given, same = (
@@ -36,26 +36,12 @@ def test_candidates_are_told_from_each_other() -> None:
 def test_undoing_a_double_is_undoing_one_after_the_other() -> None:
     inner, outer = healthy.CIFAR10, healthy.IMAGENET
     twice = pixels.to_normalized(pixels.to_normalized(IMAGES, inner), outer)
-    found = normalizations.best(normalizations.values_of([twice]), None)
+    found = normalizations.best(image_values.values_of([twice]), None)
     assert found is not None
     assert found.name == "ImageNet's after CIFAR-10's"
     assert torch.allclose(pixels.to_pixels(twice, found.normalize), IMAGES, atol=1e-5)
 
 
 def test_nothing_fits_what_is_no_image() -> None:
-    values = normalizations.values_of([1e4 * torch.randn(4, 3, 8, 8)])
+    values = image_values.values_of([1e4 * torch.randn(4, 3, 8, 8)])
     assert normalizations.best(values, None) is None
-
-
-def test_views_of_several_sizes_and_stacks_are_summarised() -> None:
-    values = normalizations.values_of([IMAGES, IMAGES[:, None, ..., :5] * 2])
-    assert values.low.shape == values.high.shape == (3,)
-    assert torch.equal(values.high, (2 * IMAGES[..., :5]).amax(dim=(0, 2, 3)))
-
-
-def test_the_step_of_8_bits_is_1_by_255_and_the_std() -> None:
-    images = healthy.images(4, size=32)
-    images[2:] = 1 - images[2:]  # rounds otherwise than the byte
-    view = pixels.to_normalized(images, {"mean": OWN["mean"], "std": OWN["std"]})
-    found = normalizations.steps(normalizations.values_of([view]))
-    assert [round(1 / (255 * (step or 1)), 5) for step in found] == OWN["std"]

@@ -81,7 +81,7 @@ def test_a_name_that_is_none() -> None:
 def test_batches_of_which_more_views_are_made_are_not_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lightly_adv.doctor.shrink_batch.STEP_SECONDS", 1e-6)
+    monkeypatch.setattr("lightly_adv.doctor.first_batch.STEP_SECONDS", 1e-6)
     callback = AdversarialTraining(healthy.ATTACK, views="augment")
     diagnosis = examine(Augmenting(Twice()), batch(count=16), callback)
     assert blamed(diagnosis) == {}

@@ -1,65 +1,68 @@
-"""Are there images, and are they real ones?"""
+"""Checks of the machine and of what a batch holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
-from torch import Tensor
-
+from lightly_adv.doctor import hardware
+from lightly_adv.doctor.checks.named import Result, named, views
 from lightly_adv.doctor.probe import Probe
-from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.training.outputs import names_of
-from lightly_adv.training.step_objective import Selection
 
-NAME = "data"
+_ASKED = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins")
 
 
-def data(probe: Probe) -> Iterator[Check]:
+@named
+def device(probe: Probe) -> Iterator[Result]:
+    """Warn if the Trainer asks for a device that this machine does not have."""
+    missing = hardware.missing(probe.options)
+    if not missing:
+        return
+    asked = ", ".join(
+        f"{name}={_shown(probe.options[name])}"
+        for name in _ASKED
+        if probe.options.get(name) is not None
+    )
+    yield (
+        "WARN",
+        f"there is no {missing} on this machine, so one process on the CPU in "
+        f"{probe.precision} stands in for Trainer({asked}).",
+        "What is said of images, loss and gradient holds there, too; examine once "
+        "more on the machine that trains for precision and cost.",
+    )
+
+
+@named
+def data(probe: Probe) -> Iterator[Result]:
     """Tell which tensors of the batch are images; fail if there are none."""
     selected = probe.selected
-    seen = _described(selected.images)
+    shapes: dict[str, list[int]] = {}
+    for at, view in enumerate(selected.images):
+        shapes.setdefault(" x ".join(map(str, view.shape)), []).append(at)
+    seen = "; ".join(
+        f"{views(numbers)} of {shape}" for shape, numbers in shapes.items()
+    )
     if probe.full_size is not None:
         seen += f" (the first of {probe.full_size}; all of them would take too long)"
-    if probe.random_data:
-        yield Check(
-            NAME,
+    if probe.random_images is not None:
+        structure = f", in a batch {probe.structure}" if probe.structure else ""
+        yield (
             "WARN",
-            f"no data were given; the images are random: {seen}{_structure(probe)}. "
+            f"no data were given; the images are random: {seen}{structure}. "
             "What is said of images and labels holds for these.",
             "Give the data that you train on.",
         )
         return
     if len(selected.views) < len(selected.images):
-        numbers = places(selected)
-        seen += f"; attacked: {', '.join(map(str, numbers))}"
+        seen += f"; attacked: {', '.join(map(str, probe.attacked_numbers))}"
     names = names_of(probe.training.views)
     where = "the batch has" if names is None else f"{' and '.join(names)} put out"
-    yield Check(NAME, "PASS", f"{where} {seen}.")
+    yield "PASS", f"{where} {seen}."
 
 
-def _structure(probe: Probe) -> str:
-    return f", in a batch {probe.structure}" if probe.structure else ""
-
-
-def places(selected: Selection) -> list[int]:
-    """Return the numbers of the attacked views among all image views."""
-    numbers = {id(view): at for at, view in enumerate(selected.images)}
-    return [numbers[id(view)] for view in selected.views]
-
-
-def named(numbers: Sequence[int]) -> str:
-    """Name views by their numbers.
-
-    Examples:
-        >>> named([0]), named([1, 2])
-        ('view 0', 'views 1, 2')
-    """
-    plural = "s" if len(numbers) > 1 else ""
-    return f"view{plural} {', '.join(map(str, numbers))}"
-
-
-def _described(views: Sequence[Tensor]) -> str:
-    shapes: dict[str, list[int]] = {}
-    for at, view in enumerate(views):
-        shapes.setdefault(" x ".join(map(str, view.shape)), []).append(at)
-    return "; ".join(f"{named(at)} of {shape}" for shape, at in shapes.items())
+def _shown(value: Any) -> str:
+    """Write a value as in code, and objects by their class."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value) if isinstance(value, str | int) else type(value).__name__

@@ -1,22 +1,23 @@
-"""Are the images normalised as the threat model says?"""
+"""Check whether images are normalised as the threat model says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from torch import Tensor
 
 from lightly_adv.attacks import attack
-from lightly_adv.doctor import normalizations
-from lightly_adv.doctor.checks.data import named
-from lightly_adv.doctor.normalizations import Candidate, Fit, Values
+from lightly_adv.doctor import image_values, normalizations
+from lightly_adv.doctor.checks.named import Result, named
+from lightly_adv.doctor.checks.named import views as numbered
+from lightly_adv.doctor.image_values import Fit, Values
+from lightly_adv.doctor.normalizations import Candidate
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.errors import UnfitBatchError
-from lightly_adv.evaluation.checks.check import Check
+from lightly_adv.evaluation.checks.check import Status
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import NormalizeStats
-
-NAME = "images"
 
 CLOSE = 0.005
 """How much of [0, 1] images leave empty at each end, if they fill it."""
@@ -27,36 +28,39 @@ STEP_OFF = 0.01
 NEAR = (0.55, 1.9)
 """Steps in units of 1/255 that are taken for those of 8 bits and a wrong std."""
 
+Problem: TypeAlias = tuple[Status, str, str]
+"""Status, message and remedy."""
 
-def images(probe: Probe) -> Iterator[Check]:
+
+@named
+def images(probe: Probe) -> Iterator[Result]:
     """Undo the normalisation of every view; pixels must come out, and plausible ones.
 
-    What is wrong is said once for all views that it is wrong with.
+    A problem is reported once, for all views that have it.
     """
     views, threat_model = probe.selected.images, probe.threat_model
     if threat_model.bounds != (0.0, 1.0):
         for view in views:
             threat_model.box(view)
         text = f"pixels lie in the bounds {list(threat_model.bounds)}."
-        yield _overshoot(threat_model, views) or Check(NAME, "PASS", text)
+        yield _overshoot(threat_model, views) or ("PASS", text)
         return
-    found = [
+    problems = [
         _overshoot(threat_model, [view]) or _examine(view, threat_model.normalize)
         for view in views
     ]
-    wrong: dict[str, list[int]] = {}
-    for at, each in enumerate(found):
-        if each.status != "PASS":
-            wrong.setdefault(each.remedy, []).append(at)
-    if not wrong:
-        yield _pass(probe, views)
-    for numbers in wrong.values():
-        first = found[numbers[0]]
-        which = "all views" if len(numbers) == len(views) else named(numbers)
-        yield Check(NAME, first.status, f"{which}: {first.message}", first.remedy)
+    by_remedy: dict[str, tuple[Problem, list[int]]] = {}
+    for at, problem in enumerate(problems):
+        if problem is not None:
+            by_remedy.setdefault(problem[2], (problem, []))[1].append(at)
+    if not by_remedy:
+        yield "PASS", _described(probe, views)
+    for (status, text, remedy), numbers in by_remedy.values():
+        which = "all views" if len(numbers) == len(views) else numbered(numbers)
+        yield status, f"{which}: {text}", remedy
 
 
-def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Check | None:
+def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Problem | None:
     """Tell of pixels a little outside; None if there are none, or too many."""
     try:
         found = threat_model.overshoot(views)
@@ -64,107 +68,97 @@ def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Check | No
         return None
     if found is None:
         return None
-    return Check(NAME, "WARN", attack.overshoot(threat_model, found), attack.CLAMP)
+    return "WARN", attack.overshoot(threat_model, found), attack.CLAMP
 
 
-def _pass(probe: Probe, views: Sequence[Tensor]) -> Check:
+def _described(probe: Probe, views: Sequence[Tensor]) -> str:
     declared = probe.threat_model.normalize
-    seen = normalizations.fit(normalizations.values_of(views), declared)
-    how = _described(declared, views[0])
+    seen = image_values.fit(image_values.values_of(views), declared)
     certain = " and are multiples of 1/255" if seen.exact else ""
-    text = f"pixels span {_span(seen)}{certain}; normalisation: {how}."
+    text = f"pixels span {seen}{certain}; normalisation: {_name(declared, views[0])}."
     if probe.choice.guessed and declared is not None:
         text += f" Say so to the attack: ThreatModel({_argument(declared)})."
-    return Check(NAME, "PASS", text)
+    return text
 
 
-def _examine(view: Tensor, declared: NormalizeStats | None) -> Check:
+def _examine(view: Tensor, declared: NormalizeStats | None) -> Problem | None:
     """Judge one view; views with the same problem get the same remedy."""
-    values = normalizations.values_of([view])
-    seen = normalizations.fit(values, declared)
+    values = image_values.values_of([view])
+    seen = image_values.fit(values, declared)
     if seen.exact:
-        return Check(NAME, "PASS", "")
+        return None
     likely = normalizations.best(values, declared)
     if not seen.inside:
-        return Check(NAME, "FAIL", _outside(seen, likely, declared), _remedy(likely))
-    plain = normalizations.fit(values, None)
-    if declared is not None and plain.inside and not _changes_nothing(declared):
-        return Check(
-            NAME,
+        text = f"pixels span {seen} instead of [0, 1]{_why(likely, declared)}"
+        return "FAIL", text, _remedy(likely)
+    needless = normalizations.near(declared, None)
+    if not needless and image_values.fit(values, None).inside:
+        return (
             "FAIL",
-            f"they lie in [0, 1] already, as pixels do, but normalize= is "
-            f"{_described(declared, view)}: the normalisation is missing.",
+            "they lie in [0, 1] already, as pixels do, but normalize= is "
+            f"{_name(declared, view)}: the normalisation is missing.",
             "Add the normalisation to the transform, or pass "
             "ThreatModel(normalize=None).",
         )
     if likely is not None and likely.normalize != declared:
-        found = _compared(values, seen, likely)
-        if found.status != "PASS":
-            return found
+        problem = _compared(values, seen, likely)
+        if problem is not None:
+            return problem
     return _stepped(values, declared)
 
 
-def _compared(values: Values, seen: Fit, likely: Candidate) -> Check:
+def _compared(values: Values, seen: Fit, likely: Candidate) -> Problem | None:
     """Judge images that fit, where another normalisation may fit better."""
-    other = normalizations.fit(values, likely.normalize)
+    other = image_values.fit(values, likely.normalize)
     text = (
-        f"with the given normalisation pixels span {_span(seen)} only; {likely.name} "
-        f"makes it {_span(other)}"
+        f"with the given normalisation pixels span {seen} only; {likely.name} makes "
+        f"it {other}"
     )
     if other.exact:
         text += " and multiples of 1/255, so it is the one that was applied."
-        return Check(NAME, "FAIL", text, _remedy(likely))
+        return "FAIL", text, _remedy(likely)
     if other.gap < CLOSE and seen.gap > 0.15:
-        return Check(NAME, "FAIL", f"{text}.", _remedy(likely))
+        return "FAIL", f"{text}.", _remedy(likely)
     if other.gap < CLOSE and seen.gap > 3 * CLOSE and likely.kind != "double":
-        return Check(NAME, "WARN", f"{text}. Is it the right one?", _remedy(likely))
-    return Check(NAME, "PASS", "")
+        return "WARN", f"{text}. Is it the right one?", _remedy(likely)
+    return None
 
 
-def _changes_nothing(normalize: NormalizeStats) -> bool:
-    """Whether it is that of plain pixels, which tells the number of channels."""
-    return not any(normalize["mean"]) and all(std == 1 for std in normalize["std"])
-
-
-def _stepped(values: Values, declared: NormalizeStats | None) -> Check:
+def _stepped(values: Values, declared: NormalizeStats | None) -> Problem | None:
     """Judge the std by the step between values of 8 bits.
 
     Only a step near 1/255 is judged: pixels of 4 or 6 bits have a longer one.
     """
-    found = normalizations.steps(values)
+    found = image_values.steps(values)
     stds = [1.0] * len(found) if declared is None else declared["std"]
     pairs = list(zip(found, stds, strict=True))
-    lengths = [255 * each * std for each, std in pairs if each is not None]
-    furthest = max(lengths, key=lambda each: abs(each - 1), default=1.0)
+    lengths = [255 * step * std for step, std in pairs if step is not None]
+    furthest = max(lengths, key=lambda length: abs(length - 1), default=1.0)
     off = abs(furthest - 1)
     if off <= STEP_OFF or not NEAR[0] < furthest < NEAR[1]:
-        return Check(NAME, "PASS", "")
-    right = [std if each is None else 1 / (255 * each) for each, std in pairs]
-    text = (
+        return None
+    right = [round(std if step is None else 1 / (255 * step), 3) for step, std in pairs]
+    return (
+        "WARN" if declared is None else "FAIL",
         "they have the values of 8-bit images, but with the given normalisation these "
         f"lie {furthest:.3g}/255 apart instead of 1/255: the std is another one, and "
-        f"eps is off by {100 * off:.0f} %."
+        f"eps is off by {100 * off:.0f} %.",
+        f"Pass the mean and std of the transform; its std is {right}.",
     )
-    shown = [round(each, 3) for each in right]
-    remedy = f"Pass the mean and std of the transform; its std is {shown}."
-    return Check(NAME, "WARN" if declared is None else "FAIL", text, remedy)
 
 
-def _outside(
-    seen: Fit, likely: Candidate | None, declared: NormalizeStats | None
-) -> str:
-    text = f"pixels span {_span(seen)} instead of [0, 1]"
+def _why(likely: Candidate | None, declared: NormalizeStats | None) -> str:
     if likely is None:
-        return f"{text}, and no usual normalisation explains that."
+        return ", and no usual normalisation explains that."
     if likely.kind == "double":
-        return f"{text}: normalised twice ({likely.name})."
+        return f": normalised twice ({likely.name})."
     if likely.kind == "scale":
-        return f"{text}: wrong scale ({likely.name})."
+        return f": wrong scale ({likely.name})."
     if declared is None:
-        return f"{text}: they are normalised, and {likely.name} fits."
+        return f": they are normalised, and {likely.name} fits."
     if likely.kind == "plain":
-        return f"{text}: they are plain pixels, not normalised."
-    return f"{text}: normalised with another mean and std; {likely.name} fits."
+        return ": they are plain pixels, not normalised."
+    return f": normalised with another mean and std; {likely.name} fits."
 
 
 def _remedy(likely: Candidate | None) -> str:
@@ -187,15 +181,11 @@ def _argument(normalize: NormalizeStats | None) -> str:
     if normalize is None:
         return "normalize=None"
     mean, std = (
-        [round(float(each), 4) for each in normalize[key]] for key in ("mean", "std")
+        [round(float(value), 4) for value in normalize[key]] for key in ("mean", "std")
     )
     return f"normalize={{'mean': {mean}, 'std': {std}}}"
 
 
-def _described(normalize: NormalizeStats | None, view: Tensor) -> str:
+def _name(normalize: NormalizeStats | None, view: Tensor) -> str:
     """Name a normalisation, or write it out."""
     return normalizations.name_of(normalize, view.shape[-3]) or _argument(normalize)
-
-
-def _span(seen: Fit) -> str:
-    return f"[{float(seen.low.min()):.3g}, {float(seen.high.max()):.3g}]"

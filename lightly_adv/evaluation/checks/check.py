@@ -76,7 +76,7 @@ class SkipError(Exception):
     """A check cannot be made; the message is the reason."""
 
 
-def name_of(check: CheckFunction[Any]) -> str:
+def name_of(check: Callable[..., Any]) -> str:
     """Return the name of a check: that of the function, in words.
 
     Examples:

@@ -5,7 +5,7 @@ import torch
 
 from lightly_adv import FGSM, PGD, ThreatModel
 from lightly_adv.attacks import Attack
-from lightly_adv.doctor.checks.eps import eps
+from lightly_adv.doctor.checks.radius import eps
 from tests.doctor import healthy
 from tests.doctor.healthy import IMAGENET, Healthy, blamed, examine, told
 

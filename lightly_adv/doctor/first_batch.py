@@ -1,16 +1,22 @@
-"""The first images of a batch, where all of them would take too long."""
+"""The first batch as it is examined: in a structure that fits, and not too large."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lightly_adv.doctor import targets
+from lightly_adv.doctor.isolated_training import isolated_training
 from lightly_adv.doctor.probe import Probe
+from lightly_adv.doctor.targets import TargetError
+
+DICTS = (("image", "label"), ("pixel_values", "labels"), ("img", "label"))
+"""Names of images and labels in dicts: of torchgeo, of transformers, of datasets."""
 
 STEP_SECONDS = 4.0
 """How long a training step may take; if it takes longer, images are left out."""
@@ -19,13 +25,59 @@ FEWEST = 8
 """Images of a batch that are kept in any case."""
 
 
+def structure_batch(probe: Probe) -> Probe:
+    """Give a random batch a structure in which the training step runs.
+
+    If there is none, it keeps the one that it has. The structure is noted either way.
+    """
+    if probe.random_images is None:
+        return probe
+    names = []
+    for name, batch in _structures(probe.batch):
+        if _runs(probe, batch):
+            return dataclasses.replace(probe, batch=batch, structure=name)
+        names.append(name)
+    if not names:
+        return probe
+    tried = f"{names[0]} (the step fails on {', '.join(names[1:])}, too)"
+    return dataclasses.replace(probe, structure=tried)
+
+
+def _structures(batch: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a loader may make of a batch of `RandomImages`, as it is first."""
+    if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+        return  # a hook of the module has made something else of it
+    images, labels, *names = batch
+    if names:
+        yield "(views, labels, names)", batch
+        yield "(views, labels)", [images, labels]
+        yield "(view, view)", images
+        images = images[0]
+    yield "(images, labels)", [images, labels]
+    yield "images", images
+    for image, label in DICTS:
+        yield f"{{{image!r}, {label!r}}}", {image: images, label: labels}
+
+
+def _runs(probe: Probe, batch: Any) -> bool:
+    try:
+        with isolated_training(probe.module), targets.watched(batch):
+            probe.training_step(batch)
+    except TargetError:
+        return True  # the number of classes is wrong, which a check reports
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
 def shrink_batch(probe: Probe) -> Probe:
     """Leave out images of a batch for which training steps take too long."""
     try:
-        size = batch_size(probe.selected.images) or 0
+        sizes = {len(view) for view in probe.selected.images}
     except Exception:  # of a step that makes the views; checks tell of it
         return probe
-    if size <= FEWEST or not _has_samples(probe.batch, size):
+    size = min(sizes)
+    if len(sizes) > 1 or size <= FEWEST or not _has_samples(probe.batch, size):
         return probe
     seconds = _estimate(probe, size)
     count = max(FEWEST, int(size * STEP_SECONDS / max(seconds, STEP_SECONDS)))
@@ -33,12 +85,6 @@ def shrink_batch(probe: Probe) -> Probe:
         return probe
     batch = first(probe.batch, size=size, count=count)
     return dataclasses.replace(probe, batch=batch, full_size=size)
-
-
-def batch_size(views: Sequence[Tensor]) -> int | None:
-    """Return how many images each view has; None if they have different numbers."""
-    sizes = {len(view) for view in views}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def first(batch: Any, *, size: int, count: int) -> Any:
