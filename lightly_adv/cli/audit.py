@@ -1,4 +1,14 @@
-"""`lightly-adv audit`."""
+"""Name what cannot be in a table of accuracies.
+
+Reads CSV, Markdown or the JSON of results, finds columns and rows that name attacks or
+eps, and names what cannot be: accuracy that rises with eps, a stronger attack above a
+weaker one, equal values at different eps, flat curves, robust above clean. The exit
+code is 1 if there is such a finding, else 0. What is not stated is listed, too.
+
+Examples:
+  lightly-adv audit table.csv
+  lightly-adv audit paper.md --out audit.json
+"""
 
 from __future__ import annotations
 
@@ -10,17 +20,6 @@ from pathlib import Path
 from lightly_adv.audit import audit
 from lightly_adv.cli import console
 from lightly_adv.cli.evaluation import Output, plain_parser
-
-EXAMPLES = """\
-Reads CSV, Markdown or the JSON of results, finds columns and rows that name attacks or
-eps, and names what cannot be: accuracy that rises with eps, a stronger attack above a
-weaker one, equal values at different eps, flat curves, robust above clean. The exit
-code is 1 if there is such a finding, else 0. What is not stated is listed, too.
-
-examples:
-  lightly-adv audit table.csv
-  lightly-adv audit paper.md --out audit.json
-"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,9 +40,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = plain_parser(
-        "audit", "Name what cannot be in a table of accuracies.", EXAMPLES
-    )
+    parser = plain_parser("audit", __doc__)
     add = parser.add_argument
     add("table", type=Path, metavar="TABLE", help="CSV, Markdown or JSON")
     add("--out", type=Path, help="JSON file to write")

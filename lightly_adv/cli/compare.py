@@ -1,4 +1,14 @@
-"""`lightly-adv compare`."""
+r"""Say which of two evaluated models is more robust.
+
+Both reports have to be of the same images, suite and threat model. Differences are
+those of single images, B minus A, with intervals of a paired bootstrap; they say how
+much the choice of the images matters, not how much the training does.
+
+Examples:
+  lightly-adv compare runs/a/evaluation-last-apgd-Linf-8-255.json \
+    runs/b/evaluation-last-apgd-Linf-8-255.json
+  lightly-adv compare a.json b.json --out comparison.json
+"""
 
 from __future__ import annotations
 
@@ -11,17 +21,6 @@ from lightly_adv.cli import console
 from lightly_adv.cli.evaluation import Output, plain_parser
 from lightly_adv.evaluation import comparison
 from lightly_adv.evaluation.comparison import Comparison
-
-EXAMPLES = """\
-Both reports have to be of the same images, suite and threat model. Differences are
-those of single images, B minus A, with intervals of a paired bootstrap; they tell how
-much the choice of the images matters, not how much the training does.
-
-examples:
-  lightly-adv compare runs/a/evaluation-last-apgd-Linf-8-255.json \\
-    runs/b/evaluation-last-apgd-Linf-8-255.json
-  lightly-adv compare a.json b.json --out comparison.json
-"""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,9 +52,7 @@ def _table(found: Comparison) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = plain_parser(
-        "compare", "Tell which of two evaluated models is more robust.", EXAMPLES
-    )
+    parser = plain_parser("compare", __doc__)
     add = parser.add_argument
     add("first", type=Path, metavar="A.json", help="a report of lightly-adv evaluate")
     add("second", type=Path, metavar="B.json", help="another one")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def say(text: str) -> None:
@@ -16,6 +18,22 @@ def complain(text: str) -> None:
     """Write an error as one line."""
     sys.stderr.write(f"lightly-adv: error: {' '.join(text.split())}\n")
     sys.stderr.flush()
+
+
+def help_texts(docstring: str | None) -> dict[str, Any]:
+    r"""Return what the help of a command says before and after the options.
+
+    Args:
+        docstring: That of the command; its examples come after the options.
+
+    Examples:
+        >>> help_texts("Fly.\n\nFar.\n\nExamples:\n  fly home")["description"]
+        'Fly.\n\nFar.'
+    """
+    text = inspect.cleandoc(docstring or "")
+    description, heading, examples = text.partition("\n\nExamples:\n")
+    epilog = f"{heading.lower()}{examples}".strip()
+    return {"description": description, "epilog": epilog}
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> str:

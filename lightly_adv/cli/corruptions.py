@@ -11,37 +11,26 @@ from typing import Any
 from lightly_adv.cli import console, loaders, networks
 from lightly_adv.cli.evaluation import EvaluationCommand
 from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions
-from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, CifarC, table
-
-EXAMPLES = f"""\
-The test images of the run that the checkpoint lies in are corrupted as they come;
-options of the data change them. The table has the accuracy at each severity in percent.
-With --cifar_c the corrupted images are those of the published CIFAR-10-C or
-CIFAR-100-C, and the data have to be the test set in its own order. After a kill the
-same command goes on where it was: what is lost is the batch in work.
-
-corruptions:
-  common: {", ".join(COMMON[:8])},
-    {", ".join(COMMON[8:])}
-  for tuning: {", ".join(name for name in CORRUPTIONS if name not in COMMON)}
-
-examples:
-  lightly-adv corruptions runs/finetune/checkpoints/best-robust.ckpt
-  lightly-adv corruptions runs/finetune --severities 1 3 5 --corruptions fog snow \\
-    --max_samples 1000
-  lightly-adv corruptions runs/finetune --cifar_c CIFAR-10-C
-"""
+from lightly_adv.evaluation.corruptions import CORRUPTIONS, CifarC, table
 
 
 class Corruptions(EvaluationCommand[CorruptionReport]):
-    """Measure a classifier on corrupted test images."""
+    r"""Measure accuracy of a classifier under noise, blur, weather and compression.
+
+    The test images of the run that the checkpoint lies in are corrupted as they come;
+    options of the data change them. The table has the accuracy at each severity in
+    percent. With --cifar_c the corrupted images are those of the published CIFAR-10-C
+    or CIFAR-100-C, and the data have to be the test set in its own order. After a kill
+    the same command goes on where it was: only the current batch is lost.
+
+    Examples:
+      lightly-adv corruptions runs/finetune/checkpoints/best-robust.ckpt
+      lightly-adv corruptions runs/finetune --severities 1 3 5 --corruptions fog snow \
+        --max_samples 1000
+      lightly-adv corruptions runs/finetune --cifar_c CIFAR-10-C
+    """
 
     name = "corruptions"
-    description = (
-        "Measure accuracy of a fine-tuned classifier on corrupted images: noise, "
-        "blur, weather, and what programs do."
-    )
-    examples = EXAMPLES
     seeded = "what is drawn"
     resumable = True
     beside = (".md", ".png")
@@ -64,7 +53,7 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
             nargs="+",
             default=["common"],
             metavar="NAME",
-            help="names, or common for the 15, or all for the 19; default: common",
+            help=f"common, all, or some of {', '.join(CORRUPTIONS)}; default: common",
         )
         add(
             "--severities",

@@ -1,4 +1,27 @@
-"""`lightly-adv doctor`."""
+r"""Examine a module before it is trained against attacks.
+
+MODULE_OR_CONFIG is
+  train.py              a script that trains: it is run up to Trainer.fit, and what it
+                        gives to the Trainer is examined; options are its own
+  model.py:Class        a LightningModule in a file
+  package.module:Class  a LightningModule that can be imported
+  config.yaml           a config of pretrain or finetune, or the folder of a run
+
+For all but scripts the options are those of `lightly-adv pretrain` (of `finetune` for a
+config of that), such as --data, --model.NAME for arguments of the module, and
+--trainer.precision. Without --data a module by its name gets random images. The
+attack is --attack, or that of the config or script, or else PGD with 8/255 and the
+normalisation that fits the images. No training step is taken. The exit code is 1 if
+something fails. LIGHTLY_ADV_TRACEBACK=1 also shows where exceptions come from.
+
+Examples:
+  lightly-adv doctor examples/pytorch_lightning/simclr.py --batch-size 32
+  lightly-adv doctor simclr.py:SimCLR --data.size 96 --data.views 2
+  lightly-adv doctor simclr.py:SimCLR --data ImageFolderDataModule --data.root PATH \
+    --attack PGD --attack.threat_model.eps 4/255
+  lightly-adv doctor config.yaml --trainer.precision bf16-mixed
+  lightly-adv doctor runs/pretrain
+"""
 
 from __future__ import annotations
 
@@ -17,6 +40,7 @@ from lightly_adv import lightning
 from lightly_adv.attacks import AttackLike
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.cli import console, scripts
+from lightly_adv.cli.evaluation import plain_parser
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.scripts import FitCall, ScriptError
@@ -24,32 +48,6 @@ from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.doctor import START, Diagnosis, diagnose
 from lightly_adv.doctor.failures import failure
 from lightly_adv.lightning import cli
-
-EXAMPLES = """\
-MODULE_OR_CONFIG is
-  train.py              a script that trains: it is run up to Trainer.fit, and what it
-                        gives to the Trainer is examined; options are its own
-  model.py:Class        a LightningModule in a file
-  package.module:Class  a LightningModule that can be imported
-  config.yaml           a config of pretrain or finetune, or the folder of a run
-
-For all but scripts the options are those of `lightly-adv pretrain` (of `finetune` for a
-config of that), such as --data, --model.NAME for arguments of the module, and
---trainer.precision. Without --data a module by its name gets random images. The
-attack is --attack, or that of the config or script, or else PGD with 8/255 and the
-normalisation that fits the images. No training step is taken. The exit code is 1 if
-something fails.
-
-examples:
-  lightly-adv doctor examples/pytorch_lightning/simclr.py --batch-size 32
-  lightly-adv doctor simclr.py:SimCLR --data.size 96 --data.views 2
-  lightly-adv doctor simclr.py:SimCLR --data ImageFolderDataModule --data.root PATH \\
-    --attack PGD --attack.threat_model.eps 4/255
-  lightly-adv doctor config.yaml --trainer.precision bf16-mixed
-  lightly-adv doctor runs/pretrain
-
-LIGHTLY_ADV_TRACEBACK=1 also shows where exceptions come from.
-"""
 
 
 class _UnmadeError(Exception):
@@ -233,13 +231,7 @@ def _only_class(module: ModuleType) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lightly-adv doctor",
-        usage="lightly-adv doctor MODULE_OR_CONFIG [options]",
-        description="Examine a module before it is trained against attacks.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("target", metavar="MODULE_OR_CONFIG", help="see below")
+    parser = plain_parser("doctor", __doc__)
+    parser.usage = "lightly-adv doctor MODULE_OR_CONFIG [options]"
+    parser.add_argument("target", metavar="MODULE_OR_CONFIG", help="see above")
     return parser

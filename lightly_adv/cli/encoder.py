@@ -16,20 +16,6 @@ from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.methods import AdversarialModule
 from lightly_adv.models import backbones
 
-EXAMPLES = """\
-The encoder is the backbone of a pre-trained or a fine-tuned checkpoint, the data are
-those of its run; options of the data change them. Test images are attacked, and
-training images, as they are without augmentation, vote as nearest neighbours. Nothing
-is trained.
-
-examples:
-  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
-  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --max_samples 500 \\
-    --max_bank 5000 --steps 50
-  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --pairs nearest \\
-    --data ImageFolderDataModule --data.root OTHER_IMAGES
-"""
-
 MEANINGS = {
     "val_knn_top1": "% right by the vote of nearest neighbours",
     "val_robust_knn_top1": "% right without and under every attack",
@@ -47,11 +33,22 @@ MEANINGS = {
 
 
 class Encoder(EvaluationCommand[EncoderReport]):
-    """Measure how robust an encoder is."""
+    r"""Measure how robust the embeddings of a pre-trained network are.
+
+    The encoder is the backbone of a pre-trained or a fine-tuned checkpoint, the data
+    are those of its run; options of the data change them. Test images are attacked, and
+    training images, without augmentation, vote as nearest neighbours. Nothing is
+    trained.
+
+    Examples:
+      lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
+      lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --max_samples 500 \
+        --max_bank 5000 --steps 50
+      lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --pairs nearest \
+        --data ImageFolderDataModule --data.root OTHER_IMAGES
+    """
 
     name = "encoder"
-    description = "Measure how robust the embeddings of a pre-trained network are."
-    examples = EXAMPLES
     seeded = "noise and pairs"
     has_threat_model = True
     has_head = False

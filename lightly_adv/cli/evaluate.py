@@ -23,36 +23,30 @@ from lightly_adv.evaluation import (
 )
 from lightly_adv.models import Ensemble
 
-EXAMPLES = """\
-The network and the data are those of the run that the checkpoint lies in; options of
-the data change them. Several checkpoints are attacked as one ensemble, which answers
-with the mean of their probabilities, on the data of the first one. Test images are
-taken class by class in turn, so that --max_samples gives images of all classes. After
-a kill the same command goes on where it was. With --surrogate, one of the checks is
-whether perturbations made for that classifier mislead this one.
-
-examples:
-  lightly-adv evaluate runs/finetune/checkpoints/best-robust.ckpt
-  lightly-adv evaluate runs/finetune --norm L2 --eps 0.5
-  lightly-adv evaluate runs/finetune --suite apgd --restarts 3
-  lightly-adv evaluate runs/finetune --data.root OTHER_IMAGES
-  lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
-  lightly-adv evaluate runs/finetune --surrogate runs/standard
-"""
-
 CURVE_SAMPLES = 128
 """On how many images the curves are measured, if nothing else is asked for."""
 
 
 class Evaluate(EvaluationCommand[ResultCard]):
-    """Measure clean and robust accuracy of a classifier, or of an ensemble."""
+    """Measure clean and robust accuracy of a classifier, or of an ensemble of several.
+
+    The network and the data are those of the run that the checkpoint lies in; options
+    of the data change them. Several checkpoints are attacked as one ensemble, which
+    answers with the mean of their probabilities, on the data of the first one. Test
+    images are taken from the classes in turn, so that --max_samples gives images of all
+    classes. After a kill the same command goes on where it was. With --surrogate, one
+    of the checks is whether perturbations made for that classifier mislead this one.
+
+    Examples:
+      lightly-adv evaluate runs/finetune/checkpoints/best-robust.ckpt
+      lightly-adv evaluate runs/finetune --norm L2 --eps 0.5
+      lightly-adv evaluate runs/finetune --suite apgd --restarts 3
+      lightly-adv evaluate runs/finetune --data.root OTHER_IMAGES
+      lightly-adv evaluate runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
+      lightly-adv evaluate runs/finetune --surrogate runs/standard
+    """
 
     name = "evaluate"
-    description = (
-        "Measure clean and robust accuracy of a fine-tuned classifier, or of an "
-        "ensemble of several."
-    )
-    examples = EXAMPLES
     seeded = "the noise of the attacks"
     several = True
     has_threat_model = True

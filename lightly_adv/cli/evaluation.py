@@ -45,8 +45,7 @@ class EvaluationCommand(ABC, Generic[R]):
     """
 
     name: ClassVar[str]
-    description: ClassVar[str]
-    examples: ClassVar[str]
+    """What it is called; its help is the docstring of the class."""
 
     several: ClassVar[bool] = False
     """Whether it takes several networks."""
@@ -161,7 +160,7 @@ class EvaluationCommand(ABC, Generic[R]):
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
         """Return the parser of the command."""
-        parser = plain_parser(cls.name, cls.description, cls.examples)
+        parser = plain_parser(cls.name, cls.__doc__)
         add = parser.add_argument
         add(
             "networks",
@@ -267,14 +266,11 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 _OF_RUN = re.compile(r"--(data|model|trainer|evaluation)(?=[.=]|$)")
 
 
-def plain_parser(
-    command: str, description: str, examples: str
-) -> argparse.ArgumentParser:
-    """Return an empty parser in the style of these commands."""
+def plain_parser(command: str, docstring: str | None) -> argparse.ArgumentParser:
+    """Return a parser without options, whose help is the docstring of the command."""
     return argparse.ArgumentParser(
         prog=f"lightly-adv {command}",
-        description=description,
-        epilog=examples,
+        **console.help_texts(docstring),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

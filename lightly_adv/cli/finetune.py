@@ -16,43 +16,6 @@ from lightly_adv.lightning import cli, pl
 from lightly_adv.methods import RobustClassifier
 from lightly_adv.threat_model import ThreatModel
 
-DESCRIPTION = """
-Turn a backbone into a classifier, standard or robust.
-
-Without --model.attack it is trained on clean images, with it on perturbed ones.
---model.trainable says what is trained: head, last_stage or all.
---model.criterion says what the attack raises and training minimises.
---out gets config.yaml, run.json, checkpoints/ (the last one, and those with the best
-clean and robust accuracy on validation images) and result.json: accuracies of these
-on test images, in percent.
-"""
-
-EXAMPLES = """
-examples:
-  adversarial fine-tuning of everything, on 200 labelled digits
-    lightly-adv finetune --model.backbone resnet8_tiny \\
-      --model.checkpoint runs/pretrain/backbone.safetensors \\
-      --model.attack PGD --model.attack.threat_model.eps 32/255 \\
-      --model.attack.steps 3 --data.num_labelled 200 --out runs/finetune
-  TRADES in place of the cross-entropy
-    lightly-adv finetune --model.backbone resnet8_tiny \\
-      --model.attack PGD --model.attack.start_std 0.001 \\
-      --model.criterion TRADES --model.criterion.beta 6
-  a standard linear head on the frozen backbone
-    lightly-adv finetune --model.backbone resnet8_tiny --model.trainable head \\
-      --model.checkpoint runs/pretrain/backbone.safetensors
-  images of your own, in PATH/train/<class>/ and PATH/test/<class>/
-    lightly-adv finetune --data ImageFolderDataModule --data.root PATH
-  go on after Ctrl-C or a kill, to the weights of a run that was not stopped
-    lightly-adv finetune --config runs/finetune/config.yaml \\
-      --ckpt_path runs/finetune/checkpoints/last.ckpt
-
-more help:
-  lightly-adv finetune --data.help ImageFolderDataModule     options of the data
-  lightly-adv finetune --print_config                        all options, as YAML
-"""
-
-
 MOST_OF_KEYS = 1000
 """How many characters are told of keys that do not fit."""
 
@@ -83,10 +46,38 @@ class Evaluation:
 
 
 class FinetuneCLI(TrainingCLI):
-    """Fine-tuning of a `RobustClassifier`."""
+    r"""Turn a backbone into a classifier, standard or robust.
 
-    description = DESCRIPTION
-    examples = EXAMPLES
+    Without --model.attack it is trained on clean images, with it on perturbed ones.
+    --model.trainable says what is trained: head, last_stage or all.
+    --model.criterion says what the attack raises and training minimises.
+    --out gets config.yaml, run.json, checkpoints/ (the last one, and those with the
+    best clean and robust accuracy on validation images) and result.json: accuracies of
+    these on test images, in percent.
+
+    Examples:
+      adversarial fine-tuning of everything, on 200 labelled digits
+        lightly-adv finetune --model.backbone resnet8_tiny \
+          --model.checkpoint runs/pretrain/backbone.safetensors \
+          --model.attack PGD --model.attack.threat_model.eps 32/255 \
+          --model.attack.steps 3 --data.num_labelled 200 --out runs/finetune
+      TRADES in place of the cross-entropy
+        lightly-adv finetune --model.backbone resnet8_tiny \
+          --model.attack PGD --model.attack.start_std 0.001 \
+          --model.criterion TRADES --model.criterion.beta 6
+      a standard linear head on the frozen backbone
+        lightly-adv finetune --model.backbone resnet8_tiny --model.trainable head \
+          --model.checkpoint runs/pretrain/backbone.safetensors
+      images of your own, in PATH/train/<class>/ and PATH/test/<class>/
+        lightly-adv finetune --data ImageFolderDataModule --data.root PATH
+      go on after Ctrl-C or a kill, to the weights of a run that was not stopped
+        lightly-adv finetune --config runs/finetune/config.yaml \
+          --ckpt_path runs/finetune/checkpoints/last.ckpt
+
+    more help:
+      lightly-adv finetune --data.help ImageFolderDataModule     options of the data
+      lightly-adv finetune --print_config                        all options, as YAML
+    """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         super().__init__("finetune", arguments, model_class=RobustClassifier)
@@ -111,9 +102,7 @@ class FinetuneCLI(TrainingCLI):
     @property
     def threat_model(self) -> ThreatModel:
         """What the attacks of the evaluation may do."""
-        attack = self.model.attack
-        default = attack.threat_model if attack is not None else ThreatModel()
-        return self.evaluation.threat_model or default
+        return self.evaluation.threat_model or super().threat_model
 
     def callbacks(self) -> list[pl.Callback]:
         """Attack the validation images too."""
@@ -218,3 +207,13 @@ def num_classes_of(data: Any) -> int:
             "says how many classes there are."
         )
     return int(data.num_classes)
+
+
+def check_classes(count: int, name: object, data: Any) -> None:
+    """Refuse a classifier of another number of classes than the data have."""
+    expected = num_classes_of(data)
+    if count != expected:
+        raise ValueError(
+            f"{name} tells {count} classes apart, but the data have {expected}; name "
+            "images of the classes that it was trained on with --data."
+        )

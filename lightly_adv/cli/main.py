@@ -1,4 +1,23 @@
-"""Entry point of the command `lightly-adv`."""
+r"""Adversarial training, self-supervised and robust, for Lightly and timm.
+
+Each command has a help of its own: lightly-adv pretrain --help
+
+Examples:
+  lightly-adv demo
+  lightly-adv pretrain --model.backbone resnet8_tiny --out runs/pretrain
+  lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \
+    --model.checkpoint runs/pretrain/backbone.safetensors
+  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
+  lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --max_samples 1000
+  lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --severities 1 3 5
+  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
+  lightly-adv transfer runs/{rotation,jigsaw}/checkpoints/last.ckpt
+  lightly-adv export runs/finetune/checkpoints/best-robust.ckpt --out exported
+  lightly-adv audit table.csv
+  lightly-adv doctor train.py
+
+Errors are one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.
+"""
 
 from __future__ import annotations
 
@@ -26,33 +45,6 @@ COMMANDS = {
     "demo": "Compare three ways to a robust classifier, in a few minutes on a CPU.",
 }
 
-USAGE = """\
-usage: lightly-adv COMMAND [options]
-
-Adversarial training, self-supervised and robust, for Lightly and timm.
-
-commands:
-{commands}
-
-Each command has a help of its own: lightly-adv pretrain --help
-
-examples:
-  lightly-adv demo
-  lightly-adv pretrain --model.backbone resnet8_tiny --out runs/pretrain
-  lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \\
-    --model.checkpoint runs/pretrain/backbone.safetensors
-  lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
-  lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --max_samples 1000
-  lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --severities 1 3 5
-  lightly-adv encoder runs/pretrain/checkpoints/last.ckpt --eps 8/255
-  lightly-adv transfer runs/{{rotation,jigsaw}}/checkpoints/last.ckpt
-  lightly-adv export runs/finetune/checkpoints/best-robust.ckpt --out exported
-  lightly-adv audit table.csv
-  lightly-adv doctor train.py
-
-Errors are told in one line; LIGHTLY_ADV_TRACEBACK=1 shows where they come from.
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -73,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given[0] if given else "--help"
     if command in ("-h", "--help", "help"):
-        lines = (f"  {name:13}{text}" for name, text in COMMANDS.items())
-        console.say(USAGE.format(commands="\n".join(lines)))
+        console.say(_usage())
     elif command == "--version":
         console.say(f"lightly-adv {__version__}")
     elif command not in COMMANDS:
@@ -102,6 +93,14 @@ def _run(command: str, arguments: list[str]) -> int:
             console.complain(str(error) or type(error).__name__)
             return 1
         return stop.exit_code if stop.asked else code
+
+
+def _usage() -> str:
+    texts = console.help_texts(__doc__)
+    lines = (f"  {name:13}{text}" for name, text in COMMANDS.items())
+    usage = "usage: lightly-adv COMMAND [options]"
+    commands = "\n".join(["commands:", *lines])
+    return "\n\n".join([usage, texts["description"], commands, texts["epilog"]])
 
 
 def _unknown(command: str) -> str:

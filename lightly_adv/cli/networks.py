@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lightly_adv.cli import checkpoints, timm_networks
-from lightly_adv.cli.finetune import FinetuneCLI, load_weights
+from lightly_adv.cli.finetune import FinetuneCLI, check_classes, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.timm_networks import TimmNetwork
@@ -93,7 +93,9 @@ def collect(
             "--backbone, such as --backbone resnet18."
         )
     if backbone is not None:
-        return [_of_timm(backbone, weights, others, has_head=has_head)]
+        data, device = timm_networks.images(others, f"--backbone {backbone}")
+        network = timm_networks.by_name(backbone, weights, data, has_head=has_head)
+        return [_outside(backbone, weights or Path(backbone), network, data, device)]
     if not paths:
         raise ValueError(
             "there is no network to evaluate; give the folder of a run, a checkpoint "
@@ -123,38 +125,31 @@ def restore(
         ValueError: If files are damaged, or if the network was trained on another
             number of classes than the data have.
     """
-    if (path / CONFIG).is_file() and not (path / "config.yaml").is_file():
-        return _exported(path, others, like)
-    return _of_run(path, others)
-
-
-def _exported(path: Path, others: Sequence[str], like: Network | None) -> Network:
-    if like is not None and not any(each.startswith("--data") for each in others):
-        images = like.data, like.device
+    if not (path / CONFIG).is_file() or (path / "config.yaml").is_file():
+        return _of_run(path, others)
+    if like is None or any(each.startswith("--data") for each in others):
+        data, device = timm_networks.images(others, path)
     else:
-        images = timm_networks.images(others, path)
-    network = timm_networks.exported(path, images[0])
-    return _named(path.resolve().name, path / WEIGHTS, network, images)
+        data, device = like.data, like.device
+    network = timm_networks.exported(path, data)
+    return _outside(path.resolve().name, path / WEIGHTS, network, data, device)
 
 
-def _of_timm(
-    name: str, weights: Path | None, others: Sequence[str], *, has_head: bool
+def _outside(
+    name: str,
+    weights: Path,
+    network: TimmNetwork,
+    data: pl.LightningDataModule,
+    device: torch.device,
 ) -> Network:
-    images = timm_networks.images(others, f"--backbone {name}")
-    network = timm_networks.by_name(name, weights, images[0], has_head=has_head)
-    return _named(name, weights or Path(name), network, images)
-
-
-def _named(
-    name: str, weights: Path, network: TimmNetwork, images: timm_networks.Images
-) -> Network:
+    """Return a network that does not lie in a run."""
     return Network(
         name=name,
         weights=weights,
         folder=Path("runs") / re.sub(r"[^\w.]+", "-", name),
         module=network,
-        data=images[0],
-        device=images[1],
+        data=data,
+        device=device,
         num_classes=network.num_classes,
         threat_model=ThreatModel(),
     )
@@ -166,14 +161,19 @@ def _of_run(path: Path, others: Sequence[str]) -> Network:
     folder = RunFolder.of_checkpoint(checkpoint)
     config, out = str(folder.path / "config.yaml"), str(folder.path)
     arguments = ["--config", config, *others, "--out", out]
+    arguments += ["--ckpt_path", str(checkpoint)]
     cli: TrainingCLI
+    classes: int | None = None
     if folder.command() == "finetune":
         # What the backbone was loaded from may be gone, and is in the weights anyway.
-        arguments += ["--config", "model: {checkpoint: null}"]
-        cli = FinetuneCLI([*arguments, "--ckpt_path", str(checkpoint)])
-        _check_classes(cli.model.num_classes, checkpoint)
+        cli = FinetuneCLI([*arguments, "--config", "model: {checkpoint: null}"])
+        classes = cli.model.num_classes
+        bias = checkpoints.read(checkpoint, mmap=True)["state_dict"].get("head.bias")
+        # Without one, it is refused key by key when it is loaded.
+        if bias is not None:
+            check_classes(len(bias), checkpoint, cli.datamodule)
     else:
-        cli = PretrainCLI([*arguments, "--ckpt_path", str(checkpoint)])
+        cli = PretrainCLI(arguments)
     load_weights(cli.model, checkpoint)
     return Network(
         name=checkpoint.stem,
@@ -182,8 +182,8 @@ def _of_run(path: Path, others: Sequence[str]) -> Network:
         module=cli.model,
         data=cli.datamodule,
         device=cli.trainer.strategy.root_device,
-        num_classes=cli.model.num_classes if isinstance(cli, FinetuneCLI) else None,
-        threat_model=_threat_model_of(cli),
+        num_classes=classes,
+        threat_model=cli.threat_model,
     )
 
 
@@ -265,23 +265,3 @@ def _asked(
         )
     radius = trained.eps if eps is None else eps
     return dataclasses.replace(trained, norm=norm or trained.norm, eps=radius)
-
-
-def _threat_model_of(cli: TrainingCLI) -> ThreatModel:
-    if isinstance(cli, FinetuneCLI):
-        return cli.threat_model
-    attack = getattr(cli.model, "attack", None)  # a module of one's own may have none
-    return attack.threat_model if attack else ThreatModel()
-
-
-def _check_classes(num_classes: int, checkpoint: Path) -> None:
-    """Refuse weights for other classes than the data have."""
-    content = checkpoints.read(checkpoint, mmap=True)
-    bias = content["state_dict"].get("head.bias")
-    # Without one, it is refused key by key when it is loaded.
-    if bias is not None and len(bias) != num_classes:
-        raise ValueError(
-            f"{checkpoint} tells {len(bias)} classes apart, but the data have "
-            f"{num_classes}; evaluate it on images of the classes that it was "
-            "trained on."
-        )

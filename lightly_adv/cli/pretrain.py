@@ -12,56 +12,48 @@ from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.lightning import cli, pl
 from lightly_adv.models import save_backbone
 
-DESCRIPTION = """
-Pre-train a backbone without labels, standard or adversarial.
-
-By default the pretext task is rotation and the images are scikit-learn's digits.
---out gets config.yaml, run.json, result.json (accuracy of the pretext task on
-validation images, in percent), checkpoints/ (the last one, and those with the best
-clean and robust accuracy on validation images) and the backbones of these, which
-`lightly-adv finetune --model.checkpoint` takes: backbone.safetensors,
-backbone-best-clean.safetensors and backbone-best-robust.safetensors.
-"""
-
-EXAMPLES = """
-examples:
-  a small network on digits, adversarial, in a minute or two
-    lightly-adv pretrain --model.backbone resnet8_tiny --trainer.max_epochs 5 \\
-      --model.attack PGD --model.attack.threat_model.eps 32/255 \\
-      --model.attack.steps 2 --out runs/pretrain
-  another pretext task, with options of its own
-    lightly-adv pretrain --model.task jigsaw --model.task_options '{grid: 2}'
-  several tasks at once on one trunk
-    lightly-adv pretrain --model PretextEnsembleModule \\
-      --model.tasks '[rotation, jigsaw, selfie]' --model.diversity_weight 0.1
-  images of your own, in PATH/train/<class>/ and PATH/test/<class>/
-    lightly-adv pretrain --data ImageFolderDataModule --data.root PATH
-  from a YAML file, with one value changed
-    lightly-adv pretrain --config config.yaml --model.lr 0.05
-  go on after Ctrl-C or a kill, to the weights of a run that was not stopped
-    lightly-adv pretrain --config runs/pretrain/config.yaml \\
-      --ckpt_path runs/pretrain/checkpoints/last.ckpt
-
---model.task and --model.attack take registered names (rotation, jigsaw, selfie; pgd),
-also those of installed plug-ins; --model.attack takes import paths (lightly_adv.PGD),
-too.
-
---model takes any LightningModule by its import path, such as your own SimCLR. To make
-its training adversarial, add the callback lightly_adv.AdversarialTraining to
-trainer.callbacks in the YAML file.
-
-more help:
-  lightly-adv pretrain --model.help PretextModule            options of the model
-  lightly-adv pretrain --data.help ImageFolderDataModule     options of the data
-  lightly-adv pretrain --print_config                        all options, as YAML
-"""
-
 
 class PretrainCLI(TrainingCLI):
-    """Pre-training of a `PretextModule`, or of any other LightningModule."""
+    r"""Pre-train a backbone without labels, standard or adversarial.
 
-    description = DESCRIPTION
-    examples = EXAMPLES
+    By default the pretext task is rotation and the images are scikit-learn's digits.
+    --out gets config.yaml, run.json, result.json (accuracy of the pretext task on
+    validation images, in percent), checkpoints/ (the last one, and those with the best
+    clean and robust accuracy on validation images) and the backbones of these, which
+    `lightly-adv finetune --model.checkpoint` takes: backbone.safetensors,
+    backbone-best-clean.safetensors and backbone-best-robust.safetensors.
+
+    Examples:
+      a small network on digits, adversarial, in a minute or two
+        lightly-adv pretrain --model.backbone resnet8_tiny --trainer.max_epochs 5 \
+          --model.attack PGD --model.attack.threat_model.eps 32/255 \
+          --model.attack.steps 2 --out runs/pretrain
+      another pretext task, with options of its own
+        lightly-adv pretrain --model.task jigsaw --model.task_options '{grid: 2}'
+      several tasks at once on one trunk
+        lightly-adv pretrain --model PretextEnsembleModule \
+          --model.tasks '[rotation, jigsaw, selfie]' --model.diversity_weight 0.1
+      images of your own, in PATH/train/<class>/ and PATH/test/<class>/
+        lightly-adv pretrain --data ImageFolderDataModule --data.root PATH
+      from a YAML file, with one value changed
+        lightly-adv pretrain --config config.yaml --model.lr 0.05
+      go on after Ctrl-C or a kill, to the weights of a run that was not stopped
+        lightly-adv pretrain --config runs/pretrain/config.yaml \
+          --ckpt_path runs/pretrain/checkpoints/last.ckpt
+
+    --model.task and --model.attack take registered names (rotation, jigsaw, selfie;
+    pgd), also those of installed plug-ins, and --model.attack import paths, too
+    (lightly_adv.PGD).
+
+    --model takes any LightningModule by its import path, such as your own SimCLR. To
+    make its training adversarial, add the callback lightly_adv.AdversarialTraining to
+    trainer.callbacks in the YAML file.
+
+    more help:
+      lightly-adv pretrain --model.help PretextModule            options of the model
+      lightly-adv pretrain --data.help ImageFolderDataModule     options of the data
+      lightly-adv pretrain --print_config                        all options, as YAML
+    """
 
     def __init__(self, arguments: Sequence[str]) -> None:
         super().__init__(

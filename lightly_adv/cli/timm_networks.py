@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.cli import fractions
-from lightly_adv.cli.finetune import num_classes_of
+from lightly_adv.cli.finetune import check_classes, num_classes_of
 from lightly_adv.cli.parser import Parser
 from lightly_adv.lightning import pl
 from lightly_adv.models import (
@@ -23,9 +23,6 @@ from lightly_adv.models import (
 )
 from lightly_adv.models.export import load_exported
 from lightly_adv.types import NormalizeStats
-
-Images = tuple[pl.LightningDataModule, torch.device]
-"""The data, and where to compute."""
 
 
 class TimmNetwork(nn.Module):
@@ -59,8 +56,10 @@ class TimmNetwork(nn.Module):
         return found
 
 
-def images(arguments: Sequence[str], what: object) -> Images:
-    """Return the data that a command line names.
+def images(
+    arguments: Sequence[str], what: object
+) -> tuple[pl.LightningDataModule, torch.device]:
+    """Return the data that a command line names, and where to compute.
 
     Args:
         arguments: `--data ...` and, if wanted, `--trainer.accelerator`.
@@ -112,8 +111,8 @@ def by_name(
         backbone = create_backbone(name, num_classes=classes)
         load_backbone(backbone, weights)
         network = TimmNetwork(backbone, normalization_of(backbone))
-    if has_head:
-        check_classes(network, name, data)
+    if network.num_classes is not None:
+        check_classes(network.num_classes, name, data)
     return network.eval()
 
 
@@ -127,7 +126,8 @@ def exported(path: Path, data: pl.LightningDataModule) -> TimmNetwork:
     """
     found = load_exported(path)
     network = TimmNetwork(found.model, found.normalize)
-    check_classes(network, path, data)
+    if network.num_classes is not None:
+        check_classes(network.num_classes, path, data)
     names = list(getattr(data, "classes", None) or ())
     if names and found.class_names and names != list(found.class_names):
         raise ValueError(
@@ -135,21 +135,6 @@ def exported(path: Path, data: pl.LightningDataModule) -> TimmNetwork:
             f"have {names}; name images of its classes with --data."
         )
     return network.eval()
-
-
-def check_classes(
-    network: TimmNetwork, name: object, data: pl.LightningDataModule
-) -> None:
-    """Refuse a classifier of another number of classes than the data have."""
-    if network.num_classes is None:
-        return
-    expected = num_classes_of(data)
-    if network.num_classes != expected:
-        raise ValueError(
-            f"{name} tells {network.num_classes} classes apart, but the data have "
-            f"{expected}; name images of the classes that it was trained on with "
-            "--data."
-        )
 
 
 def _downloaded(name: str, *, has_head: bool) -> tuple[nn.Module, NormalizeStats]:

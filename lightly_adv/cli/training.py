@@ -16,6 +16,7 @@ from lightly_adv.cli import checkpoints, console, fractions
 from lightly_adv.cli.parser import Parser
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.lightning import callbacks, cli, loggers, pl, plugins, rank_zero_only
+from lightly_adv.threat_model import ThreatModel
 
 TRAINER_DEFAULTS = {
     "max_epochs": 20,
@@ -54,16 +55,13 @@ class Start(pl.Callback):
 
 
 class TrainingCLI(cli.LightningCLI):
-    """LightningCLI that trains into a folder of its own.
+    """LightningCLI that trains into a folder of its own; its docstring is its help.
 
     Args:
         command: Name of the command, "pretrain" or "finetune".
         arguments: The command line behind that name.
         **options: As for `LightningCLI`.
     """
-
-    description = ""
-    examples = ""
 
     def __init__(self, command: str, arguments: Sequence[str], **options: Any) -> None:
         self.command = command
@@ -74,8 +72,7 @@ class TrainingCLI(cli.LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": f"lightly-adv {command}",
-                "description": self.description,
-                "epilog": self.examples,
+                **console.help_texts(type(self).__doc__),
             },
             datamodule_class=pl.LightningDataModule,
             subclass_mode_data=True,
@@ -168,6 +165,12 @@ class TrainingCLI(cli.LightningCLI):
         if not finished:
             console.say(f"stopped; {self._how_to_resume()}")
         return finished
+
+    @property
+    def threat_model(self) -> ThreatModel:
+        """What the attack of the model may do; the usual where it has none."""
+        attack = getattr(self.model, "attack", None)
+        return attack.threat_model if attack else ThreatModel()
 
     @property
     def logged(self) -> dict[str, float]:

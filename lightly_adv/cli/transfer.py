@@ -15,30 +15,24 @@ from lightly_adv.cli.evaluation import EvaluationCommand
 from lightly_adv.cli.networks import Network
 from lightly_adv.evaluation import TransferReport, formatting, measure_transfer
 
-EXAMPLES = """\
-Images are perturbed for each model in turn and shown to all of them. The models are
-the pretext tasks of pre-trained checkpoints, where an ensemble brings all of its tasks,
-or the classifiers of fine-tuned ones. The data are those of the first run; options of
-the data change them. The attack starts at the image, without noise, so that the
-cosines between perturbations tell of the models alone.
-
-examples:
-  lightly-adv transfer runs/ensemble/checkpoints/last.ckpt --eps 8/255
-  lightly-adv transfer runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
-  lightly-adv transfer runs/{rotation,jigsaw}/checkpoints/last.ckpt --steps 50 \\
-    --data ImageFolderDataModule --data.root OTHER_IMAGES --out transfer.json
-"""
-
 
 class Transfer(EvaluationCommand[TransferReport]):
-    """Measure how perturbations transfer between models."""
+    r"""Measure how far perturbations made for one task, or classifier, mislead others.
+
+    Images are perturbed for each model in turn and shown to all of them. The models are
+    the pretext tasks of pre-trained checkpoints, where an ensemble brings all of its
+    tasks, or the classifiers of fine-tuned ones. The data are those of the first run;
+    options of the data change them. The attack starts at the image, without noise, so
+    that the cosines between perturbations depend on the models alone.
+
+    Examples:
+      lightly-adv transfer runs/ensemble/checkpoints/last.ckpt --eps 8/255
+      lightly-adv transfer runs/{rotation,jigsaw,selfie}/checkpoints/best-robust.ckpt
+      lightly-adv transfer runs/{rotation,jigsaw}/checkpoints/last.ckpt --steps 50 \
+        --data ImageFolderDataModule --data.root OTHER_IMAGES --out transfer.json
+    """
 
     name = "transfer"
-    description = (
-        "Measure how far perturbations made for one pretext task, or classifier, "
-        "mislead the others."
-    )
-    examples = EXAMPLES
     seeded = "the questions of pretext tasks"
     several = True
     has_threat_model = True

@@ -12,32 +12,23 @@ from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen
 from lightly_adv.evaluation.unforeseen import ATTACKS
 from lightly_adv.evaluation.unforeseen.attacks import resolve
 
-EXAMPLES = f"""\
-Each attack is run at six strengths, on the test images of the run that the checkpoint
-lies in; options of the data change them. The table has the accuracy at each strength in
-percent. After a kill the same command goes on where it was: what is lost is the batch
-in work, which --data.batch_size makes smaller.
-
-attacks:
-  {", ".join(ATTACKS)}
-
-examples:
-  lightly-adv unforeseen runs/finetune/checkpoints/best-robust.ckpt --max_samples 1000
-  lightly-adv unforeseen runs/finetune --attacks fog snow
-  lightly-adv unforeseen runs/finetune --steps 20 --max_samples 200 \\
-    --data.root OTHER_IMAGES
-"""
-
 
 class Unforeseen(EvaluationCommand[UnforeseenReport]):
-    """Attack a classifier in ways that it was not trained against."""
+    r"""Measure accuracy under attacks that a classifier was not trained against.
+
+    Each attack is run at six strengths, on the test images of the run that the
+    checkpoint lies in; options of the data change them. The table has the accuracy at
+    each strength in percent. After a kill the same command goes on where it was: only
+    the current batch is lost, which --data.batch_size makes smaller.
+
+    Examples:
+      lightly-adv unforeseen runs/finetune --max_samples 1000
+      lightly-adv unforeseen runs/finetune --attacks fog snow
+      lightly-adv unforeseen runs/finetune --steps 20 --max_samples 200 \
+        --data.root OTHER_IMAGES
+    """
 
     name = "unforeseen"
-    description = (
-        "Measure accuracy under attacks that a fine-tuned classifier was not trained "
-        "against."
-    )
-    examples = EXAMPLES
     seeded = "starts and targets"
     resumable = True
     beside = (".png",)
@@ -51,7 +42,8 @@ class Unforeseen(EvaluationCommand[UnforeseenReport]):
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         """Add the attacks and their steps."""
         add = parser.add_argument
-        add("--attacks", nargs="+", metavar="NAME", help="default: all ten")
+        all_of_them = f"default: all of {', '.join(ATTACKS)}"
+        add("--attacks", nargs="+", metavar="NAME", help=all_of_them)
         add("--steps", type=int, default=200, help="gradient steps; default: 200")
 
     def title(self) -> str:

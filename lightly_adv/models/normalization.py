@@ -94,6 +94,9 @@ class Normalize(nn.Module):
     mean: Tensor
     std: Tensor
 
+    stats: types.NormalizeStats
+    """Mean and std as they were given."""
+
     def __init__(self, normalize: types.NormalizeStats) -> None:
         super().__init__()
         mean, std = (
@@ -105,6 +108,7 @@ class Normalize(nn.Module):
                 f"normalize={normalize} needs one mean and one positive std per "
                 "channel, such as lightly.transforms.utils.IMAGENET_NORMALIZE."
             )
+        self.stats = {key: tuple(normalize[key]) for key in ("mean", "std")}
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 

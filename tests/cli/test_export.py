@@ -54,7 +54,7 @@ def test_a_classifier_with_its_card(
     assert export(checkpoint, out) == 0
     shown = capsys.readouterr().out
     assert "56 of 56 tensors loaded" in shown
-    assert "its card tells of one evaluation" in shown
+    assert "its card lists one evaluation" in shown
     original = RobustClassifier.load_from_checkpoint(checkpoint, weights_only=True)
     loaded = load_exported(out)
     assert torch.equal(answers(loaded.on_pixels()), answers(original))
@@ -113,7 +113,7 @@ def test_numbers_of_other_weights_are_not_told(
     digests = [hashlib.sha256(p.read_bytes()).hexdigest() for p in (checkpoint, moved)]
     assert f"{report.name} is left out: it is about {checkpoint} (SHA-256 " in shown
     assert all(f"{digest[:12]}..." in shown for digest in digests)
-    assert "its card tells of 0 evaluations" in shown
+    assert "its card lists 0 evaluations" in shown
     assert "is not known" in (tmp_path / "trained-on" / "README.md").read_text()
     assert export(moved, tmp_path / "named", "--card", report) == 1
     shown = capsys.readouterr().err

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import timm
 from torch import nn
 
+from lightly_adv.models import stems as stems  # registers the *_small names
 from lightly_adv.types import NormalizeStats
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -20,6 +22,7 @@ _KEPT = ("interpolation", "crop_mode", "first_conv", "classifier", "fixed_input_
 def configuration(
     network: nn.Module,
     *,
+    num_classes: int | None = None,
     normalize: NormalizeStats | None,
     image_size: int | None,
     class_names: Sequence[str],
@@ -29,6 +32,7 @@ def configuration(
 
     Args:
         network: A network of timm.
+        num_classes: Number of classes. Defaults to that of the network.
         normalize: Mean and std that its images need; None for plain pixels.
         image_size: Height and width of the images it was trained on. Defaults to those
             of its configuration.
@@ -36,16 +40,23 @@ def configuration(
         model_args: What else the architecture has to be created with.
 
     Raises:
-        ValueError: If an argument of the architecture cannot be written as JSON.
+        ValueError: If the network is not of timm, if the names do not fit the classes,
+            or if an argument of the architecture cannot be written as JSON.
     """
     own = _own_configuration(network)
-    channels, height, width = _input_size(own, model_args, image_size)
-    classes = network.num_classes
+    arguments = {**getattr(network, "_model_args", {}), **model_args}
+    channels, height, width = _input_size(own, arguments, image_size)
+    classes = network.num_classes if num_classes is None else num_classes
+    if class_names and len(class_names) != classes:
+        raise ValueError(
+            f"there are {len(class_names)} class_names for {classes} classes; expected "
+            "one for each, and none for a backbone alone."
+        )
     content = {
         "architecture": own["architecture"],
         "num_classes": classes,
         "num_features": network.num_features,
-        "model_args": {**model_args, "num_classes": classes},
+        "model_args": {**arguments, "num_classes": classes},
         "pretrained_cfg": {
             **{key: own[key] for key in _KEPT if own.get(key) is not None},
             **_statistics(normalize, channels),
@@ -60,6 +71,16 @@ def configuration(
         content["label_names"] = list(class_names)
     _check_arguments(content["model_args"])
     return content
+
+
+def build(config: Mapping[str, Any]) -> nn.Module:
+    """Return the network of a configuration, with new weights."""
+    name, names = config["architecture"], config.get("label_names")
+    own = {**config["pretrained_cfg"], "architecture": name, "label_names": names}
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, pretrained_cfg=own, **config["model_args"]
+    )
+    return network
 
 
 def _own_configuration(network: nn.Module) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from torch import nn
 from lightly_adv import json_files
 from lightly_adv.json_files import Need
 from lightly_adv.models.checkpoints import LoadReport, load_backbone
-from lightly_adv.models.export import folder, networks
+from lightly_adv.models.export import folder
 from lightly_adv.models.normalization import Normalize
 from lightly_adv.types import NormalizeStats
 
@@ -135,7 +135,7 @@ def _build(config: Mapping[str, Any], path: Path) -> nn.Module:
             "files; remove them if you trust it."
         )
     try:
-        return networks.build(config)
+        return folder.build(config)
     except Exception as error:
         raise ValueError(
             f"timm cannot create {name} with the model_args of {path} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import copy
 import json
 import os
 import tempfile
@@ -10,11 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from lightly_adv.batch_norm import routes as routing
+from lightly_adv.batch_norm.dual_batch_norm import export_route
 from lightly_adv.models.checkpoints import save_backbone
-from lightly_adv.models.export import card, folder, networks
+from lightly_adv.models.export import card, folder
 from lightly_adv.models.normalization import NormalizeChoice, resolve_normalize
+
+TOLERANCE = 1e-4
+"""How far outputs may be from those of backbone and head, relative to their size."""
 
 
 def export_model(
@@ -75,24 +81,112 @@ def export_model(
     """
     path = Path(path)
     folder.check_free(path)
+    if head is not None and not isinstance(head, nn.Linear):
+        raise ValueError(
+            f"head is a {type(head).__name__}; expected a torch.nn.Linear, which is "
+            "what the classifiers of timm end in. Export the backbone alone."
+        )
     normalize = resolve_normalize(normalize, backbone)
-    backbone = networks.plain(backbone, route)
-    configured = functools.partial(
-        folder.configuration,
+    backbone = _on_one_route(backbone, route)
+    config = folder.configuration(
+        backbone,
+        num_classes=None if head is None else head.out_features,
         normalize=normalize,
         image_size=image_size,
         class_names=class_names,
-        model_args={**getattr(backbone, "_model_args", {}), **(model_args or {})},
+        model_args=model_args or {},
     )
-    config = configured(backbone)
-    network = backbone if head is None else networks.joined(backbone, head, config)
-    config = configured(network)
-    _check_names(class_names, config["num_classes"])
-    networks.check_outputs(backbone, head, network, config)
+    network = _rebuilt(backbone, head, config)
+    parts = [backbone] if head is None else [backbone, head]
+    _check_outputs(nn.Sequential(*parts), network, config)
     text = card.text(path.name, config, network, reports=reports, facts=facts or {})
     files = {folder.CONFIG: json.dumps(config, indent=2) + "\n", folder.CARD: text}
     _write(path, network, files)
     return path
+
+
+def _on_one_route(backbone: nn.Module, route: str | None) -> nn.Module:
+    """Return a backbone with one route for its BatchNorm layers."""
+    layers = routing.routed_layers(backbone)
+    if layers and route is not None:
+        return export_route(backbone, route)
+    if layers:
+        names = ", ".join(map(repr, next(iter(layers.values())).routes))
+        raise ValueError(
+            f"the BatchNorm layers of the backbone have the routes {names}, which "
+            "answer differently; say which one to export with route=."
+        )
+    if route is not None:
+        raise ValueError(
+            f"route={route!r}, but the backbone has no BatchNorm layers with "
+            "routes; leave it out."
+        )
+    return backbone
+
+
+def _rebuilt(
+    backbone: nn.Module, head: nn.Linear | None, config: Mapping[str, Any]
+) -> nn.Module:
+    """Return what timm makes of the configuration, with the weights of both.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    network = folder.build(config).to(next(backbone.parameters()))
+    state = backbone.state_dict()
+    if head is not None:
+        state |= _classifier_state(network, head, config["architecture"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights do not fit {type(network).__name__} as timm creates it: "
+            f"{str(error).splitlines()[-1].strip()} Was it changed, or created with "
+            "arguments that are to be passed as model_args=?"
+        ) from error
+    return network.eval()
+
+
+def _classifier_state(
+    network: Any, head: nn.Linear, architecture: str
+) -> dict[str, Tensor]:
+    """Return the weights of a head under the names of the classifier of a network."""
+    classifier = network.get_classifier()
+    fits = isinstance(classifier, nn.Linear | nn.Conv2d) and (
+        classifier.weight.numel() == head.weight.numel()
+        and (classifier.bias is None) == (head.bias is None)
+    )
+    if not fits:
+        raise ValueError(
+            f"the head is {head}, but {architecture} of timm ends in {classifier}; "
+            "expected layers of one size. Export the backbone alone."
+        )
+    name = next(n for n, part in network.named_modules() if part is classifier)
+    return {
+        f"{name}.{key}": value.reshape(classifier.state_dict()[key].shape)
+        for key, value in head.state_dict().items()
+    }
+
+
+def _check_outputs(
+    original: nn.Sequential, network: nn.Module, config: Mapping[str, Any]
+) -> None:
+    """Refuse a network that does not answer as the original does."""
+    original = copy.deepcopy(original).cpu().eval()
+    generator = torch.Generator().manual_seed(0)
+    size = config["pretrained_cfg"]["input_size"]
+    images = torch.randn(2, *size, generator=generator)
+    images = images.to(next(original.parameters()))
+    with torch.no_grad():
+        expected, found = original(images), copy.deepcopy(network).cpu()(images)
+    error = float((found - expected).abs().max() / (1 + expected.abs().max()))
+    if not error <= TOLERANCE:
+        raise ValueError(
+            f"{config['architecture']} as timm creates it answers otherwise than this "
+            f"{type(original[0]).__name__} (relative difference {error:.2g}): it was "
+            "changed after its creation, or its arguments are not known. Pass these as "
+            "model_args=, or write the weights alone with save_backbone."
+        )
 
 
 def _write(path: Path, network: nn.Module, files: Mapping[str, str]) -> None:
@@ -107,11 +201,3 @@ def _write(path: Path, network: nn.Module, files: Mapping[str, str]) -> None:
         if path.exists():
             path.rmdir()
         whole.rename(path)
-
-
-def _check_names(names: Sequence[str], classes: int) -> None:
-    if names and len(names) != classes:
-        raise ValueError(
-            f"there are {len(names)} class_names for {classes} classes; expected one "
-            "for each, and none for a backbone alone."
-        )

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightly_adv.models import create_backbone, load_backbone
-from lightly_adv.models.export import export_model, load_exported, networks
+from lightly_adv.models.export import export_model, folder, load_exported
 from tests import damage
 
 Change = Callable[[Path], object]
@@ -131,7 +131,7 @@ def test_missing_files_are_named(path: Path) -> None:
 def test_whatever_is_damaged_in_the_configuration_is_told_in_a_line(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networks, "build", lambda _: create_backbone("resnet8_tiny"))
+    monkeypatch.setattr(folder, "build", lambda _: create_backbone("resnet8_tiny"))
     config = path / "config.json"
     content = json.loads(config.read_text())
     told = damage.complaints(config, content, lambda: load_exported(path))
