@@ -43,15 +43,11 @@ from lightly_adv.cli import console, scripts
 from lightly_adv.cli.evaluation import plain_parser
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
-from lightly_adv.cli.scripts import FitCall, ScriptError
+from lightly_adv.cli.scripts import Run, ScriptError
 from lightly_adv.cli.training import TrainingCLI
 from lightly_adv.doctor import START, Diagnosis, diagnose
 from lightly_adv.doctor.failures import failure
 from lightly_adv.lightning import cli
-
-
-class _UnmadeError(Exception):
-    """The module or its data cannot be made; the cause says why."""
 
 
 class _Examined(TrainingCLI):
@@ -75,7 +71,7 @@ class _Examined(TrainingCLI):
         try:
             found = self.parser.instantiate_classes(self.config)
         except Exception as error:
-            raise _UnmadeError from error
+            raise ScriptError from error
         self.model, self.datamodule = found.model, found.data
         self.attack: Any = found.attack
         self.options = {
@@ -111,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
     options, others = _parser().parse_known_args(arguments)
     try:
         diagnosis = _examined(options.target, others)
-    except (_UnmadeError, ScriptError) as error:
+    except ScriptError as error:
         cause = error.__cause__ or error
         diagnosis = Diagnosis(options.target, [failure(START, cause)])
     console.say(str(diagnosis))
@@ -139,27 +135,25 @@ def _examined(target: str, others: Sequence[str]) -> Diagnosis:
 def _in_script(path: Path, others: Sequence[str]) -> Diagnosis:
     """Examine what a script gives to its Trainer, or the only module that it has."""
     with scripts.run_to_fit(path, others) as script:
-        if script.call is not None:
-            call = script.call
-            _check_namespaces(call)
-            return _diagnosis(call.model, call.data, None, call.options)
+        if script.trainer is not None:
+            return _of_trainer(script)
         if script.loop is not None:
             raise ValueError(
                 f"{path} takes a step of an optimiser by itself, in line "
-                f"{script.loop}, before any Trainer.fit. Loops of one's own have no "
+                f"{script.loop}, before any Trainer.fit. A training loop has no "
                 "training_step to examine; give a LightningModule: FILE.py:CLASS."
             )
         return _by_name(f"__main__.{_only_class(script.module)}", others)
 
 
-def _check_namespaces(call: FitCall) -> None:
-    """Refuse what Lightning would refuse, but say what to do."""
-    if lightning.namespace_of(call.model) is None:
-        return  # the examination says what it is
-    try:
-        lightning.check_same_namespace(call.trainer, call.model)
-    except TypeError as error:
-        raise ScriptError from error
+def _of_trainer(script: Run) -> Diagnosis:
+    """Examine what a script would train; say what to do where Lightning refuses it."""
+    if lightning.namespace_of(script.model) is not None:
+        try:
+            lightning.check_same_namespace(script.trainer, script.model)
+        except TypeError as error:
+            raise ScriptError from error
+    return _diagnosis(script.model, script.data, None, script.options)
 
 
 def _in_file(path: Path, class_name: str, others: Sequence[str]) -> Diagnosis:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -21,38 +22,31 @@ from lightly_adv.doctor import hardware
 
 
 class ScriptError(Exception):
-    """The script raised an error, which is the cause of this one."""
+    """The user's code raised an error, which is the cause of this one."""
 
 
-@dataclass(frozen=True)
-class FitCall:
-    """What a script gave to its Trainer.
-
-    Args:
-        model: The module.
-        data: A loader, a data module, or None.
-        options: Options that the Trainer was made with.
-        trainer: The Trainer.
-    """
-
-    model: Any
-    data: Any
-    options: dict[str, Any] = field(default_factory=dict)
-    trainer: Any = None
+class _TrainingError(BaseException):
+    """Passes the `except Exception` that a script may have around its training."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """A script that was run.
+    """What came of a script.
 
     Args:
         module: Its names.
-        call: The call of `Trainer.fit` that ended it, if there was one.
-        loop: Line at which a step of an optimiser ended it, if one did.
+        trainer: The Trainer that it would train with, if there is one.
+        model: What it would train.
+        data: A loader, a data module, or None.
+        options: Options that the Trainer was made with.
+        loop: Line of the step of an optimiser that was to be taken without a Trainer.
     """
 
     module: ModuleType
-    call: FitCall | None = None
+    trainer: Any = None
+    model: Any = None
+    data: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
     loop: int | None = None
 
 
@@ -79,65 +73,58 @@ def run_to_fit(
     module = importlib.util.module_from_spec(spec)
     beside = [str(path.parent.resolve()), *sys.path]
     with (
-        _known(name, module),
+        _importable(name, module),
         mock.patch.object(sys, "argv", [str(path), *arguments]),
         mock.patch.object(sys, "path", beside),
     ):
-        yield _execute(spec.loader.exec_module, module)
+        yield _execute(spec.loader.exec_module, Run(module))
 
 
 @contextmanager
-def _known(name: str, module: ModuleType) -> Iterator[None]:
+def _importable(name: str, module: ModuleType) -> Iterator[None]:
     """Let a module be imported by a name; others that are imported meanwhile stay."""
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
         yield
     finally:
-        if before is None:
-            sys.modules.pop(name, None)
-        else:
+        del sys.modules[name]
+        if before is not None:
             sys.modules[name] = before
 
 
-class _TrainingError(BaseException):
-    """Passes the `except Exception` that a script may have around its training."""
-
-
-def _execute(run: Callable[[ModuleType], None], module: ModuleType) -> Run:
+def _execute(execute: Callable[[ModuleType], None], run: Run) -> Run:
+    """Run the module; what it trains first counts, even if it goes on after that."""
     loops = optimizer.register_optimizer_step_pre_hook(_stop_loop)
-    calls: list[FitCall] = []
-    line: int | None = None
     try:
-        with hardware.without_gpu(), _stopped_trainers(calls):
-            run(module)
+        with hardware.without_gpu(), _stopped_trainers(run):
+            execute(run.module)
     except _TrainingError as stopped:
-        line = _line(stopped, str(module.__file__))
+        frames = traceback.extract_tb(stopped.__traceback__)
+        own = [each for each in frames if each.filename == run.module.__file__]
+        if run.trainer is None:
+            run.loop = (own[-1].lineno if own else None) or 0
     except (Exception, SystemExit) as error:
         failed = not isinstance(error, SystemExit) or bool(error.code)
-        if failed and not calls:
+        if failed and run.trainer is None:
             raise ScriptError from error
     finally:
         loops.remove()
-    # A script may catch everything and go on; what it has trained first counts.
-    return Run(module, calls[0]) if calls else Run(module, loop=line)
+    return run
 
 
-def _line(error: BaseException, file: str) -> int:
-    """Return the line of a file that an error came through, 0 if there is none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [each.lineno or 0 for each in frames if each.filename == file]
-    return lines[-1] if lines else 0
+def _stop_loop(*args: Any) -> None:
+    raise _TrainingError
 
 
 @contextmanager
-def _stopped_trainers(calls: list[FitCall]) -> Iterator[None]:
+def _stopped_trainers(run: Run) -> Iterator[None]:
     """Let every Trainer remember its options, and stop where it would train."""
     with ExitStack() as stack:
         for trainer in lightning.kinds("Trainer"):
             for name, method in (
                 ("__init__", _remembering(trainer.__init__)),
-                ("fit", _stopping(trainer.fit, calls)),
+                ("fit", _stopping(trainer.fit, run)),
             ):
                 stack.enter_context(mock.patch.object(trainer, name, method))
         yield
@@ -151,30 +138,24 @@ def _remembering(make: Callable[..., None]) -> Callable[..., None]:
         try:
             make(self, *args, **options)
         except Exception:
-            # What this machine has not got is no error of the script.
+            # What this machine lacks is no error of the script.
             here = hardware.ONE_DEVICE | hardware.replaced(options)
             make(self, *args, **options | here)
 
     return remember
 
 
-def _stopping(fit: Callable[..., None], calls: list[FitCall]) -> Callable[..., None]:
+def _stopping(fit: Callable[..., None], run: Run) -> Callable[..., None]:
+    signature = inspect.signature(fit)
+
     @functools.wraps(fit)
-    def stop(
-        self: Any,
-        model: Any,
-        train_dataloaders: Any = None,
-        val_dataloaders: Any = None,
-        datamodule: Any = None,
-        *args: Any,
-        **options: Any,
-    ) -> None:
-        data = datamodule if datamodule is not None else train_dataloaders
-        calls.append(FitCall(model, data, vars(self).get("_given", {}), self))
+    def stop(*args: Any, **options: Any) -> None:
+        given = signature.bind(*args, **options).arguments
+        if run.trainer is None:
+            run.trainer, run.model = given["self"], given["model"]
+            data = given.get("datamodule")
+            run.data = given.get("train_dataloaders") if data is None else data
+            run.options = vars(run.trainer).get("_given", {})
         raise _TrainingError
 
     return stop
-
-
-def _stop_loop(*args: Any) -> None:
-    raise _TrainingError

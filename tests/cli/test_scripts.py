@@ -41,9 +41,9 @@ def test_a_script_stops_where_it_would_train(script: Path) -> None:
     main, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
     with scripts.run_to_fit(script, ["--epochs", "3"]) as run:
         assert run.module.reached == ["start", "--epochs", "3"]
-        assert run.call is not None
-        assert (run.call.model, run.call.data) == ("a model", "a loader")
-        assert run.call.options["max_epochs"] == 3
+        assert run.trainer is not None
+        assert (run.model, run.data) == ("a model", "a loader")
+        assert run.options["max_epochs"] == 3
         assert sys.modules["__main__"] is run.module
         # From here on Trainers train again.
         assert (pl.Trainer.__init__, pl.Trainer.fit) == methods
@@ -57,15 +57,15 @@ def test_a_script_stops_where_it_would_train(script: Path) -> None:
 def test_a_data_module_counts_as_data(script: Path) -> None:
     script.write_text(SCRIPT.replace("train_dataloaders=", "datamodule="))
     with scripts.run_to_fit(script) as run:
-        assert run.call is not None
-        assert run.call.data == "a loader"
+        assert run.trainer is not None
+        assert run.data == "a loader"
 
 
 def test_files_that_do_not_train_end_by_themselves(tmp_path: Path) -> None:
     path = tmp_path / "plain.py"
     path.write_text("if __name__ == '__main__':\n    seen = 1\nNAME = __name__\n")
     with scripts.run_to_fit(path) as run:
-        assert run.call is None
+        assert run.trainer is None
         assert run.module.seen == 1
     with scripts.run_to_fit(path, name="plain_file") as run:
         assert not hasattr(run.module, "seen")
@@ -90,8 +90,8 @@ def test_trainers_of_both_lightnings_are_stopped(
     name = f"import {namespace.__name__} as pl"
     script.write_text(SCRIPT.replace("import pytorch_lightning as pl", name))
     with scripts.run_to_fit(script) as run:
-        assert run.call is not None
-        assert isinstance(run.call.trainer, namespace.Trainer)
+        assert run.trainer is not None
+        assert isinstance(run.trainer, namespace.Trainer)
 
 
 WRAPPED = """
@@ -119,9 +119,9 @@ if __name__ == "__main__":
 def test_subclasses_are_stopped_and_nothing_makes_up_for_it(script: Path) -> None:
     script.write_text(WRAPPED)
     with scripts.run_to_fit(script) as run:
-        assert run.call is not None
-        assert (run.call.model, run.call.data) == ("a model", "a loader")
-        assert run.call.options["accelerator"] == "cpu"
+        assert run.trainer is not None
+        assert (run.model, run.data) == ("a model", "a loader")
+        assert run.options["accelerator"] == "cpu"
 
 
 def test_signatures_stay_for_those_who_make_options_of_them(script: Path) -> None:
@@ -140,13 +140,13 @@ def test_a_trainer_is_made_as_this_machine_can(script: Path) -> None:
     asked = 'accelerator="gpu", devices=[0, 1], strategy="deepspeed_stage_2"'
     script.write_text(SCRIPT.replace('accelerator="cpu"', asked))
     with scripts.run_to_fit(script) as run:
-        assert run.call is not None
-        assert run.call.options["devices"] == [0, 1]
-        assert run.call.trainer.num_devices == 1
+        assert run.trainer is not None
+        assert run.options["devices"] == [0, 1]
+        assert run.trainer.num_devices == 1
 
 
 def test_options_that_no_trainer_has_are_errors_of_the_script(script: Path) -> None:
     script.write_text(SCRIPT.replace("max_epochs=3", "max_epoch=3"))
     with scripts.run_to_fit(script) as run:
-        assert run.call is None
+        assert run.trainer is None
         assert run.module.reached[-2:] == ["caught", "end"]
