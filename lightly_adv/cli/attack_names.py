@@ -77,7 +77,7 @@ def load_yaml(text: str) -> Any:
         >>> load_yaml("{attack: fgsm, suite: pgd, eps: 1/4}")
         {'attack': 'lightly_adv.attacks.pgd.FGSM', 'suite': 'pgd', 'eps': 0.25}
     """
-    return _replace(fractions.load_yaml(text), key="")
+    return fractions.mapped(fractions.load_yaml(text), _as_class)
 
 
 def _checked(name: str) -> str:
@@ -98,11 +98,6 @@ def _class_names(kind: type[Any] = Attack) -> Iterator[str]:
         yield from _class_names(subclass)
 
 
-def _replace(value: Any, key: str) -> Any:
-    if isinstance(value, dict):
-        return {name: _replace(each, str(name)) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_replace(each, key) for each in value]
-    if isinstance(value, str) and (key == "class_path" or key.endswith("attack")):
-        return class_path(value)
-    return value
+def _as_class(value: Any, key: str) -> Any:
+    names_attack = key == "class_path" or key.endswith("attack")
+    return class_path(value) if names_attack and isinstance(value, str) else value

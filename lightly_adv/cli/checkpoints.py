@@ -24,7 +24,7 @@ BEST = {"best-clean": "val_top1", "best-robust": "val_robust_top1"}
 """Checkpoints that are chosen on validation images, and what they are chosen by."""
 
 LAST = "last.ckpt"
-"""The checkpoint that training goes on from."""
+"""The checkpoint to resume from."""
 
 
 def callbacks(folder: Path) -> list[pl.Callback]:
@@ -39,7 +39,7 @@ def callbacks(folder: Path) -> list[pl.Callback]:
 
 
 def before(path: Path) -> Path:
-    """Return where the checkpoint that was there before is kept.
+    """Return where the previous version of a checkpoint is kept.
 
     Examples:
         >>> before(Path("checkpoints/last.ckpt")).name
@@ -83,7 +83,7 @@ def read(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 
 
 def _what_else(path: Path) -> str:
-    """Say which checkpoint to take instead; the name of one that can be read."""
+    """Say which checkpoint to take instead, if there is one that can be read."""
     for other in (before(path), path.with_name(LAST)):
         if other != path and other.is_file():
             try:
@@ -95,7 +95,7 @@ def _what_else(path: Path) -> str:
 
 
 class SaveBest(pl.Callback):
-    """Write a checkpoint whenever a value of validation is higher than ever before.
+    """Write a checkpoint whenever a validation metric reaches a new maximum.
 
     Unlike `ModelCheckpoint` it does nothing where the value is not logged.
 
@@ -157,7 +157,7 @@ class SaveLast(pl.callbacks.Checkpoint):
 
     Args:
         path: The file, which is replaced.
-        exact: Says when a checkpoint can be gone on from exactly.
+        exact: Tells when a checkpoint can be resumed from exactly.
         seconds: How much training a kill may cost. It is more where writing a
             checkpoint would take more than a fiftieth of the time.
         stop: Says whether to stop.
@@ -205,7 +205,7 @@ class SaveLast(pl.callbacks.Checkpoint):
     def on_validation_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
-        """End at once: what is saved was saved before."""
+        """Stop immediately: everything was saved before."""
         self.stop.patient = False
         self.stop.raise_if_asked()
 
@@ -244,7 +244,7 @@ class WholeFiles(plugins.TorchCheckpointIO):
     """Write checkpoints as a whole or not at all; read them without running code.
 
     Args:
-        keep: Names of files whose content before is kept beside them.
+        keep: Names of files whose previous version is kept.
     """
 
     def __init__(self, *keep: str) -> None:

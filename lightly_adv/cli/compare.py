@@ -46,9 +46,10 @@ def _table(found: Comparison) -> str:
         after = "clean" if name == "clean" else f"after {name}"
         what = "robust" if name == worst else after
         difference = str(found.differences[name])
-        rows.append({"what": what, "A": first, "B": second, "by": difference})
-    columns = {"what": "accuracy", "A": "A %", "B": "B %", "by": "B - A"}
-    return console.table(rows, columns)
+        rows.append(
+            {"accuracy": what, "A %": first, "B %": second, "B - A": difference}
+        )
+    return console.table(rows)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What the command says, on standard output, and on standard error for errors."""
+"""Output of the commands, and their errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def say(text: str) -> None:
-    """Write a line, at once."""
+    """Write a line to standard output, unbuffered."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -36,20 +36,23 @@ def help_texts(docstring: str | None) -> dict[str, Any]:
     return {"description": description, "epilog": epilog}
 
 
-def table(rows: Sequence[Mapping[str, object]], columns: Mapping[str, str]) -> str:
-    """Return rows as aligned text: words to the left, numbers to the right.
+def table(
+    rows: Sequence[Mapping[str, object]], columns: Mapping[str, str] | None = None
+) -> str:
+    """Return rows as aligned text: the first column to the left, others to the right.
 
     Args:
         rows: One mapping per line; floats are shown with one decimal.
-        columns: From the keys to show to their headings.
+        columns: From the keys to show to their headings. Defaults to the keys of the
+            first row.
 
     Examples:
-        >>> found = table([{"name": "a", "x": 1.25}], {"name": "name", "x": "number"})
-        >>> for line in found.splitlines():
+        >>> for line in table([{"name": "a", "accuracy": 1.25}]).splitlines():
         ...     line
-        'name  number'
-        'a        1.2'
+        'name  accuracy'
+        'a          1.2'
     """
+    columns = columns or {key: key for key in rows[0]}
     cells = [[_cell(row.get(key)) for key in columns] for row in rows]
     lines = [list(columns.values()), *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -20,8 +20,8 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
     The test images of the run that the checkpoint lies in are corrupted as they come;
     options of the data change them. The table has the accuracy at each severity in
     percent. With --cifar_c the corrupted images are those of the published CIFAR-10-C
-    or CIFAR-100-C, and the data have to be the test set in its own order. After a kill
-    the same command goes on where it was: only the current batch is lost.
+    or CIFAR-100-C, and the data have to be the test set in its own order. The same
+    command resumes an interrupted evaluation; only the current batch is lost.
 
     Examples:
       lightly-adv corruptions runs/finetune/checkpoints/best-robust.ckpt
@@ -99,9 +99,7 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
 
     def text(self, report: CorruptionReport) -> str:
         """Return the accuracies as a table, and the line with the means."""
-        severities = {str(severity): str(severity) for severity in report.severities}
-        columns = {"corruption": "corruption", **severities, "mean": "mean"}
-        return f"{console.table(report.table(), columns)}\n{report}"
+        return f"{console.table(report.table())}\n{report}"
 
 
 run = Corruptions.run

@@ -63,8 +63,18 @@ class Encoder(EvaluationCommand[EncoderReport]):
         add("--knn_k", type=int, default=200, help="neighbours that vote; default: 200")
         add("--knn_t", type=float, default=0.1, help="temperature; default: 0.1")
         distances, pairs = get_args(Distance), get_args(Pairs)
-        add("--distance", choices=distances, default="cosine", help="what is raised")
-        add("--pairs", choices=pairs, default="random", help="who is led towards whom")
+        add(
+            "--distance",
+            choices=distances,
+            default="cosine",
+            help="the distance to raise",
+        )
+        add(
+            "--pairs",
+            choices=pairs,
+            default="random",
+            help="how an image is paired with the one that it is moved towards",
+        )
 
     def title(self) -> str:
         """Name the threat model."""

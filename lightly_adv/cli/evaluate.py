@@ -34,7 +34,7 @@ class Evaluate(EvaluationCommand[ResultCard]):
     of the data change them. Several checkpoints are attacked as one ensemble, which
     answers with the mean of their probabilities, on the data of the first one. Test
     images are taken from the classes in turn, so that --max_samples gives images of all
-    classes. After a kill the same command goes on where it was. With --surrogate, one
+    classes. The same command resumes an interrupted evaluation. With --surrogate, one
     of the checks is whether perturbations made for that classifier mislead this one.
 
     Examples:
@@ -95,7 +95,7 @@ class Evaluate(EvaluationCommand[ResultCard]):
         return f"evaluation {self.who}, {self.suite.name}, {ball}"
 
     def evaluate(self, loader: Iterable[Any], **options: Any) -> ResultCard:
-        """Attack the images, and measure what the card shows besides."""
+        """Attack the images, and measure what else the card shows."""
         del options["max_samples"]  # is in the suite
         report = evaluate_robustness(
             self.model,

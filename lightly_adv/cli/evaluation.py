@@ -30,7 +30,7 @@ RENDERED: dict[str, Callable[[Any], str | bytes]] = {
     ".md": lambda report: report.to_markdown().rstrip("\n") + "\n",
     ".png": lambda report: figures.to_png(report.figure()),
 }
-"""What can lie beside a report, by its ending."""
+"""Other forms of a report, by their endings."""
 
 
 class EvaluationCommand(ABC, Generic[R]):
@@ -57,10 +57,10 @@ class EvaluationCommand(ABC, Generic[R]):
     """Whether norm and eps can be chosen."""
 
     resumable: ClassVar[bool] = False
-    """Whether it goes on after a kill."""
+    """Whether an interrupted evaluation can be resumed."""
 
     beside: ClassVar[tuple[str, ...]] = ()
-    """Endings of what is written beside the report."""
+    """Endings of the other files that are written."""
 
     seeded: ClassVar[str]
     """What the seed is the seed of."""
@@ -85,11 +85,11 @@ class EvaluationCommand(ABC, Generic[R]):
     @classmethod
     @abstractmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        """Add what the command has besides the options of all of them."""
+        """Add the options that only this command has."""
 
     @abstractmethod
     def title(self) -> str:
-        """Say what is measured, for the name of the report."""
+        """Return what is measured, for the file name of the report."""
 
     @abstractmethod
     def evaluate(self, loader: Iterable[Any], **options: Any) -> R:
@@ -103,7 +103,7 @@ class EvaluationCommand(ABC, Generic[R]):
 
     @abstractmethod
     def text(self, report: R) -> str:
-        """Return what is printed."""
+        """Return the text to print."""
 
     @cached_property
     def images(self) -> tuple[Iterable[Any], str]:
@@ -111,7 +111,7 @@ class EvaluationCommand(ABC, Generic[R]):
         return loaders.test_images(self.network.data)
 
     def content(self, report: Any) -> Mapping[str, Any]:
-        """Return what is written of the report itself."""
+        """Return the JSON content of the report itself."""
         found: Mapping[str, Any] = json.loads(report.to_json(name=self.network.name))
         return found
 
@@ -199,12 +199,12 @@ class EvaluationCommand(ABC, Generic[R]):
 
 
 class Output:
-    """A report, what lies beside it, and its state until it is written.
+    """The files of a report, and of its state until it is written.
 
     Args:
         path: The JSON file, with or without its ending.
         command: The command that writes it.
-        beside: Endings of what lies beside it.
+        beside: Endings of the other files of the report.
     """
 
     def __init__(self, path: Path, command: str, beside: Sequence[str] = ()) -> None:

@@ -33,7 +33,7 @@ from lightly_adv.versions import versions
 
 PARTS = ("classifier", "backbone")
 NUMBERS = {"clean_accuracy", "robust_accuracy"}
-"""What a report has to have in its row, to be told on the card."""
+"""Columns that a report needs to be listed on the card."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from lightly_adv.methods import RobustClassifier
 from lightly_adv.threat_model import ThreatModel
 
 MOST_OF_KEYS = 1000
-"""How many characters are told of keys that do not fit."""
+"""Longest list of keys that do not fit, in characters."""
 
 COLUMNS = {
     "name": "checkpoint",
@@ -32,8 +32,8 @@ class Evaluation:
     """How robust accuracy is measured, in validation and at the end.
 
     Args:
-        threat_model: What the attacks may do. None stands for that of the attack that
-            is trained with, or for an Linf ball of 8/255.
+        threat_model: What the attacks may do. Defaults to that of the attack that is
+            trained with, or else to an Linf ball of 8/255.
         suite: Which attacks to run.
         every_n_epochs: How often in training.
         max_val_samples: How many validation images to attack.
@@ -61,7 +61,7 @@ class FinetuneCLI(TrainingCLI):
           --model.checkpoint runs/pretrain/backbone.safetensors \
           --model.attack PGD --model.attack.threat_model.eps 32/255 \
           --model.attack.steps 3 --data.num_labelled 200 --out runs/finetune
-      TRADES in place of the cross-entropy
+      TRADES instead of the cross-entropy
         lightly-adv finetune --model.backbone resnet8_tiny \
           --model.attack PGD --model.attack.start_std 0.001 \
           --model.criterion TRADES --model.criterion.beta 6
@@ -199,7 +199,7 @@ def num_classes_of(data: Any) -> int:
     """Return how many classes a data module has.
 
     Raises:
-        ValueError: If it does not tell.
+        ValueError: If it has no `num_classes`.
     """
     if not hasattr(data, "num_classes"):
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -52,7 +52,26 @@ def load_yaml(text: str) -> Any:
         >>> load_yaml("attack: {eps: 1/4, name: a/b}")
         {'attack': {'eps': 0.25, 'name': 'a/b'}}
     """
-    return _replace(yaml.safe_load(text))
+    return mapped(yaml.safe_load(text), lambda value, key: _as_number(value))
+
+
+def mapped(value: Any, change: Callable[[Any, str], Any], key: str = "") -> Any:
+    """Change the values in nested lists and dictionaries.
+
+    Args:
+        value: What YAML holds.
+        change: Takes a value and the key under which it is found.
+        key: That of the value.
+
+    Examples:
+        >>> mapped({"a": [1, 2]}, lambda value, key: f"{key}{value}")
+        {'a': ['a1', 'a2']}
+    """
+    if isinstance(value, dict):
+        return {name: mapped(each, change, str(name)) for name, each in value.items()}
+    if isinstance(value, list):
+        return [mapped(each, change, key) for each in value]
+    return change(value, key)
 
 
 def _in_argument(argument: str) -> str:
@@ -62,11 +81,6 @@ def _in_argument(argument: str) -> str:
     return f"{name}{separator}{number(value)!r}"
 
 
-def _replace(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _replace(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_replace(each) for each in value]
-    if isinstance(value, str) and _FRACTION.fullmatch(value):
-        return number(value)
-    return value
+def _as_number(value: Any) -> Any:
+    is_fraction = isinstance(value, str) and _FRACTION.fullmatch(value)
+    return number(value) if is_fraction else value

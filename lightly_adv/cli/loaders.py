@@ -1,4 +1,4 @@
-"""The images of a data module, in an order in which the first few stand for all."""
+"""The images of a data module, in an order whose first few represent all classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AS_THEY_COME = "as the data give them"
 
 
 def test_images(data: pl.LightningDataModule) -> tuple[Iterable[Any], str]:
-    """Return the test images so that the first few of them stand for all classes.
+    """Return the test images in an order whose first few represent all classes.
 
     Images in folders come class by class, so that the first hundred would be of one
     class.

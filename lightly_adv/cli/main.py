@@ -34,11 +34,11 @@ COMMANDS = {
     "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
     "finetune": "Turn a backbone into a classifier, standard or robust.",
     "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
-    "compare": "Tell which of two evaluated classifiers is more robust.",
+    "compare": "Say which of two evaluated classifiers is more robust.",
     "unforeseen": "Measure accuracy under attacks of ten other kinds.",
     "corruptions": "Measure accuracy under noise, blur, weather and the like.",
     "encoder": "Measure how robust embeddings are, without a classifier.",
-    "transfer": "Measure whom perturbations made for one task or classifier mislead.",
+    "transfer": "Measure which models perturbations made for one of them mislead.",
     "export": "Write a network into a folder that timm loads, with a card.",
     "audit": "Name what cannot be in a table of accuracies.",
     "doctor": "Examine a module before it is trained against attacks.",
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: The command line behind the name of the program; None takes it from
-            `sys.argv`.
+        arguments: The command line after the name of the program. Defaults to that of
+            the process.
 
     Returns:
         The exit code: 0, 1 after an error, 2 for an unknown command, 130 after Ctrl-C,

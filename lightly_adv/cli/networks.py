@@ -39,8 +39,7 @@ class Network:
         module: A classifier that takes pixels, or another LightningModule.
         data: The images.
         device: Where to compute.
-        num_classes: How many classes a classifier tells apart. None for a network
-            that is no classifier.
+        num_classes: Number of classes; None for a network that is no classifier.
         threat_model: What the attacks may do unless something else is asked for.
     """
 
@@ -55,7 +54,7 @@ class Network:
 
     @property
     def class_names(self) -> Sequence[str] | None:
-        """Names of the classes, if the data tell them."""
+        """Names of the classes, if the data have them."""
         return getattr(self.data, "classes", None)
 
 
@@ -73,7 +72,7 @@ def collect(
         paths: Checkpoints, folders of runs, and folders that were exported.
         others: Further options of the runs, which change the data; for other networks,
             those of the data.
-        backbone: The name of a network of timm, in place of the paths.
+        backbone: The name of a network of timm, instead of paths.
         weights: A file of its weights.
         has_head: Whether this is to be a classifier.
 
@@ -233,15 +232,15 @@ def sha256_of(networks: Iterable[Network]) -> dict[str, str]:
 def threat_model(
     networks: Iterable[Network], *, norm: Norm | None, eps: float | None
 ) -> ThreatModel:
-    """Return what the attacks may do: what those of the runs may, or what is asked.
+    """Return the threat model of the runs, with the norm and radius that were given.
 
     Args:
-        networks: What is attacked.
+        networks: The networks to attack.
         norm: The norm. Defaults to that of the runs.
         eps: The radius in pixels. Defaults to that of the runs.
 
     Raises:
-        ValueError: If the runs differ in what is not asked for, or if the norm is
+        ValueError: If the runs differ in what is not given, or if the norm is
             another than that of a run and there is no radius for it.
     """
     balls = [_asked(each.threat_model, norm=norm, eps=eps) for each in networks]

@@ -37,7 +37,7 @@ class RunFolder:
 
     @property
     def last_checkpoint(self) -> Path:
-        """The checkpoint that training goes on from."""
+        """The checkpoint to resume from."""
         return self.checkpoints / "last.ckpt"
 
     @classmethod
@@ -65,19 +65,19 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: If there is no run.json.
-            ValueError: If it is damaged, or does not tell.
+            ValueError: If it is damaged, or does not name the command.
         """
         found = json_files.read(
             self.path / "run.json",
             {"command": Need(_is_command, f"{_COMMAND}, as a list")},
             what="the run.json of a run",
-            remedy=f'Write {{"command": [{_COMMAND}]}} into it, or train anew.',
+            remedy=f'Write {{"command": [{_COMMAND}]}} into it, or train again.',
         )
         command: str = found["command"][1]
         return command
 
     def check(self, checkpoint: Path | None) -> None:
-        """Refuse to write over another run; going on with this one is fine.
+        """Refuse to overwrite another run; resuming this one is fine.
 
         Args:
             checkpoint: What training is resumed from, if it is.
@@ -145,5 +145,5 @@ def _is_command(part: Any) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON at once: a reader sees all of it or the file that was there before."""
+    """Write JSON atomically: readers see the old file or the new one."""
     files.replace(path, json.dumps(content, indent=2) + "\n")

@@ -57,7 +57,7 @@ def run_to_fit(
     """Run a file until it trains; inside of the block its names can be imported.
 
     Args:
-        path: The file. What lies beside it can be imported by it.
+        path: The file. It can import modules from its own folder.
         arguments: Its command line.
         name: Its `__name__`.
 

@@ -17,7 +17,7 @@ ENDING = [
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
     if hasattr(signal, name)
 ]
-"""What a command is asked to end by."""
+"""Signals that ask a command to end."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -38,7 +38,7 @@ class Stop:
         self.number: int | None = None
 
     def forget(self) -> None:
-        """Begin anew, for another command in the same process."""
+        """Reset, for another command in the same process."""
         self.patient, self.number = False, None
 
     @property
@@ -52,7 +52,7 @@ class Stop:
         return 128 + (self.number or signal.SIGINT)
 
     def raise_if_asked(self) -> None:
-        """Raise what the signal would have raised if nobody had been patient."""
+        """Raise what the signal would have raised without `patient`."""
         if self.asked:
             raise Stopped
 
@@ -99,7 +99,7 @@ def _take_signals() -> dict[int, Any]:
 
 
 def _end_children(others: Sequence[Any]) -> None:
-    """End the workers at once: nobody takes what they load any more."""
+    """Kill the workers: nothing reads what they load any more."""
     children = [
         each for each in multiprocessing.active_children() if each not in others
     ]

@@ -1,4 +1,4 @@
-"""Networks of timm, by name or from an exported folder, with data named beside them."""
+"""Networks of timm, by name or from an exported folder, and the data for them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,6 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 10,
     "enable_model_summary": False,
 }
-
-
-class ProgressBar(callbacks.TQDMProgressBar):
-    """The progress bar of Lightning, without the number of the log."""
-
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return what stands behind the bar."""
-        metrics = super().get_metrics(trainer, pl_module)
-        return {name: value for name, value in metrics.items() if name != "v_num"}
-
-
-class Start(pl.Callback):
-    """Do something when data and model are ready, and nothing if they never are.
-
-    Args:
-        do: What to do.
-    """
-
-    def __init__(self, do: Callable[[], None]) -> None:
-        self.do = do
-
-    def on_train_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> None:
-        """Do it."""
-        self.do()
 
 
 class TrainingCLI(cli.LightningCLI):
@@ -96,12 +68,12 @@ class TrainingCLI(cli.LightningCLI):
         )
 
     def parse_arguments(self, parser: cli.LightningArgumentParser, args: Any) -> None:
-        """Parse, without Lightning's warning that sys.argv is not what is parsed."""
+        """Parse, without Lightning's warning about arguments other than sys.argv."""
         assert isinstance(parser, Parser)
         self.config = parser.parse_with_names(args)
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to write over another run, before anything is made."""
+        """Refuse to overwrite another run, before anything is created."""
         self.folder = RunFolder(Path(self.config.out))
         checkpoint = self.config.ckpt_path
         if getattr(rank_zero_only, "rank", 0) == 0:
@@ -114,20 +86,23 @@ class TrainingCLI(cli.LightningCLI):
         chosen = self.config_init.trainer
         if chosen.logger is None:
             kwargs["logger"] = loggers.CSVLogger(self.folder.path, name="logs")
-        own = [Start(self._start), *self.progress(), *self.callbacks()]
+        start = callbacks.LambdaCallback(on_train_start=lambda *_: self._start())
+        own = [start, *self.progress(), *self.callbacks()]
         own += checkpoints.callbacks(self.folder.checkpoints)
         kwargs["callbacks"] = [*_as_list(chosen.callbacks), *own]
         chosen_plugins = _as_list(chosen.plugins)
         if not any(isinstance(each, plugins.CheckpointIO) for each in chosen_plugins):
             chosen_plugins.append(checkpoints.WholeFiles(checkpoints.LAST))
         kwargs["plugins"] = chosen_plugins
-        kwargs["enable_progress_bar"] = any(isinstance(c, ProgressBar) for c in own)
+        kwargs["enable_progress_bar"] = any(
+            isinstance(each, callbacks.ProgressBar) for each in own
+        )
         return super().instantiate_trainer(**kwargs)
 
     def progress(self) -> list[pl.Callback]:
         """Return what shows loss, accuracy and images per second."""
-        shown = [ProgressBar()] if sys.stdout.isatty() else [EpochLines(self.command)]
-        return [Throughput(), *shown]
+        bar = callbacks.TQDMProgressBar() if sys.stdout.isatty() else None
+        return [Throughput(), bar or EpochLines(self.command)]
 
     def callbacks(self) -> list[pl.Callback]:
         """Return what the command adds to every training."""

@@ -46,7 +46,7 @@ class Transfer(EvaluationCommand[TransferReport]):
 
     @cached_property
     def models(self) -> dict[str, nn.Module]:
-        """What is compared, by names that tell where it comes from."""
+        """The models to compare, named after their runs."""
         return _models(self.networks)
 
     def title(self) -> str:
@@ -136,9 +136,9 @@ def _table(
     names: Sequence[str],
     matrix: Sequence[Sequence[object]],
 ) -> str:
-    headings = dict(enumerate([corner, *columns]))
-    rows = [
-        {str(key): value for key, value in enumerate([name, *values])}
-        for name, values in zip(names, matrix, strict=True)
-    ]
-    return console.table(rows, {str(key): text for key, text in headings.items()})
+    return console.table(
+        [
+            {corner: name, **dict(zip(columns, values, strict=True))}
+            for name, values in zip(names, matrix, strict=True)
+        ]
+    )

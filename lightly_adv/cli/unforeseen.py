@@ -18,7 +18,7 @@ class Unforeseen(EvaluationCommand[UnforeseenReport]):
 
     Each attack is run at six strengths, on the test images of the run that the
     checkpoint lies in; options of the data change them. The table has the accuracy at
-    each strength in percent. After a kill the same command goes on where it was: only
+    each strength in percent. The same command resumes an interrupted evaluation; only
     the current batch is lost, which --data.batch_size makes smaller.
 
     Examples:

@@ -128,7 +128,7 @@ def diagnose(
 
 
 def _class_count(data: Any) -> int | None:
-    """Return how many classes the data have, if they tell; random ones do not."""
+    """Return the number of classes of the data, if known; not of random images."""
     if data is None or isinstance(data, RandomImages):
         return None
     classes = getattr(getattr(data, "dataset", None), "classes", None)
@@ -201,7 +201,7 @@ def _first_batch(module: Any, data: Any) -> Any:
 
 
 def _subject(probe: Probe) -> str:
-    """Say in a line what was examined."""
+    """Describe in one line what was examined."""
     attack, kind = probe.attack, type(probe.module).__name__
     ball = f"{type(attack).__name__}, {formatting.ball(attack.threat_model)}"
     parts = [kind, f"{ball}, {attack.steps} steps", probe.precision]
@@ -216,7 +216,7 @@ def _subject(probe: Probe) -> str:
 
 @contextmanager
 def _protected(module: Any, data: Any) -> Iterator[Exception | None]:
-    """Put back the module and the random streams; say so if that is impossible."""
+    """Restore module and random streams afterwards; yield what prevents it, if any."""
     obstacle: Exception | None = None
     with ExitStack() as stack:
         generator = getattr(data, "generator", None)
@@ -235,7 +235,7 @@ def _protected(module: Any, data: Any) -> Iterator[Exception | None]:
 
 @contextmanager
 def _warnings_off() -> Iterator[None]:
-    """Mute warnings and loggers: the checks report."""
+    """Mute warnings and loggers: the checks report problems."""
     loggers = [logging.getLogger(name) for name in lightning.LOGGERS]
     levels = [each.level for each in loggers]
     try:

@@ -1,4 +1,4 @@
-"""The first batch as it is examined: in a structure that fits, and not too large."""
+"""Prepare the first batch: a structure that fits, and not too many images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def structure_batch(probe: Probe) -> Probe:
 
 
 def _structures(batch: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a loader may make of a batch of `RandomImages`, as it is first."""
+    """Yield structures of a batch of `RandomImages`, its own first."""
     if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
         return  # a hook of the module has made something else of it
     images, labels, *names = batch
@@ -74,7 +74,7 @@ def shrink_batch(probe: Probe) -> Probe:
     """Leave out images of a batch for which training steps take too long."""
     try:
         sizes = {len(view) for view in probe.selected.images}
-    except Exception:  # of a step that makes the views; checks tell of it
+    except Exception:  # of a step that makes the views; checks report it
         return probe
     size = min(sizes)
     if len(sizes) > 1 or size <= FEWEST or not _has_samples(probe.batch, size):

@@ -22,7 +22,7 @@ LEVELS = 256
 """How many values pixels of 8 bits can have."""
 
 FEWEST_LEVELS = 32
-"""So many of them are needed to tell their step: digits, say, have 17 of their own."""
+"""At least so many show their step: digits, for example, have only 17 values."""
 
 FEWEST_IMAGES = 4
 """Fewer images might have one step by chance, as after jitter that scales each."""
@@ -33,7 +33,7 @@ REPEATED = 8
 
 @dataclass(frozen=True)
 class Values:
-    """What is kept of images: undoing a normalisation keeps the order of values.
+    """Summary of images: undoing a normalisation keeps the order of values.
 
     Args:
         low: Smallest value of each channel.

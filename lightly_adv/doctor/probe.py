@@ -6,10 +6,9 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -33,6 +32,8 @@ from lightly_adv.training.batch_attack import BatchAttack, explained
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.step_objective import Selection, StepObjective, loss_of
 from lightly_adv.training.views import Step
+
+T = TypeVar("T")
 
 ATTACK_SECONDS = 15.0
 """How long the attack may take; one that would take longer is examined shortened."""
@@ -195,7 +196,7 @@ class Probe:
 
         With those it is not taken again, for on a GPU that would end the process.
         """
-        _ = self.selected  # what is wrong with the views is told of first
+        _ = self.selected  # what is wrong with the views comes first
         step, batch = self.training_step, places.mapped(torch.clone, self.batch)
         with isolated_training(self.module):
             before = leaks.snapshot(self.module)
@@ -234,10 +235,11 @@ class Probe:
         if share > 1:
             steps = max(1, int(attack.steps / share))
             attack = _shortened(attack, steps)
-        with _timed(self.device) as taken:
-            found = self._run_attack(attack, self.objective)
+        found, seconds = _timed(
+            self.device, lambda: self._run_attack(attack, self.objective)
+        )
         scale = self.attack.evaluations / attack.evaluations
-        return Attacked(attack, found, taken[0] * scale)
+        return Attacked(attack, found, seconds * scale)
 
     @functools.cached_property
     def attacked_loss(self) -> Tensor:
@@ -278,13 +280,15 @@ class Probe:
 
     def seconds_of(self, batch: Any) -> float:
         """Return how long the training step takes on another batch."""
-        watch = targets.watched(batch)
-        with _timed(self.device) as taken, isolated_training(self.module), watch:
-            loss = loss_of(self.training_step(batch))
-            trained = [each for each in self.module.parameters() if each.requires_grad]
-            if loss.requires_grad and trained:
-                torch.autograd.grad(loss, trained, allow_unused=True)
-        return taken[0]
+
+        def train() -> None:
+            with isolated_training(self.module), targets.watched(batch):
+                loss = loss_of(self.training_step(batch))
+                trained = [p for p in self.module.parameters() if p.requires_grad]
+                if loss.requires_grad and trained:
+                    torch.autograd.grad(loss, trained, allow_unused=True)
+
+        return _timed(self.device, train)[1]
 
     @property
     def evaluations(self) -> int:
@@ -294,9 +298,7 @@ class Probe:
 
     @functools.cached_property
     def _timed_grads(self) -> tuple[list[Tensor | None], float]:
-        with _timed(self.device) as taken:
-            found = self.differentiate()
-        return found, taken[0]
+        return _timed(self.device, self.differentiate)
 
     def differentiate(self) -> list[Tensor | None]:
         """Differentiate the loss with respect to the clean views, as attacks do.
@@ -320,7 +322,7 @@ class Probe:
             with targets.watched(batch):
                 return self.training_step(batch)
         except TargetError:
-            return None  # `outcome` tells of it
+            return None  # `outcome` reports it
 
     def _run_attack(self, attack: Attack, objective: StepObjective) -> list[Tensor]:
         run = attack_per_view if self.training.independent else type(attack).__call__
@@ -336,15 +338,13 @@ def _shortened(attack: Attack, steps: int) -> Attack:
         return attack
 
 
-@contextmanager
-def _timed(device: torch.device) -> Iterator[list[float]]:
-    """Measure the seconds that a block takes, with what it left to the device."""
-    seconds: list[float] = []
+def _timed(device: torch.device, run: Callable[[], T]) -> tuple[T, float]:
+    """Return what a function returns, and its seconds on the device."""
     _wait(device)
     start = time.perf_counter()
-    yield seconds
+    result = run()
     _wait(device)
-    seconds.append(time.perf_counter() - start)
+    return result, time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

@@ -1,18 +1,20 @@
-"""The checks in the place of adversarial training, in the first training step."""
+"""A callback that runs the checks in the first training step."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 from lightly_adv.callbacks import AdversarialTraining
+from lightly_adv.callbacks.wrapped_step import WrappedStep
 from lightly_adv.doctor.attack_choice import choose_attack
 from lightly_adv.doctor.failures import failure
 from lightly_adv.doctor.first_batch import shrink_batch, structure_batch
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import Check, CheckFunction, run_check
-from lightly_adv.lightning import pl
+from lightly_adv.lightning import Callback, pl
 from lightly_adv.training.step_objective import StepSkippedError
 from lightly_adv.training.views import Step
 
@@ -21,11 +23,11 @@ class FinishedError(Exception):
     """The examination is over; training ends before the first step is taken."""
 
 
-class ProbeCallback(AdversarialTraining):
-    """Runs checks in the first training step, in the place of adversarial training.
+class ProbeCallback(Callback):
+    """Runs checks in the first training step, instead of adversarial training.
 
     There the precision, the device, the hooks of the batch and what `self.trainer`
-    gives are those of training. It ends by `FinishedError`, so that no step is taken.
+    returns are those of training. It ends by `FinishedError`, so that no step is taken.
 
     Args:
         probe: What is known before training starts.
@@ -33,7 +35,6 @@ class ProbeCallback(AdversarialTraining):
     """
 
     def __init__(self, probe: Probe, checks: Iterable[CheckFunction[Probe]]) -> None:
-        super().__init__(probe.training.attack)
         self.probe = probe
         self.checks = checks
         self.results: list[Check] = []
@@ -41,34 +42,35 @@ class ProbeCallback(AdversarialTraining):
     def setup(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
     ) -> None:
-        """Take the place of the callback that the module itself configures."""
+        """Replace the callback that the module itself configures; wrap the step."""
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        others = [
-            each
-            for each in callbacks
-            if isinstance(each, AdversarialTraining) and each is not self
-        ]
-        # In place: Lightning is going through this list, and has not come to them yet.
+        others = [each for each in callbacks if isinstance(each, AdversarialTraining)]
+        # In place: Lightning is iterating over this list, and has not reached them yet.
         callbacks[:] = [each for each in callbacks if each not in others]
         if others and self.probe.choice.guessed:
             choice = choose_attack(self.probe.module, others[0])
             self.probe = dataclasses.replace(self.probe, choice=choice)
             normalize_random_images(self.probe)
-        super().setup(trainer, pl_module, stage)
+        # What it refuses is to be reported.
+        self.probe.training.setup(trainer, pl_module, stage)
+        self.probe.training.teardown(trainer, pl_module, stage)
+        WrappedStep(pl_module, functools.partial(self.examine, pl_module))
 
-    def _training_step(
-        self, module: pl.LightningModule, original: Step, batch: Any
-    ) -> Any:
+    def examine(self, module: pl.LightningModule, step: Step, batch: Any) -> Any:
+        """Make the checks with the first batch.
+
+        Raises:
+            FinishedError: Always.
+        """
         probe = dataclasses.replace(
             self.probe,
             module=module,
             batch=batch,
-            step=original,
+            step=step,
             precision=str(module.trainer.precision),
             steps_per_epoch=float(module.trainer.num_training_batches),
         )
-        probe = with_fitting_attack(structure_batch(probe))
-        self.probe = shrink_batch(probe)
+        self.probe = shrink_batch(with_fitting_attack(structure_batch(probe)))
         self.results = make_checks(self.probe, self.checks)
         raise FinishedError
 

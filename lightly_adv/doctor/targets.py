@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 _IGNORED = -100
-"""What cross-entropy leaves out unless it is told otherwise."""
+"""The target that cross-entropy ignores by default."""
 
 
 @dataclass(frozen=True)

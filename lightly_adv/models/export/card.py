@@ -182,10 +182,10 @@ NEEDS = {
     "warnings": Need(_are_lines, "a list of texts"),
     "notes": Need(_are_lines, "a list of texts"),
 }
-"""What a card tells of a report."""
+"""The parts of a report that a card shows."""
 
 TOLD = {
     "what": "a report",
     "remedy": "Give what lightly-adv evaluate, unforeseen or corruptions has written.",
 }
-"""What is said of other reports, see `json_files.check`."""
+"""Message for other files, see `json_files.check`."""

@@ -140,7 +140,7 @@ def normalization(config: Mapping[str, Any]) -> NormalizeStats | None:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that something would be lost in.
+    """Refuse a folder in which something would be overwritten.
 
     Raises:
         FileExistsError: If it is a file, or a folder that is not empty.

@@ -118,7 +118,7 @@ _NEEDS = {
     "pretrained_cfg": Need(_has_statistics, "mean and std as lists of numbers"),
     "label_names": Need(_are_names, "a list of texts"),
 }
-"""What is read of a configuration."""
+"""The parts of a configuration that are read."""
 
 
 def _build(config: Mapping[str, Any], path: Path) -> nn.Module:
