@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import COMMON, CORRUPTIONS, corrupt
+from lightly_adv.evaluation.corruptions import COMMON, PUBLISHED, corrupt
 from lightly_adv.evaluation.figures import canvas
 
 OUT = Path(__file__).with_suffix(".png")
@@ -35,7 +35,7 @@ def main() -> None:
     """Write the figure."""
     image = flower()
     shown = {"clean": image}
-    shown |= {name: corrupt(image, name, SEVERITY) for name in CORRUPTIONS}
+    shown |= {name: corrupt(image, name, SEVERITY) for name in PUBLISHED}
     rows = -(-len(shown) // COLUMNS)
     width, height = COLUMNS * CELL, rows * (CELL + NAME)
     figure = canvas.new_figure(width, height)

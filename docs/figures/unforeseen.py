@@ -18,7 +18,11 @@ from torch.optim.adam import Adam
 
 from lightly_adv.evaluation import figures
 from lightly_adv.evaluation.figures import canvas
-from lightly_adv.evaluation.unforeseen import ATTACKS, attack_images
+from lightly_adv.evaluation.unforeseen import (
+    PUBLISHED,
+    attack_images,
+    create_unforeseen_attack,
+)
 from lightly_adv.models import create_backbone
 
 HERE = Path(__file__).parent
@@ -73,14 +77,15 @@ def draw(path: Path = HERE / "unforeseen.png") -> Path:
     model = trained(images)
     flower = images[FLOWER][None, :, 20:400, 130:510]
     clean = F.interpolate(flower, (SIZE, SIZE), mode="area")
-    columns = 1 + len(ATTACKS)
+    columns = 1 + len(PUBLISHED)
     figure = canvas.new_figure(0.92 * columns, 1.0 * len(STRENGTHS) + 0.3)
     grid = figure.subplots(len(STRENGTHS), columns, squeeze=False)
     figure.subplots_adjust(0, 0, 1, 0.93, wspace=0.05, hspace=0.05)
     for axes in grid.flat:
         axes.set_axis_off()
     shown = {"image": [clean] * len(STRENGTHS)}
-    for name, attack in ATTACKS.items():
+    for name in PUBLISHED:
+        attack = create_unforeseen_attack(name)
         shown[name] = [
             attack_images(
                 model,

@@ -11,7 +11,8 @@ import torch
 
 from lightly_adv.attacks import notices
 from lightly_adv.batch_norm import routes
-from lightly_adv.evaluation import suites, verdicts
+from lightly_adv.evaluation import batches, classification, suites
+from lightly_adv.evaluation.isolated_model import isolated
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.lightning import Callback, pl
 from lightly_adv.threat_model import ThreatModel
@@ -124,18 +125,16 @@ class RobustValidation(Callback):
         left = self._limit(trainer) - self._total
         if not self._due or dataloader_idx != self.dataloader_idx or left <= 0:
             return
-        images, labels = (each[:left] for each in verdicts.unpack(batch))
-        undisturbed = verdicts.undisturbed(
-            pl_module, device=images.device, seed=self.seed
-        )
-        # The route outside: at its end, what is undisturbed is compared once more.
+        images, labels = (each[:left] for each in batches.unpack(batch))
+        evaluated = isolated(pl_module, device=images.device, seed=self.seed)
+        # The route outside: at its end, the model is compared once more.
         warned = notices.once(self._said)
-        with warned, routes.bn_route(routes.ADV), undisturbed as untouched:
+        with warned, routes.bn_route(routes.ADV), evaluated as model:
             key = (self.seed, trainer.global_rank, batch_idx)
-            verdict = verdicts.attack_batch(
-                untouched, images, labels, self._attacks, key=key
+            result = classification.attack_batch(
+                model, images, labels, self._attacks, key=key
             )
-        self._right += int(verdict.worst.sum())
+        self._right += int(result.robust.sum())
         self._total += len(images)
 
     def on_validation_epoch_end(

@@ -11,7 +11,12 @@ from typing import Any
 from lightly_adv.cli import console, loaders, networks
 from lightly_adv.cli.evaluation import EvaluationCommand
 from lightly_adv.evaluation import CorruptionReport, evaluate_corruptions
-from lightly_adv.evaluation.corruptions import CORRUPTIONS, CifarC, table
+from lightly_adv.evaluation.corruptions import CifarC, list_corruptions
+from lightly_adv.evaluation.corruptions.corruption import (
+    SEVERITIES,
+    check_severities,
+    resolve,
+)
 
 
 class Corruptions(EvaluationCommand[CorruptionReport]):
@@ -38,8 +43,8 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
     def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
         names = options.corruptions
         is_group = names in (["common"], ["all"])
-        self.corruptions = table.resolve(names[0] if is_group else names)
-        self.severities = table.check_severities(options.severities)
+        self.corruptions = resolve(names[0] if is_group else names)
+        self.severities = check_severities(options.severities)
         self.files = None if options.cifar_c is None else CifarC(options.cifar_c)
         super().__init__(options, others)
         networks.check_classifiers(self.networks)
@@ -48,18 +53,19 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         """Add the corruptions, their severities, and published files."""
         add = parser.add_argument
+        names = ", ".join(list_corruptions())
         add(
             "--corruptions",
             nargs="+",
             default=["common"],
             metavar="NAME",
-            help=f"common, all, or some of {', '.join(CORRUPTIONS)}; default: common",
+            help=f"common, all, or some of {names}; default: common",
         )
         add(
             "--severities",
             nargs="+",
             type=int,
-            default=list(table.SEVERITIES),
+            default=list(SEVERITIES),
             metavar="N",
             help="default: 1 2 3 4 5",
         )
@@ -80,7 +86,7 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
             parts.append(options.cifar_c.resolve().name)
         if options.corruptions != ["common"]:
             parts += options.corruptions
-        if options.severities != list(table.SEVERITIES):
+        if options.severities != list(SEVERITIES):
             parts.append(f"at {' '.join(map(str, options.severities))}")
         if options.max_samples is not None:
             parts.append(f"{options.max_samples} images")

@@ -9,8 +9,8 @@ from typing import Any
 from lightly_adv.cli import console, networks
 from lightly_adv.cli.evaluation import EvaluationCommand
 from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen
-from lightly_adv.evaluation.unforeseen import ATTACKS
-from lightly_adv.evaluation.unforeseen.attacks import resolve
+from lightly_adv.evaluation.unforeseen import PUBLISHED
+from lightly_adv.evaluation.unforeseen.attack import resolve
 
 
 class Unforeseen(EvaluationCommand[UnforeseenReport]):
@@ -42,7 +42,7 @@ class Unforeseen(EvaluationCommand[UnforeseenReport]):
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         """Add the attacks and their steps."""
         add = parser.add_argument
-        all_of_them = f"default: all of {', '.join(ATTACKS)}"
+        all_of_them = f"default: all of {', '.join(PUBLISHED)}"
         add("--attacks", nargs="+", metavar="NAME", help=all_of_them)
         add("--steps", type=int, default=200, help="gradient steps; default: 200")
 

@@ -30,7 +30,7 @@ MAX_TARGETS = 9
 
 
 def require_package(*, suite: str) -> None:
-    """Refuse to go on without pyautoattack.
+    """Check that pyautoattack is installed.
 
     Raises:
         ImportError: If it is not installed, with the command that installs it.
@@ -73,7 +73,7 @@ class ReferenceAttack(Attack):
     start_std: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         validation.check_choice("name", self.name, NAMES)
         if not self.steps:
             object.__setattr__(self, "steps", 5000 if self.name == "square" else 100)

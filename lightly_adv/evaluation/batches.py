@@ -1,61 +1,142 @@
-"""What evaluations share: where they run, and the images that they run on."""
+"""The batches of an evaluation: images from a loader, and what became of them."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightly_adv.evaluation import verdicts
+from lightly_adv.evaluation.encoding import Flags, Values
 from lightly_adv.functional import pixels
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import NormalizeStats
 
 
-class OnPixels(nn.Module):
-    """A classifier that takes pixels in [0, 1], and normalises them first.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch of an evaluation."""
+
+    images: Tensor
+    """Images of shape (B, C, H, W), on the device of the model."""
+
+    labels: Tensor
+    """Class numbers of shape (B,), on the same device."""
+
+    index: int
+    """Number of the batch."""
+
+    first: int
+    """Number of its first image."""
+
+    key: tuple[int, int, int]
+    """Integers that seed all that is drawn for this batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchResult:
+    """What became of the images of one batch.
 
     Args:
-        model: Maps normalised images to logits.
-        normalize: Mean and std that it expects; None where it takes pixels.
+        flags: Whether each image is correctly classified, bools (B,): "clean" without
+            an attack, and by the names of attacks or other changes.
+        values: Whatever else is known, by name; one entry per image, or per batch.
     """
 
-    def __init__(self, model: nn.Module, normalize: NormalizeStats | None) -> None:
-        super().__init__()
-        self.model = model
-        self.normalize = normalize
+    flags: Mapping[str, Flags] = field(default_factory=dict)
+    values: Mapping[str, Values] = field(default_factory=dict)
 
-    def forward(self, images: Tensor) -> Any:
-        """Return what the model says to images of shape (B, C, H, W)."""
-        if self.normalize is None:
-            return self.model(images)
-        return self.model(pixels.to_normalized(images, self.normalize))
+    @property
+    def robust(self) -> Tensor:
+        """Which images are correctly classified under all changes."""
+        return torch.stack(list(self.flags.values())).all(dim=0)
+
+    def cpu(self) -> BatchResult:
+        """Return the same in the memory of the CPU, floating numbers in float64."""
+        return BatchResult(
+            {name: flags.cpu() for name, flags in self.flags.items()},
+            {
+                name: x.cpu().double() if x.is_floating_point() else x.cpu()
+                for name, x in self.values.items()
+            },
+        )
 
 
-def place(model: nn.Module, device: str | torch.device | None) -> torch.device:
-    """Move a model to a device, if one is given; return where it is.
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return what there is about each batch in one tensor per name.
+
+    Examples:
+        >>> joined([{"clean": torch.tensor([3])}, {"clean": torch.tensor([5, 1])}])
+        {'clean': tensor([3, 5, 1])}
+    """
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def unpack(batch: Any) -> tuple[Tensor, Tensor]:
+    """Take images and labels from a batch, and leave file names behind.
+
+    Args:
+        batch: (images, labels) or (images, labels, filenames), with images of shape
+            (B, C, H, W) and labels of shape (B,).
 
     Raises:
-        TypeError: If it is not a module.
+        TypeError: If the batch is anything else.
+        ValueError: If the number of images differs from that of labels.
+
+    Examples:
+        >>> images, labels = unpack((torch.rand(2, 3, 4, 4), torch.ones(2).long()))
+        >>> images.shape
+        torch.Size([2, 3, 4, 4])
     """
-    if not isinstance(model, nn.Module):
+    if not isinstance(batch, Sequence) or isinstance(batch, str) or len(batch) < 2:
         raise TypeError(
-            f"model is a {type(model).__name__}; expected a torch.nn.Module that maps "
-            "images to logits."
+            f"a batch is {describe(batch)}; expected (images, labels) or (images, "
+            "labels, filenames). Give the loader a collate_fn that returns one of "
+            "these."
         )
-    if device is not None:
-        model.to(device)
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    return next(tensors, torch.empty(0, device=device)).device
+    images, labels = batch[0], batch[1]
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"the images of a batch are {describe(images)}; expected one tensor of "
+            f"shape (B, C, H, W). {_remedy(images)}"
+        )
+    if not isinstance(labels, Tensor) or labels.dim() != 1 or _is_real(labels):
+        raise TypeError(
+            f"the labels of a batch are {describe(labels)}; expected a tensor of "
+            "class numbers of shape (B,)."
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"a batch has {len(images)} images and {len(labels)} labels; expected one "
+            "label per image."
+        )
+    return images, labels
+
+
+def without_labels(batch: Any) -> tuple[Tensor, Tensor]:
+    """Take the images from a batch, with labels that mean nothing.
+
+    Args:
+        batch: (images, ...), or images of shape (B, C, H, W) alone.
+
+    Raises:
+        TypeError: If the batch is anything else.
+    """
+    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        raise TypeError(
+            f"the images of a batch are a {type(images).__name__}; expected one "
+            "tensor of shape (B, C, H, W), first in the batch."
+        )
+    return images, torch.zeros(len(images), dtype=torch.long)
 
 
 def first(
     loader: Iterable[Any],
     limit: int | None,
-    unpack: Callable[[Any], tuple[Tensor, Tensor]] = verdicts.unpack,
+    unpack: Callable[[Any], tuple[Tensor, Tensor]] = unpack,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images and labels of the first images of a loader.
 
@@ -90,24 +171,6 @@ def first(
         )
 
 
-def without_labels(batch: Any) -> tuple[Tensor, Tensor]:
-    """Take the images from a batch, with labels that mean nothing.
-
-    Args:
-        batch: (images, ...), or images of shape (B, C, H, W) alone.
-
-    Raises:
-        TypeError: If the batch is anything else.
-    """
-    images = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    if not isinstance(images, Tensor) or images.dim() != 4:
-        raise TypeError(
-            f"the images of a batch are a {type(images).__name__}; expected one "
-            "tensor of shape (B, C, H, W), first in the batch."
-        )
-    return images, torch.zeros(len(images), dtype=torch.long)
-
-
 def load(
     loader: Iterable[Any],
     *,
@@ -115,7 +178,7 @@ def load(
     limit: int | None = None,
     normalize: NormalizeStats | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
-    unpack: Callable[[Any], tuple[Tensor, Tensor]] = verdicts.unpack,
+    unpack: Callable[[Any], tuple[Tensor, Tensor]] = unpack,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield pixels (B, C, H, W), float32 inside of the bounds, and labels (B,).
 
@@ -135,7 +198,7 @@ def load(
     everything = ThreatModel(eps=0.0, normalize=normalize, bounds=bounds)
     for images, labels in first(loader, limit, unpack):
         images, labels = images.to(device), labels.to(device)
-        everything.box(images)  # refuses what is not images
+        everything.box(images)  # validates them
         # Copies: autograd does not take tensors that were made in inference mode.
         shown = pixels.to_pixels(images.float().clone(), normalize).clamp(*bounds)
         yield shown, labels.long().clone()
@@ -144,10 +207,35 @@ def load(
 def count(loader: Iterable[Any], limit: int | None) -> int | None:
     """Return how many images will come, where the loader tells."""
     sampler = getattr(loader, "sampler", None)
-    known = len(sampler) if isinstance(sampler, Sized) else None
-    return min((n for n in (known, limit) if n is not None), default=None)
+    size = len(sampler) if isinstance(sampler, Sized) else None
+    return min((n for n in (size, limit) if n is not None), default=None)
 
 
-def logits(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return what a classifier says to images, of shape (B, classes), checked."""
-    return verdicts.checked_logits(model(images), labels)
+def describe(value: Any) -> str:
+    """Return in words what a batch, or a part of one, is."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {list(value)}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def _is_real(labels: Tensor) -> bool:
+    return labels.is_floating_point() or labels.dtype == torch.bool
+
+
+def _remedy(images: Any) -> str:
+    views = isinstance(images, list | tuple) and images
+    if not (views and all(isinstance(view, Tensor) for view in images)):
+        return "Give the loader a transform and a collate_fn that make one."
+    shapes = sorted({tuple(view.shape) for view in images})
+    if len(shapes[0]) == 4:
+        return "Evaluate with a transform that makes one view."
+    if len(shapes) == 1:
+        return f"They are of one shape, {shapes[0]}: let the collate_fn stack them."
+    return (
+        f"They are of the shapes {', '.join(map(str, shapes[:3]))}: let the transform "
+        "resize and crop all of them to one size."
+    )

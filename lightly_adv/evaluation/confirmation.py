@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.evaluation.checks import outputs
-from lightly_adv.evaluation.untouched import Untouched
 from lightly_adv.isolation import rng
 
 REMEMBERED = 8
@@ -106,14 +105,14 @@ class Shown:
 
 
 @contextmanager
-def steady(model: Untouched, *, device: torch.device, seed: int) -> Iterator[None]:
+def steady(model: nn.Module, *, device: torch.device, seed: int) -> Iterator[None]:
     """Refuse at the end a model that has moved, in spite of all that was set aside.
 
     State may be out of reach: in globals, closures, files. What the model says at the
     first call to a few images it has to say at the end as well.
 
     Args:
-        model: The model, held.
+        model: The model, isolated.
         device: Where it is.
         seed: Seed of the global random states, for models that draw.
 

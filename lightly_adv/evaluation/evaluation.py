@@ -1,11 +1,10 @@
-"""One evaluation of one model: state, progress and processes, batch by batch."""
+"""One evaluation: state, progress and processes, batch by batch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,89 +13,89 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from lightly_adv.evaluation import digests, processes, verdicts
+from lightly_adv.evaluation import classification, digests, isolated_model, processes
+from lightly_adv.evaluation.batches import Batch, BatchResult
+from lightly_adv.evaluation.isolated_model import IsolatedModel
 from lightly_adv.evaluation.state import State
-from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.isolation import rng
 
+BatchFunction: TypeAlias = Callable[[Batch], BatchResult]
+"""Returns what becomes of a batch.
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """One batch of an evaluation."""
-
-    images: Tensor
-    """Images of shape (B, C, H, W), on the device of the model."""
-
-    labels: Tensor
-    """Class numbers of shape (B,), on the same device."""
-
-    index: int
-    """Number of the batch."""
-
-    first: int
-    """Number of its first image."""
-
-    key: tuple[int, int, int]
-    """Integers that seed all that is drawn for this batch."""
-
-
-BatchFunction: TypeAlias = Callable[[Batch], Verdict]
-"""Returns which images of a batch are correctly classified.
-
-It is called inside of `Evaluation.undisturbed`, with the global random states seeded
+It is called inside of `Evaluation.isolated`, with the global random states seeded
 by the seed and the index of the batch, so that what it returns depends on neither the
 other batches nor on what was read from a state file.
 """
 
+AnswerFunction: TypeAlias = Callable[[IsolatedModel, Batch], Tensor]
+"""Returns the outputs of a model, (B, D), which a state file recognises it by."""
 
-@dataclass(eq=False)
+
+def logits_of(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the logits of a classifier, checked."""
+    return classification.checked_logits(model(batch.images), batch.labels)
+
+
 class Evaluation:
     """Runs a function over the batches that fall to this process and are not done yet.
 
     Args:
-        model: The model.
-        device: Where it is.
-        settings: What tells this evaluation from others, besides the model, ready for
+        models: The models that the results are about, by name; they are moved to the
+            device, and stay there.
+        settings: What tells this evaluation from others, besides the models, ready for
             JSON; a state file of other settings is refused.
+        device: Where to evaluate. Defaults to the device of the first model.
         seed: Seed of all that is drawn.
         state: File to keep the results in, if any; see `State`.
         progress: Show a progress bar.
-        surrogate: Another classifier that the results are about, too.
+        answers: What models are recognised by. Defaults to their logits.
+
+    Raises:
+        TypeError: If a model is not a module.
+        ValueError: If the state belongs to another evaluation.
     """
 
-    model: nn.Module
-    device: torch.device
-    settings: Mapping[str, Any]
-    seed: int = 0
-    state: str | os.PathLike[str] | None = None
-    progress: bool = False
-    surrogate: nn.Module | None = None
-
-    def __post_init__(self) -> None:
-        """Read the state file, before anything is computed."""
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        settings: Mapping[str, Any],
+        *,
+        device: str | torch.device | None = None,
+        seed: int = 0,
+        state: str | os.PathLike[str] | None = None,
+        progress: bool = False,
+        answers: AnswerFunction = logits_of,
+    ) -> None:
+        self.models = models
+        self.seed = seed
+        self.device = isolated_model.to_device(models, device)
+        self._progress = progress
+        self._answers = answers
         self._rank, self._size = processes.rank_and_size()
-        self.kept = self._read_state()
-        self._own: dict[int, Verdict] = {}
+        self.settings = settings
+        self.kept: State | None = None
+        self._state = state
+        if state is not None:
+            _ = self._model_digests  # of the models as they are, not isolated
+        self._own: dict[int, BatchResult] = {}
         self._digests: list[str] = []
         self._data = digests.Data()
         self._count = 0
         self._largest = 0
         self._bar: tqdm[Any] | None = None
+        self.isolated_models: dict[str, IsolatedModel] = {}
 
     @contextmanager
-    def undisturbed(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-        """Yield model and surrogate as they may be called; see there."""
+    def isolated(self) -> Iterator[dict[str, IsolatedModel]]:
+        """Yield the models as they may be called, by name."""
         with ExitStack() as stack:
-            model, surrogate = (
-                each
-                and stack.enter_context(
-                    verdicts.undisturbed(each, device=self.device, seed=self.seed)
+            self.isolated_models = {
+                name: stack.enter_context(
+                    isolated_model.isolated(model, device=self.device, seed=self.seed)
                 )
-                for each in (self.model, self.surrogate)
-            )
-            assert model is not None
-            self._called = {"model": model, "surrogate": surrogate}
-            yield model, surrogate
+                for name, model in self.models.items()
+            }
+            yield self.isolated_models
 
     def run(
         self,
@@ -105,7 +104,7 @@ class Evaluation:
         *,
         total: int | None,
         description: str,
-    ) -> list[Verdict]:
+    ) -> list[BatchResult]:
         """Return the results of all batches, also of those of other processes.
 
         Args:
@@ -117,6 +116,7 @@ class Evaluation:
         Raises:
             ValueError: If the state belongs to other images or another model.
         """
+        self.kept = self._read_state()
         error: Exception | None = None
         self._bar = self.bar(total=total, unit="images", desc=description)
         try:
@@ -124,8 +124,9 @@ class Evaluation:
                 for images, labels in loaded:
                     self._take(images, labels, measure)
                     bar.update(len(images))
-                    robust = sum(int(x.worst.sum()) for x in self._own.values())
-                    bar.set_postfix(robust=robust)
+                    if all(result.flags for result in self._own.values()):
+                        robust = (int(x.robust.sum()) for x in self._own.values())
+                        bar.set_postfix(robust=sum(robust))
         except Exception as raised:
             if self._size == 1:
                 raise
@@ -134,17 +135,12 @@ class Evaluation:
 
     def bar(self, **options: Any) -> tqdm[Any]:
         """Return a progress bar, shown by the first process if at all."""
-        return tqdm(disable=not (self.progress and self._rank == 0), **options)
+        return tqdm(disable=not (self._progress and self._rank == 0), **options)
 
     def describe(self, text: str) -> None:
         """Show what is being done beside the progress bar."""
         if self._bar is not None:
             self._bar.set_description(text)
-
-    @cached_property
-    def model_digest(self) -> str:
-        """Digest of the layers and weights of the model."""
-        return digests.of_model(self.model)
 
     @property
     def batch_size(self) -> int:
@@ -156,23 +152,25 @@ class Evaluation:
         """Digest of all images and labels so far."""
         return self._data.hexdigest()
 
+    @cached_property
+    def _model_digests(self) -> dict[str, str]:
+        return {name: digests.of_model(model) for name, model in self.models.items()}
+
     def facts(self) -> dict[str, Any]:
         """Return what every report says of how its numbers came about."""
         return {
             "seed": self.seed,
-            "model_digest": self.model_digest,
+            "model_digest": self._model_digests.get("model", ""),
             "data_digest": self.data_digest,
             "batch_size": self.batch_size,
             "device": self.device.type,
         }
 
     def _read_state(self) -> State | None:
-        if self.state is None:
+        if self._state is None:
             return None
-        path = f"{os.fspath(self.state)}"
-        identity = {"model": self.model_digest, **self.settings, "seed": self.seed}
-        if self.surrogate is not None:
-            identity["surrogate"] = digests.of_model(self.surrogate)
+        path = os.fspath(self._state)
+        identity = {**self._model_digests, **self.settings, "seed": self.seed}
         return State(Path(f"{path}.{self._rank}" if self._size > 1 else path), identity)
 
     def _take(self, images: Tensor, labels: Tensor, measure: BatchFunction) -> None:
@@ -192,25 +190,19 @@ class Evaluation:
         batch = Batch(images, labels, index, first, key)
         result = known or self._measured(batch, measure)
         if self.kept is not None and not self._own:
-            self._recognise(self.kept, batch)
+            for name, model in self.isolated_models.items():
+                self.kept.recognise(name, partial(self._answer, model, batch))
         if self.kept is not None and known is None:
             self.kept.add(index, digest, result)
         self._own[index] = result
 
-    def _measured(self, batch: Batch, measure: BatchFunction) -> Verdict:
+    def _measured(self, batch: Batch, measure: BatchFunction) -> BatchResult:
         with self._seeded(batch):
             return measure(batch).cpu()
 
-    def _recognise(self, state: State, batch: Batch) -> None:
-        """Let the state refuse models that it does not belong to."""
-        for name, model in self._called.items():
-            if model is not None:
-                state.recognise(name, partial(self._logits, model, batch))
-
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def _answer(self, model: IsolatedModel, batch: Batch) -> Tensor:
         with self._seeded(batch):
-            logits = model(batch.images)
-        return verdicts.checked_logits(logits, batch.labels).cpu()
+            return self._answers(model, batch).cpu()
 
     @contextmanager
     def _seeded(self, batch: Batch) -> Iterator[None]:

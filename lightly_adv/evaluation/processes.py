@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import distributed
 
-from lightly_adv.evaluation.verdicts import Verdict
+from lightly_adv.evaluation.batches import BatchResult
 
 T = TypeVar("T")
 
@@ -20,12 +20,12 @@ def rank_and_size() -> tuple[int, int]:
 
 
 def gather(
-    own: Mapping[int, Verdict], digests: Sequence[str], error: Exception | None
-) -> list[Verdict]:
-    """Return the verdicts on all batches, in order, in every process.
+    own: Mapping[int, BatchResult], digests: Sequence[str], error: Exception | None
+) -> list[BatchResult]:
+    """Return the results of all batches, in order, in every process.
 
     Args:
-        own: Verdicts by number of the batch, on the CPU.
+        own: Results by number of the batch, on the CPU.
         digests: What tells the images of each batch from others; of all batches.
         error: What has kept this process from finishing.
 
@@ -52,7 +52,7 @@ def gather(
             "loader, without a DistributedSampler, which repeats images, and without "
             "shuffling. Each process takes its own share of the batches."
         )
-    found = {index: verdict for each in every for index, verdict in each[0].items()}
+    found = {index: result for each in every for index, result in each[0].items()}
     return [found[index] for index in sorted(found)]
 
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
 from typing_extensions import Self
 
 from lightly_adv import files, json_files
-from lightly_adv.evaluation import formatting
-from lightly_adv.json_files import Need, Needs
+from lightly_adv.evaluation import encoding, formatting
+from lightly_adv.json_files import Need
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.versions import versions
 
@@ -27,8 +25,9 @@ class Report(ABC):
     """What every report says: how the numbers came about, and of what.
 
     A report is written with `to_json` or `save`, and read with `from_json` or `load`.
-    The list `rows` in the JSON has one row per model, with `name`, `clean_accuracy`
-    and `robust_accuracy` in percent; to compare models, put their rows together.
+    The JSON has all fields of the report by their names and what follows from them;
+    the list `rows` has one row per model, with `name`, `clean_accuracy` and
+    `robust_accuracy` in percent; to compare models, put their rows together.
 
     Args:
         name: Name of the model. Results of the same name are taken for seeds.
@@ -79,23 +78,14 @@ class Report(ABC):
             name: Name of the row. Defaults to that of the model.
         """
 
-    @abstractmethod
-    def results(self) -> dict[str, Any]:
-        """Return all numbers but the facts, ready for JSON."""
+    def derived(self) -> dict[str, Any]:
+        """Return numbers that follow from the fields, for readers of the JSON."""
+        return {}
 
     @classmethod
-    @abstractmethod
-    def needs(cls, content: Mapping[str, Any]) -> Needs:
-        """Return what the JSON of such a report has to hold, besides the facts.
-
-        Args:
-            content: The JSON. A need may look at fields that come before its own.
-        """
-
-    @classmethod
-    @abstractmethod
-    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that `results` was made of."""
+    def in_order(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON of a report with what tools that sort keys have changed."""
+        return content
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each model."""
@@ -108,7 +98,7 @@ class Report(ABC):
         return "\n".join([f"{self.summary} ({self.label})", *warnings, *notes])
 
     def to_json(self, *, name: str | None = None, indent: int | None = None) -> str:
-        """Return the report as JSON: rows, results, settings, versions.
+        """Return the report as JSON: rows, all fields, and what follows from them.
 
         Args:
             name: Name of the model. Defaults to that of the report.
@@ -116,20 +106,19 @@ class Report(ABC):
         """
         if name is not None:
             return dataclasses.replace(self, name=name).to_json(indent=indent)
+        fields = encoding.encode(self)
+        model = {"name": fields.pop("name"), "digest": fields.pop("model_digest")}
+        data = {"digest": fields.pop("data_digest"), "num_samples": self.num_samples}
+        if self.threat_model is not None:
+            eps = formatting.fraction(self.threat_model.eps)
+            fields["threat_model"]["eps_text"] = eps
         content = {
             "kind": type(self).__name__,
             "rows": self.rows(),
-            "threat_model": self.threat_model
-            and describe_threat_model(self.threat_model),
-            "model": {"name": self.name, "digest": self.model_digest},
-            "data": {"digest": self.data_digest, "num_samples": self.num_samples},
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "device": self.device,
-            "warnings": self.warnings,
-            "notes": self.notes,
-            "versions": dict(self.versions),
-            **self.results(),
+            "model": model,
+            "data": data,
+            **fields,
+            **self.derived(),
         }
         return json.dumps(content, indent=indent)
 
@@ -145,11 +134,21 @@ class Report(ABC):
             ValueError: If it is no JSON, or no such report; with the field.
         """
         what = f"the report of one evaluation, a {cls.__name__}"
-        facts = {**_kind(cls), **_FACTS}
-        content = json_files.parse(text, facts, path=path, what=what, remedy=_REMEDY)
-        needs = cls.needs(content)
-        json_files.check(content, needs, path=path, what=what, remedy=_REMEDY)
-        return cls(**_facts(content), **cls.read_results(content))
+        kind = Need(lambda part: part == cls.__name__, repr(cls.__name__))
+        content = json_files.parse(
+            text, {"kind": kind}, path=path, what=what, remedy=_REMEDY
+        )
+        try:
+            facts = encoding.decode(_Facts, content)
+            content |= {
+                "name": facts.model.name,
+                "model_digest": facts.model.digest,
+                "data_digest": facts.data.digest,
+            }
+            report: Self = encoding.decode(cls, cls.in_order(content))
+        except ValueError as error:
+            raise ValueError(f"{path} is not {what}: {error}. {_REMEDY}") from error
+        return report
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a file as JSON. Missing folders are made."""
@@ -171,28 +170,21 @@ class Report(ABC):
         return cls.from_json(path.read_bytes(), path=path)
 
 
-def describe_threat_model(threat_model: ThreatModel) -> dict[str, Any]:
-    """Return what a threat model allows, ready for JSON."""
-    normalize = threat_model.normalize
-    return {
-        "norm": threat_model.norm,
-        "eps": threat_model.eps,
-        "eps_text": formatting.fraction(threat_model.eps),
-        "bounds": list(threat_model.bounds),
-        "normalize": normalize
-        and {key: [float(v) for v in normalize[key]] for key in ("mean", "std")},
-    }
+@dataclass(frozen=True)
+class _Model:
+    name: str
+    digest: str
 
 
-def read_threat_model(content: Mapping[str, Any]) -> ThreatModel:
-    """Return the threat model that `describe_threat_model` has described."""
-    normalize: Any = content.get("normalize")
-    return ThreatModel(
-        norm=content["norm"],
-        eps=content["eps"],
-        bounds=tuple(content["bounds"]),
-        normalize=normalize and {k: tuple(v) for k, v in normalize.items()},
-    )
+@dataclass(frozen=True)
+class _Data:
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Facts:
+    model: _Model
+    data: _Data
 
 
 def images(count: int) -> str:
@@ -205,78 +197,4 @@ def images(count: int) -> str:
     return f"{count:,} {'image' if count == 1 else 'images'}"
 
 
-def to_marks(flags: Tensor) -> list[Any]:
-    """Return flags as 0 and 1, ready for JSON."""
-    marks: list[Any] = flags.int().tolist()
-    return marks
-
-
-def to_flags(marks: list[Any]) -> Tensor:
-    """Return the flags that `to_marks` has written."""
-    return torch.tensor(marks).bool()
-
-
-def are_marks(part: Any) -> bool:
-    """Return whether something is what `to_marks` writes for one or more images."""
-    return json_files.is_list(part, _is_mark) and bool(part)
-
-
-def _is_mark(part: Any) -> bool:
-    return json_files.is_number(part) and part in (0, 1)
-
-
-def _facts(content: Mapping[str, Any]) -> dict[str, Any]:
-    allowed = content.get("threat_model")
-    optional = ("batch_size", "device")
-    same = ("seed", "warnings", "notes", "versions")
-    return {
-        "name": content["model"]["name"],
-        "model_digest": content["model"]["digest"],
-        "data_digest": content["data"]["digest"],
-        "threat_model": None if allowed is None else read_threat_model(allowed),
-        **{key: content[key] for key in same},
-        **{key: content.get(key) for key in optional},
-    }
-
-
-def _is_threat_model(part: Any) -> bool:
-    if part is None:
-        return True
-    try:
-        numbers = [part["eps"], *part["bounds"]]
-        return all(map(json_files.is_number, numbers)) and bool(read_threat_model(part))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return False
-
-
-def _are_texts(part: Any) -> bool:
-    return json_files.is_list(part, json_files.is_text)
-
-
-def _has_texts(*keys: str) -> Need:
-    return Need(
-        lambda part: (
-            json_files.has(part, *keys)
-            and all(json_files.is_text(part[key]) for key in keys)
-        ),
-        f"an object with {' and '.join(keys)}",
-    )
-
-
-def _kind(cls: type[Report]) -> Needs:
-    return {"kind": Need(lambda part: part == cls.__name__, repr(cls.__name__))}
-
-
 _REMEDY = "Give what a report was saved to, or evaluate the model again."
-
-_FACTS: Needs = {
-    "threat_model": Need(_is_threat_model, "norm, eps and two bounds, or null"),
-    "model": _has_texts("name", "digest"),
-    "data": _has_texts("digest"),
-    "seed": Need(lambda part: type(part) is int, "an integer"),
-    "batch_size": Need(lambda part: part is None or type(part) is int, "an integer"),
-    "device": Need(lambda part: part is None or json_files.is_text(part), "a text"),
-    "warnings": Need(_are_texts, "a list of texts"),
-    "notes": Need(_are_texts, "a list of texts"),
-    "versions": Need(lambda part: isinstance(part, dict), "an object"),
-}

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from lightly_adv.evaluation import breakdown, formatting, report, statistics
+from lightly_adv.evaluation import breakdown, encoding, formatting, report, statistics
 from lightly_adv.evaluation.checks.check import Check
+from lightly_adv.evaluation.encoding import Flags, Integers
 from lightly_adv.evaluation.report import Report
-from lightly_adv.json_files import Need, Needs, has, is_list, is_text
 from lightly_adv.threat_model import ThreatModel
 
 
@@ -34,6 +31,10 @@ class RobustnessReport(Report):
         predictions: Predicted class of each image, (N,): "clean" without an attack,
             "attacked" under the first attack that misleads the model.
 
+    Raises:
+        ValueError: If flags, labels and predictions are not about the same images, or
+            if an attack leaves an image that one before it has not left.
+
     Examples:
         >>> import torch
         >>> found = RobustnessReport(
@@ -52,11 +53,31 @@ class RobustnessReport(Report):
 
     suite: str
     threat_model: ThreatModel
-    flags: Mapping[str, Tensor]
+    flags: Mapping[str, Flags]
     attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checks: Sequence[Check] = ()
-    labels: Tensor | None = None
-    predictions: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Integers | None = None
+    predictions: Mapping[str, Integers] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        order = list(self.flags.values())
+        if next(iter(self.flags), "") != "clean" or any(
+            flags.shape != order[0].shape or flags.dim() != 1 or not len(flags)
+            for flags in order
+        ):
+            raise ValueError("flags: expected one or more images, clean and per attack")
+        if any((after & ~before).any() for before, after in itertools.pairwise(order)):
+            raise ValueError(
+                "flags, attack_order: expected each attack to leave only images that "
+                "the one before it has left"
+            )
+        if not self.attacks.keys() <= self.flags.keys():
+            raise ValueError("attacks: expected attacks that flags has")
+        classes = [self.predictions[name] for name in self.predictions]
+        classes += [] if self.labels is None else [self.labels]
+        if any(each.shape != order[0].shape for each in classes):
+            raise ValueError("labels, predictions: expected a class for each image")
 
     @property
     def num_samples(self) -> int:
@@ -105,10 +126,9 @@ class RobustnessReport(Report):
         """Return the 95 % interval of the accuracy after each attack, in percent."""
         return {name: statistics.interval(flag) for name, flag in self.flags.items()}
 
-    def results(self) -> dict[str, Any]:
-        """Return accuracies, intervals and flags, attacks and checks."""
-        return {
-            "suite": self.suite,
+    def derived(self) -> dict[str, Any]:
+        """Return accuracies and intervals, per attack and per class."""
+        content: dict[str, Any] = {
             "intervals": self.intervals(),
             "attacks": {
                 name: {
@@ -119,106 +139,26 @@ class RobustnessReport(Report):
             },
             # Tools sort keys, so that their order cannot say which attack was last.
             "attack_order": list(self.flags),
-            "checks": [check.to_dict() for check in self.checks],
-            "flags": {name: report.to_marks(flag) for name, flag in self.flags.items()},
-            **self._by_class(),
         }
-
-    def _by_class(self) -> dict[str, Any]:
-        """Return labels, predictions and accuracies per class, where there are any."""
-        if self.labels is None:
-            return {}
-        return {
-            "labels": self.labels.tolist(),
-            "predictions": {
-                name: classes.tolist() for name, classes in self.predictions.items()
-            },
-            "per_class": breakdown.per_class(self.labels, self.flags),
-        }
+        if self.labels is not None:
+            content["per_class"] = breakdown.per_class(self.labels, self.flags)
+        return content
 
     @classmethod
-    def needs(cls, content: Mapping[str, Any]) -> Needs:
-        """Return what the JSON of such a report has to hold, besides the facts."""
-
-        def are_classes(part: Any) -> bool:
-            count = len(content["flags"]["clean"])
-            return is_list(part, lambda number: type(number) is int, length=count)
-
-        return {
-            "threat_model": Need(bool, "norm, eps and two bounds"),
-            "suite": Need(is_text, "the name of the suite"),
-            "flags": Need(_are_flags, "0 or 1 for each image, clean and per attack"),
-            "attack_order": Need(
-                lambda part: _is_order(part, content["flags"]),
-                "the names in flags, clean first, each leaving only images that the "
-                "one before it has left",
-            ),
-            "attacks": Need(
-                lambda part: _are_settings(part, content["flags"]),
-                "the settings of each attack",
-            ),
-            "checks": Need(_are_checks, "a list of checks"),
-            "labels": Need(lambda x: x is None or are_classes(x), "class numbers"),
-            "predictions": Need(
-                lambda part: (
-                    part is None
-                    or (isinstance(part, dict) and all(map(are_classes, part.values())))
-                ),
-                "class numbers",
-            ),
-        }
-
-    @classmethod
-    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that `results` was made of."""
-        labels = content.get("labels")
-        predictions = content.get("predictions") or {}
-        return {
-            "suite": content["suite"],
-            "flags": {
-                name: report.to_flags(content["flags"][name])
-                for name in content["attack_order"]
-            },
-            "attacks": {
-                name: {k: v for k, v in numbers.items() if k != "robust_accuracy"}
-                for name, numbers in content["attacks"].items()
-            },
-            "checks": [Check(**check) for check in content["checks"]],
-            "labels": None if labels is None else torch.tensor(labels),
-            "predictions": {n: torch.tensor(each) for n, each in predictions.items()},
-        }
-
-
-def _are_flags(part: Any) -> bool:
-    if not has(part, "clean") or not all(map(report.are_marks, part.values())):
-        return False
-    return len({len(marks) for marks in part.values()}) == 1
-
-
-def _are_settings(part: Any, flags: Mapping[str, Any]) -> bool:
-    return (
-        isinstance(part, dict)
-        and part.keys() <= flags.keys()
-        and all(isinstance(settings, dict) for settings in part.values())
-    )
-
-
-def _are_checks(part: Any) -> bool:
-    try:
-        return is_list(part, lambda check: bool(Check(**check)))
-    except (TypeError, ValueError):
-        return False
-
-
-def _is_order(order: Any, flags: Mapping[str, list[int]]) -> bool:
-    """Return whether each attack leaves only images that those before have left."""
-    return (
-        is_list(order, is_text)
-        and sorted(order) == sorted(flags)
-        and order[0] == "clean"
-        and all(
-            after <= before
-            for one, other in itertools.pairwise(order)
-            for before, after in zip(flags[one], flags[other], strict=True)
+    def in_order(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON with the attacks in the order in which they ran."""
+        order = encoding.decode(list[str], content.get("attack_order"), "attack_order")
+        flags = encoding.decode(Mapping[str, Any], content.get("flags"), "flags")
+        attacks = encoding.decode(
+            Mapping[str, Mapping[str, Any]], content.get("attacks"), "attacks"
         )
-    )
+        if sorted(order) != sorted(flags):
+            raise ValueError(f"attack_order is {order}, expected the names in flags")
+        return {
+            **content,
+            "flags": {name: flags[name] for name in order},
+            "attacks": {
+                name: {k: v for k, v in settings.items() if k != "robust_accuracy"}
+                for name, settings in attacks.items()
+            },
+        }

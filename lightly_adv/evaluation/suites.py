@@ -1,4 +1,4 @@
-"""Suites: named lists of attacks that a robust accuracy is measured with."""
+"""Suites: named lists of attacks that robust accuracy is measured with."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lightly_adv.attacks import PGD, Attack, AttackLike
-from lightly_adv.evaluation import formatting
+from lightly_adv.attacks import APGD, PGD, APGDTargeted, Attack, AttackLike
+from lightly_adv.evaluation import autoattack, formatting
+from lightly_adv.evaluation.autoattack import ReferenceAttack
 from lightly_adv.evaluation.checks import STANDARD, CheckContext, CheckFunction
 from lightly_adv.registry import Registry
 from lightly_adv.threat_model import ThreatModel
+from lightly_adv.types import Norm
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A named list of attacks, run one after the other on what still stands.
+    """A named list of attacks, run one after the other on what is still robust.
 
     Args:
         name: Label that is printed next to every number of this suite.
@@ -44,7 +46,7 @@ class Suite:
     checks: Sequence[CheckFunction[CheckContext]] = STANDARD
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the arguments."""
         if self.max_samples is not None and self.max_samples < 1:
             raise ValueError(
                 f"max_samples={self.max_samples} is too small; expected at least 1, or "
@@ -104,9 +106,9 @@ def pgd(
 
     Args:
         steps: Number of gradient steps.
-        step_size: Length of a step in pixels of [0, 1]. None stands for eps / 4.
-        restarts: Number of independent runs, each on the images that withstood the
-            ones before it.
+        step_size: Length of a step in pixels of [0, 1]. Defaults to eps / 4.
+        restarts: Number of independent runs, each on the images that are robust
+            against those before it.
         max_samples: Evaluate only the first that many images.
 
     Returns:
@@ -119,10 +121,7 @@ def pgd(
         >>> pgd(steps=50, step_size=1 / 255, restarts=3).name
         'pgd-50x3-step-1/255'
     """
-    if restarts < 1:
-        raise ValueError(f"restarts={restarts} is too small; expected at least 1.")
-    name = f"pgd-{steps}"
-    name += f"x{restarts}" if restarts != 1 else ""
+    name = _named(f"pgd-{steps}", restarts)
     name += f"-step-{formatting.fraction(step_size)}" if step_size is not None else ""
     attacks = functools.partial(
         _pgd, steps=steps, step_size=step_size, restarts=restarts
@@ -138,8 +137,8 @@ def pgd_20(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
       2020, https://arxiv.org/abs/2003.12862
 
     Args:
-        restarts: Number of independent runs, each on the images that withstood the
-            ones before it.
+        restarts: Number of independent runs, each on the images that are robust
+            against those before it.
         max_samples: Evaluate only the first that many images.
 
     Examples:
@@ -167,15 +166,121 @@ def smoke(*, max_samples: int = 256) -> Suite:
     return Suite("smoke", attacks, max_samples, checks=())
 
 
-# A closure would do, but not survive being sent to another process.
+@REGISTRY.register("apgd")
+def apgd(
+    *, steps: int = 100, restarts: int = 1, max_samples: int | None = None
+) -> Suite:
+    """APGD on the cross-entropy, then APGD aimed at the 9 most likely wrong classes.
+
+    These are the two attacks that break nearly all that AutoAttack breaks, at a small
+    part of its cost. It is not AutoAttack, and should not be called so.
+
+    - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse
+      parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
+
+    Args:
+        steps: Number of steps of each run.
+        restarts: Number of independent runs, for every target.
+        max_samples: Evaluate only the first that many images.
+
+    Returns:
+        A suite whose name tells what differs from 100 steps and one run.
+
+    Raises:
+        ValueError: If a number is less than 1.
+
+    Examples:
+        >>> apgd().name, apgd(steps=20, restarts=5).name
+        ('apgd', 'apgd-20x5')
+        >>> list(apgd().create_attacks(ThreatModel(norm="L2", eps=0.5)))
+        ['apgd-ce', 'apgd-t']
+    """
+    name = _named("apgd" if steps == 100 else f"apgd-{steps}", restarts)
+    attacks = functools.partial(_apgd, steps=steps, restarts=restarts)
+    return Suite(name, attacks, max_samples)
+
+
+@REGISTRY.register("autoattack-standard")
+def autoattack_standard(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
+    """The standard version of AutoAttack for L-inf, run by pyautoattack.
+
+    APGD-CE, targeted APGD, targeted FAB and Square, with the authors' numbers. It needs
+    `pip install lightly-adv[autoattack]`.
+
+    - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse
+      parameter-free attacks, 2020, https://arxiv.org/abs/2003.01690
+
+    Args:
+        restarts: Number of runs of each attack; 1 is the standard.
+        max_samples: Evaluate only the first that many images.
+
+    Raises:
+        ImportError: If pyautoattack is not installed.
+        ValueError: If a number is less than 1.
+    """
+    return _autoattack("autoattack-standard", "Linf", restarts, max_samples)
+
+
+@REGISTRY.register("autoattack-l2")
+def autoattack_l2(*, restarts: int = 1, max_samples: int | None = None) -> Suite:
+    """The standard version of AutoAttack for L2; see `autoattack_standard`.
+
+    Args:
+        restarts: Number of runs of each attack; 1 is the standard.
+        max_samples: Evaluate only the first that many images.
+
+    Raises:
+        ImportError: If pyautoattack is not installed.
+        ValueError: If a number is less than 1.
+    """
+    return _autoattack("autoattack-l2", "L2", restarts, max_samples)
+
+
+def _autoattack(name: str, norm: Norm, restarts: int, max_samples: int | None) -> Suite:
+    autoattack.require_package(suite=name)
+    label = _named(name, restarts)
+    attacks = functools.partial(_reference, suite=name, norm=norm, restarts=restarts)
+    return Suite(label, attacks, max_samples)
+
+
+def _named(name: str, restarts: int) -> str:
+    if restarts < 1:
+        raise ValueError(f"restarts={restarts} is too small; expected at least 1.")
+    return name if restarts == 1 else f"{name}x{restarts}"
+
+
+# Closures would do, but not survive being sent to another process.
 def _pgd(
     threat_model: ThreatModel, *, steps: int, step_size: float | None, restarts: int
 ) -> dict[str, Attack]:
     # Restarts within one attack would keep the run with the highest loss, which need
-    # not be the one that breaks the image, and would run on broken images, too.
+    # not be the one that misleads the model, and would run on all images.
     attack = PGD(threat_model, steps=steps, step_size=step_size)
     return {
         f"pgd-{run}" if run > 1 else "pgd": attack for run in range(1, restarts + 1)
+    }
+
+
+def _apgd(threat_model: ThreatModel, *, steps: int, restarts: int) -> dict[str, Attack]:
+    return {
+        "apgd-ce": APGD(threat_model, steps=steps, restarts=restarts),
+        "apgd-t": APGDTargeted(threat_model, steps=steps, restarts=restarts),
+    }
+
+
+def _reference(
+    threat_model: ThreatModel, *, suite: str, norm: Norm, restarts: int
+) -> dict[str, Attack]:
+    if threat_model.norm != norm:
+        other = {"Linf": "autoattack-standard", "L2": "autoattack-l2"}
+        instead = other.get(threat_model.norm, "pgd-20")
+        raise ValueError(
+            f"the suite {suite!r} is made for {norm}, and the threat model is "
+            f"{formatting.ball(threat_model)}; take {instead!r} for that."
+        )
+    return {
+        name: ReferenceAttack(threat_model, restarts=restarts, name=name)
+        for name in autoattack.NAMES
     }
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightly_adv.evaluation import figures, formatting, report
 from lightly_adv.evaluation.report import Report
-from lightly_adv.json_files import Need, Needs, is_list, is_number, is_text
 from lightly_adv.threat_model import ThreatModel
 
 if TYPE_CHECKING:
@@ -56,6 +55,16 @@ class TransferReport(Report):
     threat_model: ThreatModel
     num_samples: int
 
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        count = len(self.names)
+        lengths = map(len, (self.clean_accuracy, *self.accuracy, *self.cosine))
+        if not count or {count} != {len(self.accuracy), len(self.cosine), *lengths}:
+            raise ValueError(
+                f"names={self.names}; expected one or more, and a number for each of "
+                "them in clean_accuracy and for each pair in accuracy and cosine."
+            )
+
     @property
     def label(self) -> str:
         """What has to be said with every number: attack, threat model, images."""
@@ -88,48 +97,6 @@ class TransferReport(Report):
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each model."""
         return [self.row(name) for name in self.names]
-
-    def results(self) -> dict[str, Any]:
-        """Return the matrices and the attack."""
-        return {
-            "names": self.names,
-            "accuracy": self.accuracy,
-            "cosine": self.cosine,
-            "attack": dict(self.attack),
-            "clean_accuracy": self.clean_accuracy,
-        }
-
-    @classmethod
-    def needs(cls, content: Mapping[str, Any]) -> Needs:
-        """Return what the JSON of such a report has to hold, besides the facts."""
-
-        def is_row(part: Any) -> bool:
-            return is_list(part, is_number, length=len(content["names"]))
-
-        matrix = Need(
-            lambda part: is_list(part, is_row, length=len(content["names"])),
-            "a number for each pair of models",
-        )
-        return {
-            "threat_model": Need(bool, "norm, eps and two bounds"),
-            "names": Need(lambda x: is_list(x, is_text) and bool(x), "names"),
-            "clean_accuracy": Need(is_row, "a number for each model"),
-            "accuracy": matrix,
-            "cosine": matrix,
-            "attack": Need(formatting.is_attack, "an object with type and steps"),
-        }
-
-    @classmethod
-    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that `results` was made of."""
-        return {
-            "names": tuple(content["names"]),
-            "clean_accuracy": tuple(content["clean_accuracy"]),
-            "accuracy": tuple(map(tuple, content["accuracy"])),
-            "cosine": tuple(map(tuple, content["cosine"])),
-            "attack": content["attack"],
-            "num_samples": content["data"]["num_samples"],
-        }
 
     def figure(self) -> Figure:
         """Draw both matrices; see `figures.transfer_maps`.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Sized
 from typing import Any
 
 import timm
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.functional import validation
+from lightly_adv.isolation import modes
 from lightly_adv.models import stems as stems  # registers the *_small names
 
 
@@ -76,7 +76,7 @@ def feature_dim(backbone: nn.Module, *, image_size: int = 32) -> int:
 def _probe(backbone: nn.Module, image_size: int) -> int:
     like = next(backbone.parameters(), torch.empty(0))
     image = like.new_zeros(1, _channels(backbone), image_size, image_size)
-    with torch.no_grad(), _evaluating(backbone):
+    with torch.no_grad(), modes.evaluation_mode(backbone):
         features = one_tensor(backbone(image), backbone)
     if features.dim() != 2:
         raise ValueError(
@@ -143,18 +143,6 @@ def _channels(backbone: nn.Module) -> int:
     """Return how many channels the first convolution takes; 3 without one."""
     parts = backbone.modules()
     return next((x.in_channels for x in parts if isinstance(x, nn.Conv2d)), 3)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode, and every submodule back into its own after."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _checked_module(module: nn.Module, kwargs: dict[str, Any]) -> nn.Module:

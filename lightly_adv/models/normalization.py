@@ -73,6 +73,29 @@ def create_normalize(normalize: NormalizeChoice, backbone: nn.Module) -> nn.Modu
     return Normalize(stats) if stats else nn.Identity()
 
 
+def on_pixels(
+    model: nn.Module,
+    normalize: types.NormalizeStats | None,
+    *,
+    device: torch.device | None = None,
+) -> nn.Module:
+    """Return a module that takes pixels in [0, 1] and normalises them for a model.
+
+    Args:
+        model: Takes normalised images.
+        normalize: Mean and std of these; None where pixels stay as they are.
+        device: Where mean and std are to be. Defaults to the CPU.
+
+    Examples:
+        >>> stats = {"mean": [0.5], "std": [0.25]}
+        >>> on_pixels(nn.Flatten(), stats)(torch.ones(1, 1, 1, 1)).item()
+        2.0
+    """
+    if normalize is None:
+        return model
+    return nn.Sequential(Normalize(normalize).to(device), model)
+
+
 class Normalize(nn.Module):
     """Map pixels in [0, 1] to `(pixels - mean) / std`, channel by channel.
 
@@ -80,7 +103,8 @@ class Normalize(nn.Module):
     checkpoint fits with and without this layer.
 
     Args:
-        normalize: Mean and std per channel, in Lightly's format.
+        normalize: Mean and std per channel, in Lightly's format, or one of each for
+            all channels.
 
     Raises:
         ValueError: If mean and std differ in length, or a std is not positive.
@@ -118,7 +142,8 @@ class Normalize(nn.Module):
         Raises:
             ValueError: If the images do not have one channel per mean.
         """
-        if images.dim() < 3 or images.shape[-3] != len(self.mean):
+        channels = images.shape[-3] if images.dim() >= 3 else None
+        if channels is None or len(self.mean) not in (1, channels):
             raise ValueError(
                 f"images of shape {tuple(images.shape)} do not have "
                 f"{len(self.mean)} channels at dimension -3; give mean and std with "

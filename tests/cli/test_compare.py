@@ -46,4 +46,4 @@ def test_refusals_are_one_line(
     assert main(["compare", *reports]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "a.json is not" in line
-    assert "'data'" in line
+    assert "data is None" in line

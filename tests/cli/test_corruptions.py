@@ -93,7 +93,7 @@ def test_an_interrupted_run_goes_on(
     ("options", "words"),
     [
         (("--corruptions", "fogg"), "Did you mean 'fog'"),
-        (("--corruptions", "fog", "all"), "unknown corruption 'all'"),
+        (("--corruptions", "fog", "all"), "Unknown corruption 'all'"),
         (("--severities", "6"), "severities=[6]"),
         (("--cifar_c", "nowhere"), "there is no folder nowhere"),
         (("--max_samples", "0"), "max_samples=0 is too small"),

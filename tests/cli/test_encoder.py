@@ -70,7 +70,7 @@ def test_a_report_of_a_pretext_run(
     assert row["name"] == "last"
     assert row["num_samples"] == 16
     assert row["eps_text"] == "4/255"
-    assert content["knn"]["bank"] == 24
+    assert content["neighbors"]["num_bank"] == 24
     assert content["checkpoints"] == [str(checkpoint)]
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert content["checkpoint_sha256"] == {str(checkpoint): digest}
@@ -93,7 +93,7 @@ def test_other_runs(runs: dict[str, Path], tmp_path: Path, name: str) -> None:
     )
     content = json.loads(out.read_text())
     assert (content["distance"], content["pairs"]) == ("l2", "nearest")
-    assert content["knn"]["bank"] == 10
+    assert content["neighbors"]["num_bank"] == 10
     assert content["threat_model"]["norm"] == "L2"
 
 

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from lightly_adv.cli.main import main
-from lightly_adv.evaluation import verdicts
+from lightly_adv.evaluation import classification
 from tests.cli.test_evaluate import finetune
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -36,7 +36,7 @@ def test_an_interrupted_evaluation_goes_on(
     options = ("--suite", "pgd-20", "--max_samples", 28, "--curve_samples", 6)
     done: list[int] = []
     stop_behind = 0
-    attack_batch = verdicts.attack_batch
+    attack_batch = classification.attack_batch
 
     def counted(model: Any, images: Tensor, *args: Any, **kwargs: Any) -> Any:
         if len(done) == stop_behind:
@@ -44,7 +44,7 @@ def test_an_interrupted_evaluation_goes_on(
         done.append(len(images))
         return attack_batch(model, images, *args, **kwargs)
 
-    monkeypatch.setattr(verdicts, "attack_batch", counted)
+    monkeypatch.setattr(classification, "attack_batch", counted)
     stop_behind = 1000
     assert evaluate(checkpoint, *options, "--out", whole) == 0
     once = done.copy()

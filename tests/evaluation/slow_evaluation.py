@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightly_adv.evaluation import RobustnessReport, Suite, evaluate_robustness
-from lightly_adv.evaluation.strong_suites import apgd
+from lightly_adv.evaluation.suites import apgd
 from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.counting import Counting
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.evaluation import RobustnessReport, comparison
-from lightly_adv.evaluation.differences import PairedDifference, paired_difference
+from lightly_adv.evaluation.comparison import PairedDifference, paired_difference
 from lightly_adv.threat_model import ThreatModel
 from tests import damage
 
@@ -126,7 +126,7 @@ CONTENT: dict[str, Any] = json.loads(A.to_json())
         ("", "is not JSON"),
         ("[1]", "is not the report of one evaluation"),
         ('{"rows": []}', "is not the report of one evaluation"),
-        (json.dumps({k: v for k, v in CONTENT.items() if k != "data"}), "'data'"),
+        (json.dumps({k: v for k, v in CONTENT.items() if k != "data"}), "data is None"),
     ],
 )
 def test_files_that_are_no_reports(tmp_path: Path, text: str, words: str) -> None:
@@ -180,14 +180,14 @@ def test_reports_with_damage(tmp_path: Path, path: str, value: Any) -> None:
     file = tmp_path / "a.json"
     file.write_text(json.dumps(change(path, value)))
     (field, *_) = path.split(".")
-    with pytest.raises(ValueError, match=rf"a\.json is not .*{field!r} in it is"):
+    with pytest.raises(ValueError, match=rf"a\.json is not .*\b{field}\b"):
         comparison.compare(file, B)
 
 
 def test_each_attack_leaves_only_what_those_before_have_left(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(json.dumps(change("flags.pgd", [1] * 400)))
-    with pytest.raises(ValueError, match="leaving only images"):
+    with pytest.raises(ValueError, match="leave only images"):
         comparison.compare(file, B)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation.differences import (
+from lightly_adv.evaluation.comparison import (
     PairedDifference,
     images_needed,
     paired_difference,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightly_adv.attacks import Attack
-from lightly_adv.evaluation import Suite, evaluate_robustness, strong_suites
+from lightly_adv.evaluation import Suite, evaluate_robustness, suites
 from lightly_adv.evaluation.autoattack import NAMES, ReferenceAttack
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import Norm
@@ -34,7 +34,7 @@ def test_the_device_does_not_matter(
 ) -> None:
     if name == "autoattack":
         pytest.importorskip("pyautoattack")
-    suite = strong_suites.apgd(steps=20) if name == "apgd" else Suite(name, reference)
+    suite = suites.apgd(steps=20) if name == "apgd" else Suite(name, reference)
     images, labels = labelled_images(60, seed=1)
     batches = [(images[:40], labels[:40]), (images[40:], labels[40:])]
     threat_model, model = ThreatModel(norm, eps), copy.deepcopy(trained())

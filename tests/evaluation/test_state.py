@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightly_adv.evaluation import RobustnessReport, evaluate_robustness
+from lightly_adv.evaluation.batches import BatchResult
 from lightly_adv.evaluation.checks import STANDARD
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.checks.outputs import random_outputs
 from lightly_adv.evaluation.state import State
-from lightly_adv.evaluation.strong_suites import apgd
-from lightly_adv.evaluation.verdicts import Verdict
+from lightly_adv.evaluation.suites import apgd
 from lightly_adv.threat_model import ThreatModel
 from tests import damage
 from tests.evaluation.counting import STEADY
@@ -70,7 +70,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_report(tmp_path: Path) -> None:
     assert again.sizes == [8] * (1 + STEADY)  # to recognise it
 
 
-def test_a_kill_before_the_checks_loses_no_verdict(tmp_path: Path) -> None:
+def test_a_kill_before_the_checks_loses_no_result(tmp_path: Path) -> None:
     path = tmp_path / "state"
     evaluate(Wavering(), state=path)
     model, whole = Wavering(), Wavering()
@@ -79,9 +79,9 @@ def test_a_kill_before_the_checks_loses_no_verdict(tmp_path: Path) -> None:
     assert resumed.to_json() == expected.to_json()
     assert len(resumed.checks) == 1 + len(STANDARD)
     assert any(text.startswith("random outputs") for text in resumed.warnings)
-    verdicts_only = Wavering()
-    evaluate(verdicts_only)
-    assert model.done == whole.done - verdicts_only.done + 1 + STEADY
+    results_only = Wavering()
+    evaluate(results_only)
+    assert model.done == whole.done - results_only.done + 1 + STEADY
 
 
 def test_a_kill_while_the_file_is_written_leaves_the_last_one(tmp_path: Path) -> None:
@@ -159,26 +159,30 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, text: str) -> None:
 def test_other_formats_and_missing_folders(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.write_text('{"format": 7, "identity": {}, "batches": {}}')
-    with pytest.raises(ValueError, match="has format 7, expected 5: another version"):
+    with pytest.raises(ValueError, match="has format 7, expected 6: another version"):
         State(path, {})
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         State(tmp_path / "none" / "state", {})
 
 
-def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
+def test_results_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "state"
     flags = {"clean": torch.tensor([True, True]), "a": torch.tensor([False, True])}
-    labels, found = torch.tensor([6, 0]), {"clean": torch.tensor([6, 0])}
-    verdict = Verdict(flags, True, 7, labels, found)
-    State(path, {"bounds": (0, 1)}).add(3, "x", verdict)
+    values = {
+        "labels": torch.tensor([6, 0]),
+        "drift": torch.tensor([0.1, 1.0], dtype=torch.float64),
+        "matrix": torch.tensor([[[0.5, -2.0]]], dtype=torch.float64),
+    }
+    State(path, {"bounds": (0, 1)}).add(3, "x", BatchResult(flags, values))
     again = State(path, {"bounds": (0, 1)})
     known = again.find(3, "x")
     assert again.find(0, "x") is None
     assert known is not None
-    assert (known.probabilities, known.classes) == (True, 7)
-    assert all(torch.equal(known.flags[name], flag) for name, flag in flags.items())
-    assert torch.equal(known.labels, labels)
-    assert torch.equal(known.predictions["clean"], found["clean"])
+    for written, read in ((flags, known.flags), (values, known.values)):
+        assert list(written) == list(read)
+        for name, expected in written.items():
+            assert torch.equal(read[name], expected)
+            assert read[name].dtype == expected.dtype
 
 
 def written(path: Path) -> State:
@@ -189,13 +193,13 @@ def written(path: Path) -> State:
         flags["a"] = torch.tensor([False, False])
         state = State(path, {"bounds": (0, 1)})
         state.recognise("model", lambda: torch.ones(2, 3))
-        found = {"clean": labels, "attacked": labels}
-        state.add(index, "x", Verdict(flags, False, 3, labels, found))
+        values = {"labels": labels, "attacked": labels, "classes": torch.tensor([3])}
+        state.add(index, "x", BatchResult(flags, values))
     state.add_checks([Check("more steps", "PASS", "0 of 4", values={"n": 4.0})], "x")
     return state
 
 
-def asked(path: Path) -> tuple[Verdict | None, list[Check] | None]:
+def asked(path: Path) -> tuple[BatchResult | None, list[Check] | None]:
     state = State(path, {"bounds": (0, 1)})
     state.recognise("model", lambda: torch.ones(2, 3))
     state.find(1, "x")
@@ -206,10 +210,10 @@ def test_order_of_keys_means_nothing(tmp_path: Path) -> None:
     path = tmp_path / "state"
     written(path)
     path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
-    verdict, checks = asked(path)
-    assert verdict is not None
-    assert list(verdict.flags) == ["clean", "z", "a"]
-    assert not verdict.worst.any()
+    result, checks = asked(path)
+    assert result is not None
+    assert result.flags.keys() == {"clean", "z", "a"}
+    assert not result.robust.any()
     assert checks is not None
 
 
@@ -222,12 +226,11 @@ def test_whatever_is_damaged_is_told_in_a_line(tmp_path: Path) -> None:
     assert all(str(path) in text and "\n" not in text for text in told)
 
 
-def test_verdicts_under_other_attacks_do_not_go_on(tmp_path: Path) -> None:
+def test_results_under_other_attacks_do_not_go_on(tmp_path: Path) -> None:
     state = written(tmp_path / "state")
     flags = {"clean": torch.tensor([True]), "other": torch.tensor([True])}
-    verdict = Verdict(flags, False, 3, torch.tensor([0]), {})
-    with pytest.raises(ValueError, match="verdicts under other attacks than clean, o"):
-        state.add(2, "x", verdict)
+    with pytest.raises(ValueError, match="results under other attacks than clean, o"):
+        state.add(2, "x", BatchResult(flags))
 
 
 def test_other_layers_without_weights_are_refused(tmp_path: Path) -> None:
@@ -258,7 +261,7 @@ def test_models_that_answer_otherwise_are_refused(tmp_path: Path) -> None:
     expected = evaluate(Shifted(0.1), state=path)
     before = path.read_text()
     for other in (Shifted(0.0), Shifted(0.3), Shifted(0.1, classes=5)):
-        with pytest.raises(ValueError, match=r"another model, .* other logits for"):
+        with pytest.raises(ValueError, match=r"another model, .* other outputs for"):
             evaluate(other, state=path)
     assert path.read_text() == before
     assert evaluate(Shifted(0.1 + 1e-6), state=path).to_json() == expected.to_json()
@@ -275,7 +278,7 @@ def test_another_surrogate_is_refused(tmp_path: Path) -> None:
 
     run(0.1)
     run(0.1)
-    with pytest.raises(ValueError, match=r"belongs to another surrogate, .* logits"):
+    with pytest.raises(ValueError, match=r"belongs to another surrogate, .* outputs"):
         run(0.3)
 
 

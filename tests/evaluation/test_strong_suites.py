@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightly_adv.attacks import APGD, APGDTargeted
-from lightly_adv.evaluation import create_suite, evaluate_robustness, strong_suites
+from lightly_adv.evaluation import create_suite, evaluate_robustness, suites
 from lightly_adv.threat_model import ThreatModel
 from tests.attacks.small_classifier import labelled_images, trained
 
@@ -24,12 +24,12 @@ def test_apgd_is_100_steps_of_both() -> None:
 def test_names_tell_settings_apart() -> None:
     pytest.importorskip("pyautoattack")
     every = [
-        strong_suites.apgd(),
-        strong_suites.apgd(restarts=5),
-        strong_suites.apgd(steps=20),
-        strong_suites.autoattack_standard(),
-        strong_suites.autoattack_standard(restarts=2),
-        strong_suites.autoattack_l2(restarts=3),
+        suites.apgd(),
+        suites.apgd(restarts=5),
+        suites.apgd(steps=20),
+        suites.autoattack_standard(),
+        suites.autoattack_standard(restarts=2),
+        suites.autoattack_l2(restarts=3),
     ]
     assert [suite.name for suite in every] == [
         "apgd",
@@ -49,7 +49,7 @@ def test_names_tell_settings_apart() -> None:
 
 def test_no_restarts_are_refused() -> None:
     with pytest.raises(ValueError, match="restarts=0 is too small"):
-        strong_suites.apgd(restarts=0)
+        suites.apgd(restarts=0)
 
 
 def test_it_is_stronger_than_pgd_20_and_says_what_it_did() -> None:
@@ -58,7 +58,7 @@ def test_it_is_stronger_than_pgd_20_and_says_what_it_did() -> None:
     batches = [(images[:60], labels[:60]), (images[60:], labels[60:])]
     strong, weak = (
         evaluate_robustness(model, batches, THREAT_MODEL, suite=suite)
-        for suite in (strong_suites.apgd(steps=30, max_samples=80), "pgd-20")
+        for suite in (suites.apgd(steps=30, max_samples=80), "pgd-20")
     )
     assert strong.num_samples == 80
     both = strong.flags["apgd-t"], weak.flags["pgd"][:80]

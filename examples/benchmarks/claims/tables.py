@@ -14,7 +14,7 @@ import torch
 from claims.phases import SEEDS, TASKS, Classifier, Experiment
 from claims.settings import ENSEMBLE, SCRATCH, Arm, protocols_of
 from lightly_adv.evaluation import figures
-from lightly_adv.evaluation.differences import paired_difference
+from lightly_adv.evaluation.comparison import paired_difference
 
 Row = dict[str, Any]
 

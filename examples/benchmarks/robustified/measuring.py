@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightly_adv import APGD, ThreatModel
 from lightly_adv.evaluation.encoders.neighbors import NeighborBank
-from lightly_adv.evaluation.encoders.objectives import OutvoteLabels
+from lightly_adv.evaluation.encoders.objectives import KNNCrossEntropy
 from lightly_adv.functional import feature_distances
 from lightly_adv.models import Normalize, normalization_of
 from robustified.data import Part, Sets
@@ -70,7 +70,7 @@ def neighbor_flags(
 
     def attacked(images: Tensor, labels: Tensor, eps: float) -> Tensor:
         attack = APGD(ThreatModel(eps=eps), steps=settings.attack_steps)
-        objective = OutvoteLabels(encoder, voters, labels)
+        objective = KNNCrossEntropy(encoder, voters, labels)
         return attack(objective, [images])[0]
 
     return _flags(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lightly_adv.evaluation.differences import paired_difference
+from lightly_adv.evaluation.comparison import paired_difference
 from robustified.settings import ARMS
 
 Measures = Mapping[str, Any]

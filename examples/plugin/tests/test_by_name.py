@@ -15,10 +15,11 @@ from lightly_adv import (
     list_attacks,
     list_pretext_tasks,
 )
+from lightly_adv.evaluation import create_corruption, list_corruptions
 from lightly_adv.methods import PretextModule
 
 
-def test_both_are_listed_and_made_by_name() -> None:
+def test_all_are_listed_and_made_by_name() -> None:
     """Options are those of the classes."""
     assert "mi-fgsm" in list_attacks()
     assert "gamma" in list_pretext_tasks()
@@ -28,6 +29,8 @@ def test_both_are_listed_and_made_by_name() -> None:
     task = create_pretext_task("gamma", backbone="resnet8_tiny", gammas=(0.5, 2.0))
     assert isinstance(task, GammaTask)
     assert len(task.gammas) == 2
+    assert "lines" in list_corruptions()
+    assert len(create_corruption("lines").levels) == 5
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.attacks import ClassificationObjective
-from lightly_adv.evaluation import batches, verdicts
+from lightly_adv.evaluation import batches
+from lightly_adv.evaluation.isolated_model import isolated, to_device
 from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 from lightly_adv.functional import pixels
@@ -98,24 +99,25 @@ def attack_again(
     Raises:
         ValueError: If the loader does not give the images of the report.
     """
-    where = batches.place(model, device)
+    where = to_device({"model": model}, device)
     chosen = choose(report, count)
     attacks = suite.create_attacks(report.threat_model)
     groups: dict[str, list[int]] = {}
     for row, number in enumerate(chosen):
         groups.setdefault(_attack_of(report, number), []).append(row)
     found: list[Example] = []
-    undisturbed = verdicts.undisturbed(model, device=where, seed=report.seed)
-    with undisturbed as untouched:
+    with isolated(model, device=where, seed=report.seed) as isolated_model:
         # In here, so that a loader that shuffles does so as it did in the evaluation.
         images, labels = _images(loader, chosen)
         _check(labels, chosen, report)
         for name, rows in groups.items():
             own, classes = images[rows].to(where), labels[rows].to(where)
             generator = rng.batch_generator(report.seed, chosen[rows[0]])
-            objective = ClassificationObjective(untouched, classes)
+            objective = ClassificationObjective(isolated_model, classes)
             (attacked,) = attacks[name](objective, [own], generator=generator)
-            predictions = [untouched(each).argmax(dim=1) for each in (own, attacked)]
+            predictions = [
+                isolated_model(each).argmax(dim=1) for each in (own, attacked)
+            ]
             numbers = [chosen[row] for row in rows]
             facts = (each.tolist() for each in (classes, *predictions))
             shown = (_to_pixels(each, report.threat_model) for each in (own, attacked))
@@ -173,7 +175,7 @@ def _images(loader: Iterable[Any], chosen: Sequence[int]) -> tuple[Tensor, Tenso
 def _rows(loader: Iterable[Any], chosen: set[int]) -> Iterator[tuple[Tensor, Tensor]]:
     number = 0
     for batch in loader:
-        images, labels = verdicts.unpack(batch)
+        images, labels = batches.unpack(batch)
         for image, label in zip(images, labels, strict=True):
             if number in chosen:
                 # A copy: attacks take no tensor that was made in inference mode.

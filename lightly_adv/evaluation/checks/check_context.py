@@ -25,7 +25,7 @@ class CheckContext:
     """A classifier that was attacked, and some of the images it was attacked on.
 
     Args:
-        model: Maps images to logits; inside of `verdicts.undisturbed`.
+        model: Maps images to logits; isolated, see `Evaluation`.
         images: Images of shape (B, C, H, W), on the device of the model.
         labels: The true classes, of shape (B,).
         correct: Which of them the model classifies correctly without an attack.

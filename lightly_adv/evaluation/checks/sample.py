@@ -17,8 +17,8 @@ class Sample:
     """Keeps some of the images that pass by.
 
     Data are often sorted by class, and how many come is not known before the end: so
-    every image draws a number, and those with the lowest ones stay. The numbers hang
-    on the place of an image only, and are the same in every run and every process.
+    every image draws a number, and those with the lowest ones stay. The numbers
+    depend only on the index of an image, and are the same in every run and process.
 
     Args:
         size: How many images to keep.
@@ -29,7 +29,7 @@ class Sample:
         >>> sum(len(labels) for _, labels in sample.of(batches))
         6
         >>> images, labels = sample.batch()
-        >>> images.shape, sample.places
+        >>> images.shape, sample.indices
         (torch.Size([2, 1, 2, 2]), [3, 2])
     """
 
@@ -38,8 +38,6 @@ class Sample:
         self._draws = np.random.default_rng(0)
         self._seen = 0
         self._kept: list[tuple[float, int, Tensor, Tensor]] = []
-        self.batch_size = 1
-        """Size of the largest batch that has passed by."""
 
     def of(
         self, batches: Iterable[tuple[Tensor, Tensor]]
@@ -50,9 +48,9 @@ class Sample:
             yield images, labels
 
     @property
-    def places(self) -> list[int]:
+    def indices(self) -> list[int]:
         """Numbers of the images that are kept, counted over all that passed by."""
-        return [place for _, place, _, _ in self._alike()]
+        return [index for _, index, _, _ in self._alike()]
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return the images that are kept and their labels."""
@@ -61,13 +59,14 @@ class Sample:
         return images, torch.stack([label for _, _, _, label in kept]).long()
 
     def _take(self, images: Tensor, labels: Tensor) -> None:
-        self.batch_size = max(self.batch_size, len(images))
         worst = self._kept[-1][0] if len(self._kept) == self._size else 1.0
         for row, drawn in enumerate(self._draws.random(len(images))):
             if drawn < worst:  # copies, which do not keep the whole batch
                 kept = images[row].cpu().clone(), labels[row].cpu().clone()
                 self._kept.append((float(drawn), self._seen + row, *kept))
-        self._kept = heapq.nsmallest(self._size, self._kept, key=lambda each: each[:2])
+        self._kept = heapq.nsmallest(
+            self._size, self._kept, key=lambda entry: entry[:2]
+        )
         self._seen += len(images)
 
     def _alike(self) -> list[tuple[float, int, Tensor, Tensor]]:

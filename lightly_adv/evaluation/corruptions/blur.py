@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import filters
+from lightly_adv.evaluation import filters
+from lightly_adv.evaluation.corruptions.corruption import corruption
 from lightly_adv.evaluation.corruptions.draws import Draws
 
 
+@corruption("defocus_blur", (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))
 def defocus(images: Tensor, draws: Draws, radius: float, softness: float) -> Tensor:
     """Replace every point by a disk with soft edges.
 
@@ -26,6 +28,9 @@ def defocus(images: Tensor, draws: Draws, radius: float, softness: float) -> Ten
     return filters.gaussian_blur(blurred, softness * scale, reach=round(scale))
 
 
+@corruption(
+    "glass_blur", (0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)
+)
 def glass(
     images: Tensor, draws: Draws, std: float, distance: float, rounds: int
 ) -> Tensor:
@@ -50,6 +55,7 @@ def glass(
     return filters.gaussian_blur(blurred, std * scale)
 
 
+@corruption("motion_blur", (6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))
 def motion(images: Tensor, draws: Draws, radius: float, std: float) -> Tensor:
     """Drag the image along a line, up to 45 degrees from the horizontal."""
     scale = filters.scale(images)
@@ -57,6 +63,7 @@ def motion(images: Tensor, draws: Draws, radius: float, std: float) -> Tensor:
     return filters.motion_blur(images, angle, radius=radius * scale, std=std * scale)
 
 
+@corruption("zoom_blur", 7, 12, 16, 21, 26)
 def zoom(images: Tensor, draws: Draws, steps: int) -> Tensor:
     """Mix the image with enlarged ones, each 1 % larger than the one before."""
     del draws
@@ -66,6 +73,7 @@ def zoom(images: Tensor, draws: Draws, steps: int) -> Tensor:
     return total / (steps + 1)
 
 
+@corruption("gaussian_blur", 0.4, 0.6, 0.7, 0.8, 1)
 def gaussian(images: Tensor, draws: Draws, std: float) -> Tensor:
     """Blur with a Gaussian."""
     del draws

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions.table import CORRUPTIONS, SEVERITIES
+from lightly_adv.evaluation.corruptions.corruption import PUBLISHED, SEVERITIES
 
 Array = npt.NDArray[Any]
 
@@ -68,10 +68,10 @@ class CifarC:
     @property
     def names(self) -> tuple[str, ...]:
         """Corruptions whose files are there."""
-        return tuple(n for n in CORRUPTIONS if (self.folder / f"{n}.npy").is_file())
+        return tuple(n for n in PUBLISHED if (self.folder / f"{n}.npy").is_file())
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse corruptions whose files are missing or damaged.
+        """Check that no files of these corruptions are missing or damaged.
 
         Raises:
             FileNotFoundError: If a file is missing.
@@ -86,18 +86,18 @@ class CifarC:
         Args:
             name: Which corruption.
             severity: From 1 to 5.
-            positions: Places in the test set, from 0.
+            positions: Indices in the test set, from 0.
 
         Raises:
             FileNotFoundError: If the file is missing.
             ValueError: If the file is damaged.
         """
         first = (severity - 1) * len(self)
-        found = self._images(name)[[first + place for place in positions]]
+        found = self._images(name)[[first + index for index in positions]]
         return torch.from_numpy(found).permute(0, 3, 1, 2).float() / 255
 
     def check_labels(self, labels: Tensor, positions: Sequence[int]) -> None:
-        """Refuse labels that are not those of the test set at these places.
+        """Check that labels are those of the test set at these indices.
 
         Raises:
             ValueError: If there are more images, or if a label differs.
@@ -110,10 +110,10 @@ class CifarC:
         expected = self.labels[list(positions)]
         wrong = (labels.cpu() != expected).nonzero().flatten().tolist()
         if wrong:
-            place = wrong[0]
+            at = wrong[0]
             raise ValueError(
-                f"image {positions[place]} of the loader has label "
-                f"{int(labels[place])}, but label {int(expected[place])} in "
+                f"image {positions[at]} of the loader has label "
+                f"{int(labels[at])}, but label {int(expected[at])} in "
                 f"{self.folder}; give the test set in its own order, with "
                 "shuffle=False."
             )

@@ -7,14 +7,15 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import filters
+from lightly_adv.evaluation import filters
+from lightly_adv.evaluation.corruptions.corruption import corruption
 from lightly_adv.evaluation.corruptions.draws import Draws
 
 
+@corruption("contrast", 0.75, 0.5, 0.4, 0.3, 0.15)
 def contrast(images: Tensor, draws: Draws, kept: float) -> Tensor:
     """Draw all values towards the mean of their channel."""
     del draws
@@ -22,6 +23,7 @@ def contrast(images: Tensor, draws: Draws, kept: float) -> Tensor:
     return mean + kept * (images - mean)
 
 
+@corruption("brightness", 0.05, 0.1, 0.15, 0.2, 0.3)
 def brightness(images: Tensor, draws: Draws, more: float) -> Tensor:
     """Raise the value of each pixel, with its hue and its saturation as they are."""
     del draws
@@ -30,6 +32,7 @@ def brightness(images: Tensor, draws: Draws, more: float) -> Tensor:
     return torch.where(value > 0, images * (raised / value), raised)
 
 
+@corruption("saturate", (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))
 def saturate(images: Tensor, draws: Draws, factor: float, more: float) -> Tensor:
     """Change the saturation of each pixel, with its hue and its value as they are.
 
@@ -52,6 +55,7 @@ def saturate(images: Tensor, draws: Draws, factor: float, more: float) -> Tensor
     return value * (1 - away * (factor * saturation + more).clamp(0, 1))
 
 
+@corruption("jpeg_compression", 80, 65, 58, 50, 40)
 def jpeg(images: Tensor, draws: Draws, quality: int) -> Tensor:
     """Compress as JPEG, and decompress; one image after the other."""
     del draws
@@ -60,6 +64,7 @@ def jpeg(images: Tensor, draws: Draws, quality: int) -> Tensor:
     return torch.stack(found).to(images) / 255
 
 
+@corruption("pixelate", 0.95, 0.9, 0.85, 0.75, 0.65)
 def pixelate(images: Tensor, draws: Draws, share: float) -> Tensor:
     """Shrink each side to a share of its length, and enlarge it again in blocks.
 
@@ -72,6 +77,14 @@ def pixelate(images: Tensor, draws: Draws, share: float) -> Tensor:
     return _blocks(_blocks(images, share, dim=2), share, dim=3)
 
 
+@corruption(
+    "elastic_transform",
+    (0, 0, 0.08),
+    (0.05, 0.2, 0.07),
+    (0.08, 0.06, 0.06),
+    (0.1, 0.04, 0.05),
+    (0.1, 0.03, 0.03),
+)
 def elastic(
     images: Tensor, draws: Draws, strength: float, smoothness: float, jitter: float
 ) -> Tensor:
@@ -98,12 +111,7 @@ def elastic(
     y = torch.arange(height).view(-1, 1) + down
     points = torch.stack([x, y, torch.ones_like(x)], dim=-1)
     x, y = torch.einsum("bhwk,bkc->bchw", points, shear).unbind(1)
-    ends = max(width - 1, 1), max(height - 1, 1)
-    grid = torch.stack([2 * x / ends[0] - 1, 2 * y / ends[1] - 1], dim=-1)
-    bent: Tensor = F.grid_sample(
-        images, grid.to(images), padding_mode="reflection", align_corners=True
-    )
-    return bent
+    return filters.displaced(images, x, y, edges="reflection")
 
 
 def _compressed(image: Tensor, quality: int) -> Tensor:
@@ -148,10 +156,12 @@ def _blocks(images: Tensor, share: float, *, dim: int) -> Tensor:
         last = math.floor((block + 1) * step + 0.5)
         part = images.narrow(dim, first, last - first)
         blocks.append(part.mean(dim=dim, keepdim=True))
-    return torch.cat(blocks, dim=dim).index_select(dim, _places(length, short, images))
+    return torch.cat(blocks, dim=dim).index_select(
+        dim, _block_of(length, short, images)
+    )
 
 
-def _places(length: int, short: int, like: Tensor) -> Tensor:
+def _block_of(length: int, short: int, like: Tensor) -> Tensor:
     """Return for each pixel of the long side which block of the short one it shows."""
-    places = [int((pixel + 0.5) * short / length) for pixel in range(length)]
-    return torch.tensor(places, device=like.device)
+    blocks = [int((pixel + 0.5) * short / length) for pixel in range(length)]
+    return torch.tensor(blocks, device=like.device)

@@ -13,7 +13,7 @@ from lightly_adv.isolation import rng
 class Draws:
     """Draws for each image of a batch from a generator of its own.
 
-    What an image gets hangs on its key alone. That takes a loop over the images, but
+    What an image gets depends on its key alone. That takes a loop over the images, but
     only here, and only to draw. All numbers are drawn on the CPU, where they are the
     same whatever the images lie on.
 

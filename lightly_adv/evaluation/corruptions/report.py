@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightly_adv import markdown
 from lightly_adv.evaluation import figures, report, statistics
-from lightly_adv.evaluation.corruptions.table import COMMON, SOURCE, Level
-from lightly_adv.evaluation.sweep_report import SweepReport
-from lightly_adv.json_files import Need, Needs, is_list, is_text
+from lightly_adv.evaluation.corruptions.corruption import COMMON, SOURCE, Level
+from lightly_adv.evaluation.sweep import SweepReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +54,15 @@ class CorruptionReport(SweepReport):
     severities: Sequence[int]
     source: str = STYLE
     levels: Mapping[str, Sequence[Level]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        super().__post_init__()
+        if any(len(flags) != len(self.severities) for flags in self.flags.values()):
+            raise ValueError(
+                f"severities is {list(self.severities)}, expected a severity for each "
+                "level in flags"
+            )
 
     @property
     def mean_corruption_error(self) -> float:
@@ -129,72 +138,28 @@ class CorruptionReport(SweepReport):
             ...     image_size=(32, 32),
             ... )
             >>> print(found.to_markdown().splitlines()[-1])
-            | **mean** | **100.0** | **100.0** |
+            | mean | 100.0 | 100.0 |
         """
         rows = [[*values, self.means[name]] for name, values in self.accuracies.items()]
         columns = [statistics.mean(values) for values in zip(*rows, strict=True)]
-        empty = [""] * len(self.severities)
         lines = [
-            ["corruption", *map(str, self.severities), "mean"],
-            ["clean", *empty, f"{self.clean_accuracy:.1f}"],
+            ["clean", *[""] * len(self.severities), f"{self.clean_accuracy:.1f}"],
             *(
                 [name, *(f"{value:.1f}" for value in values)]
                 for name, values in zip(self.flags, rows, strict=True)
             ),
-            ["**mean**", *(f"**{value:.1f}**" for value in columns)],
+            ["mean", *(f"{value:.1f}" for value in columns)],
         ]
-        rule = "|---|" + "---:|" * (len(self.severities) + 1)
-        head, *body = (
-            "|" + "".join(f" {cell} |" if cell else " |" for cell in line)
-            for line in lines
-        )
-        return "\n".join([str(self), "", head, rule, *body])
+        headings = ["corruption", *map(str, self.severities), "mean"]
+        return f"{self}\n\n{markdown.table(headings, lines)}"
 
-    def describe(self, member: str) -> dict[str, Any]:
-        """Return the constants of a corruption, and whether it is a common one."""
-        levels = [list(level) for level in self.levels.get(member, ())]
-        return {"levels": levels, "common": member in COMMON}
+    def details(self, name: str) -> dict[str, Any]:
+        """Return whether a corruption is a common one."""
+        return {"common": name in COMMON}
 
-    def results(self) -> dict[str, Any]:
-        """Return accuracies with intervals, settings and flags."""
-        return {
-            **super().results(),
-            "severities": list(self.severities),
-            "source": self.source,
-            "constants": SOURCE,
-        }
-
-    @classmethod
-    def needs(cls, content: Mapping[str, Any]) -> Needs:
-        """Return what the JSON of such a report has to hold, besides the facts."""
-        return {
-            **super().needs(content),
-            "severities": Need(
-                lambda part: (
-                    is_list(part, lambda each: type(each) is int)
-                    and all(
-                        len(levels) == len(part)
-                        for name, levels in content["flags"].items()
-                        if name != "clean"
-                    )
-                ),
-                "a severity for each level in flags",
-            ),
-            "source": Need(is_text, "a text"),
-        }
-
-    @classmethod
-    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that `results` was made of."""
-        return {
-            **super().read_results(content),
-            "severities": tuple(content["severities"]),
-            "source": content["source"],
-            "levels": {
-                member["name"]: [tuple(level) for level in member.get("levels", ())]
-                for member in content["members"]
-            },
-        }
+    def derived(self) -> dict[str, Any]:
+        """Return accuracies with intervals, and where the constants come from."""
+        return {**super().derived(), "constants": SOURCE}
 
     def figure(self) -> Figure:
         """Draw all accuracies as a map.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import filters
+from lightly_adv.evaluation import filters
+from lightly_adv.evaluation.corruptions.corruption import corruption
 from lightly_adv.evaluation.corruptions.draws import Draws
-from lightly_adv.evaluation.unforeseen.fog import diamond_square
 
 ICE = (0.85, 0.95, 1.0)
 """Colour of frost: white with some blue."""
@@ -20,6 +20,14 @@ OPAQUE = 0.8
 """Blurred mud that is thinner than this is left out."""
 
 
+@corruption(
+    "snow",
+    (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+    (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+)
 def snow(
     images: Tensor,
     draws: Draws,
@@ -50,10 +58,11 @@ def snow(
     flakes = torch.where(flakes < threshold, 0.0, flakes).clamp(0, 1)
     angle = draws.uniform(-135, -45)
     fallen = filters.motion_blur(flakes, angle, radius=radius * scale, std=blur * scale)
-    pale = images.maximum(1.5 * filters.luma(images) + 0.5)
+    pale = filters.paled(images)
     return share * images + (1 - share) * pale + fallen + fallen.flip(2, 3)
 
 
+@corruption("frost", (1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))
 def frost(images: Tensor, draws: Draws, kept: float, strength: float) -> Tensor:
     """Add ice crystals; a choice of our own, as the photographs may not be passed on.
 
@@ -70,6 +79,7 @@ def frost(images: Tensor, draws: Draws, kept: float, strength: float) -> Tensor:
     return kept * images + strength * ice * filters.tint(ICE, images)
 
 
+@corruption("fog", (0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))
 def fog(images: Tensor, draws: Draws, strength: float, decay: float) -> Tensor:
     """Mix the image with a cloud, and darken it so that it does not get brighter.
 
@@ -85,6 +95,14 @@ def fog(images: Tensor, draws: Draws, strength: float, decay: float) -> Tensor:
     return (images + strength * cloud) * brightest / (brightest + strength)
 
 
+@corruption(
+    "spatter",
+    (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+    (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+    (0.65, 0.3, 1, 0.69, 0.5, 0),
+    (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+    (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+)
 def spatter(
     images: Tensor,
     draws: Draws,
@@ -150,7 +168,7 @@ def _ice(draws: Draws, height: int, width: int) -> Tensor:
 
 def _cloud(draws: Draws, height: int, width: int, *, decay: float) -> Tensor:
     """Grow clouds of shape (B, 1, height, width) in [0, 1]."""
-    octaves = (max(height, width, 2) - 1).bit_length()
+    octaves = filters.octaves_of(height, width)
     noise = draws.uniform(-1, 1, 4**octaves - 1)
-    grown = diamond_square(noise, octaves=octaves, decay=decay)
+    grown = filters.diamond_square(noise, octaves=octaves, decay=decay)
     return grown[:, None, :height, :width]

@@ -7,30 +7,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightly_adv.evaluation import verdicts
-from lightly_adv.evaluation.batches import OnPixels
-from lightly_adv.types import NormalizeStats
+from lightly_adv.evaluation import classification
 
 
 class Embedder(nn.Module):
-    """Maps pixels in [0, 1] to embeddings (B, D), or says why it cannot.
+    """Maps images to embeddings (B, D), or says why it cannot.
 
     Maps of one pixel, (B, D, 1, 1), as a ResNet without its last layer returns them,
     are flattened.
 
     Args:
         encoder: Maps images of shape (B, C, H, W) to embeddings.
-        normalize: Mean and std that it expects; None where it takes pixels.
 
     Examples:
-        >>> embedder = Embedder(nn.Flatten(), None)
+        >>> embedder = Embedder(nn.Flatten())
         >>> embedder(torch.rand(2, 3, 4, 4)).shape
         torch.Size([2, 48])
     """
 
-    def __init__(self, encoder: nn.Module, normalize: NormalizeStats | None) -> None:
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.on_pixels = OnPixels(encoder, normalize)
+        self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the embeddings (B, D), in float32, of images (B, C, H, W).
@@ -39,10 +36,10 @@ class Embedder(nn.Module):
             TypeError: If the encoder returns no tensor, or does not take float32.
             ValueError: If what it returns has another shape, or is not finite.
         """
-        return _checked(verdicts.ask(self.on_pixels, images), count=len(images))
+        return _checked(classification.call(self.encoder, images), count=len(images))
 
     def check_gradient(self, images: Tensor) -> None:
-        """Refuse an encoder that lets no gradient through to the images.
+        """Check that a gradient goes through the encoder.
 
         Raises:
             ValueError: If it does not.

@@ -24,16 +24,22 @@ _ROUNDING = 1e-12
 """Equal embeddings are not nearer to each other than to themselves."""
 
 
-def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") -> Tensor:
+def breakaway(
+    clean: Tensor,
+    attacked: Tensor,
+    distance: Distance = "cosine",
+    indices: Tensor | None = None,
+) -> Tensor:
     """Return for every image how many others its attacked embedding is nearer to.
 
     Args:
         clean: Embeddings (N, D) of the images.
-        attacked: Their embeddings (N, D) under an untargeted attack.
+        attacked: Embeddings (B, D) under an untargeted attack.
         distance: What is measured.
+        indices: Of which images these are, (B,). Defaults to all of them.
 
     Returns:
-        Shares (N,) in [0, 1] of the other images j with
+        Shares (B,) in [0, 1] of the other images j with
         `d(attacked[i], clean[j]) < d(attacked[i], clean[i])`. Their mean is the
         breakaway risk; where the share is 0, an image is its own nearest neighbour.
 
@@ -46,15 +52,19 @@ def breakaway(clean: Tensor, attacked: Tensor, distance: Distance = "cosine") ->
         tensor([0.0000, 0.5000, 0.0000])
     """
     _check_count(clean)
-    found = []
+    indices = torch.arange(len(clean)) if indices is None else indices
+    nearer = []
     for rows, far in distances.table(attacked, clean, distance):
-        own = far.gather(1, rows[:, None])
-        found.append((far < own - _ROUNDING).sum(dim=1))
-    return torch.cat(found) / (len(clean) - 1)
+        own = far.gather(1, indices[rows, None])
+        nearer.append((far < own - _ROUNDING).sum(dim=1))
+    return torch.cat(nearer) / (len(clean) - 1)
 
 
 def relative_quantile(
-    clean: Tensor, attacked: Tensor, distance: Distance = "cosine"
+    clean: Tensor,
+    attacked: Tensor,
+    distance: Distance = "cosine",
+    indices: Tensor | None = None,
 ) -> Tensor:
     """Return for every image how many others are nearer to it than it is to itself.
 
@@ -62,11 +72,12 @@ def relative_quantile(
 
     Args:
         clean: Embeddings (N, D) of the images.
-        attacked: Their embeddings (N, D) under an untargeted attack.
+        attacked: Embeddings (B, D) under an untargeted attack.
         distance: What is measured.
+        indices: Of which images these are, (B,). Defaults to all of them.
 
     Returns:
-        Shares (N,) in [0, 1] of the other images j with
+        Shares (B,) in [0, 1] of the other images j with
         `d(clean[i], clean[j]) < d(clean[i], attacked[i])`.
 
     Raises:
@@ -78,12 +89,14 @@ def relative_quantile(
         tensor([0.5000, 0.0000, 0.0000])
     """
     _check_count(clean)
-    drift = distances.between(clean.double(), attacked.double(), distance)
-    found = []
-    for rows, far in distances.table(clean, clean, distance):
-        far.scatter_(1, rows[:, None], torch.inf)  # an image is not another one
-        found.append((far < drift[rows, None] - _ROUNDING).sum(dim=1))
-    return torch.cat(found) / (len(clean) - 1)
+    indices = torch.arange(len(clean)) if indices is None else indices
+    own = clean[indices]
+    drift = distances.between(own.double(), attacked.double(), distance)
+    nearer = []
+    for rows, far in distances.table(own, clean, distance):
+        far.scatter_(1, indices[rows, None], torch.inf)  # an image is not another one
+        nearer.append((far < drift[rows, None] - _ROUNDING).sum(dim=1))
+    return torch.cat(nearer) / (len(clean) - 1)
 
 
 def match(
@@ -102,7 +115,7 @@ def match(
         distance: What is near.
 
     Returns:
-        For every image the number of its mate, of shape (N,); if N is odd, one has
+        For every image the index of its partner, of shape (N,); if N is odd, one has
         none, which is -1.
 
     Raises:
@@ -111,12 +124,12 @@ def match(
     _check_count(clean)
     validation.check_choice("pairs", pairs, get_args(Pairs))
     order = torch.randperm(len(clean), generator=generator).to(clean.device)
-    mates = torch.full_like(order, -1)
+    partners = torch.full_like(order, -1)
     if pairs == "random":
         first, second = order[0::2], order[1::2]
         first = first[: len(second)]
-        mates[first], mates[second] = second, first
-        return mates
+        partners[first], partners[second] = second, first
+        return partners
     free = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
     for one in order.tolist():
         if free[one] and int(free.sum()) > 1:
@@ -124,41 +137,33 @@ def match(
             ((_, far),) = distances.table(clean[one : one + 1], clean, distance)
             other = int(far[0].masked_fill(~free, torch.inf).argmin())
             free[other] = False
-            mates[one], mates[other] = other, one
-    return mates
+            partners[one], partners[other] = other, one
+    return partners
 
 
-def overlap(
-    clean: Tensor, attacked: Tensor, mates: Tensor, distance: Distance = "cosine"
-) -> Tensor:
-    """Return which images have their mate come nearer than they went away.
+def overlap(moved: Tensor, reached: Tensor, partners: Tensor) -> Tensor:
+    """Return which images have their partner come nearer than they went away.
 
-    Both images of a pair are attacked towards the other. Where the mate comes nearer
+    Both images of a pair are attacked towards the other. Where the partner comes nearer
     to an image than the image itself is, the regions that an attacker can reach
     from the two overlap.
 
     Args:
-        clean: Embeddings (N, D) of the images.
-        attacked: Their embeddings (N, D) when attacked towards their mates.
-        mates: The mate of every image, of shape (N,), from `match`.
-        distance: What is measured.
+        moved: Distance of each attacked embedding from the clean one, (N,).
+        reached: Its distance from the clean embedding of the partner, (N,).
+        partners: The partner of every image, of shape (N,), from `match`.
 
     Returns:
-        One bool for every image that has a mate:
-        `d(clean[i], attacked[mate]) < d(clean[i], attacked[i])`. Their mean is the
-        overlap risk.
+        One bool for every image that has a partner: whether `reached` of the partner
+        is less than `moved`. Their mean is the overlap risk.
 
     Examples:
-        >>> clean, mates = torch.tensor([[0.0], [4.0]]), torch.tensor([1, 0])
-        >>> overlap(clean, torch.tensor([[2.0], [1.0]]), mates, "l2")
+        >>> partners = torch.tensor([1, 0])
+        >>> overlap(torch.tensor([2.0, 3.0]), torch.tensor([2.0, 1.0]), partners)
         tensor([True, True])
-        >>> overlap(clean, torch.tensor([[1.0], [3.0]]), mates, "l2")
-        tensor([False, False])
     """
-    rows = (mates >= 0).nonzero().flatten()
-    own = distances.between(clean[rows], attacked[rows], distance)
-    other = distances.between(clean[rows], attacked[mates[rows]], distance)
-    return other < own
+    rows = (partners >= 0).nonzero().flatten()
+    return reached[partners[rows]] < moved[rows]
 
 
 def _check_count(clean: Tensor) -> None:

@@ -43,7 +43,7 @@ class NeighborBank:
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot vote."""
+        """Validate the arguments."""
         check_vote(self.k, self.temperature)
         if len(self.labels) < self.k:
             raise ValueError(
@@ -74,7 +74,7 @@ class NeighborBank:
         votes = weights.new_zeros(len(weights), self.num_classes)
         return votes.scatter_add(1, self.labels[places], weights).argmax(dim=1)
 
-    def soft_votes(self, embeddings: Tensor) -> Tensor:
+    def class_log_scores(self, embeddings: Tensor) -> Tensor:
         """Return the logarithms (B, classes) of the votes of the whole bank.
 
         All images of the bank vote, not only the nearest ones: an attack is then led
@@ -96,7 +96,7 @@ class NeighborBank:
 
 
 def check_vote(k: int, temperature: float) -> None:
-    """Refuse numbers that no vote can be held with.
+    """Validate the numbers of a vote.
 
     Raises:
         ValueError: If one is out of range.

@@ -15,7 +15,7 @@ from lightly_adv.types import Views
 
 
 @dataclass(frozen=True, eq=False)
-class AwayFrom:
+class EmbeddingDistance:
     """How far the embeddings of the images are from given ones.
 
     Raised with the clean embeddings, it is the untargeted attack of [0]. At the clean
@@ -34,7 +34,7 @@ class AwayFrom:
         >>> from lightly_adv import PGD, ThreatModel
         >>> encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
         >>> images = torch.rand(2, 3, 2, 2)
-        >>> objective = AwayFrom(encoder, encoder(images).detach())
+        >>> objective = EmbeddingDistance(encoder, encoder(images).detach())
         >>> perturbed, = PGD(ThreatModel(eps=0.1))(objective, [images])
         >>> bool((objective([perturbed]) > 0).all())
         True
@@ -45,30 +45,30 @@ class AwayFrom:
     distance: Distance = "cosine"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown distance."""
+        """Validate the arguments."""
         distances.check(self.distance)
 
     def __call__(self, views: Views) -> Tensor:
         """Return the distance of every image, of shape (B,)."""
-        found = self.encoder(views[0])
+        embeddings = self.encoder(views[0])
         if self.distance == "l2":
             # Without the root, whose gradient is undefined at zero.
-            return (found - self.embeddings).square().sum(dim=1)
-        return distances.between(found, self.embeddings)
+            return (embeddings - self.embeddings).square().sum(dim=1)
+        return distances.between(embeddings, self.embeddings)
 
 
 @dataclass(frozen=True, eq=False)
-class Toward(AwayFrom):
+class MatchEmbedding(EmbeddingDistance):
     """How near the embeddings of the images are to given ones, as a negative number.
 
     Raised with the embeddings of other images, it is the targeted attack of the
     paper, by which an image is to pass for another.
 
-    See `AwayFrom` for the arguments; `embeddings` is what to get to.
+    See `EmbeddingDistance` for the arguments; `embeddings` is what to get to.
 
     Examples:
         >>> import torch
-        >>> objective = Toward(torch.nn.Flatten(), torch.ones(1, 12), "l2")
+        >>> objective = MatchEmbedding(torch.nn.Flatten(), torch.ones(1, 12), "l2")
         >>> objective([torch.zeros(1, 3, 2, 2)])
         tensor([-12.])
     """
@@ -79,12 +79,12 @@ class Toward(AwayFrom):
 
 
 @dataclass(frozen=True, eq=False)
-class OutvoteLabels:
+class KNNCrossEntropy:
     """The cross-entropy of the vote of a bank, one value per image.
 
     Args:
         encoder: Maps images (B, C, H, W) to embeddings (B, D).
-        bank: The embeddings that vote; all of them do, see `NeighborBank.soft_votes`.
+        bank: The embeddings, all of which vote; see `NeighborBank.class_log_scores`.
         labels: The right classes, of shape (B,).
     """
 
@@ -94,5 +94,5 @@ class OutvoteLabels:
 
     def __call__(self, views: Views) -> Tensor:
         """Return the loss of every image, of shape (B,)."""
-        votes = self.bank.soft_votes(self.encoder(views[0]))
+        votes = self.bank.class_log_scores(self.encoder(views[0]))
         return F.cross_entropy(votes, self.labels, reduction="none")

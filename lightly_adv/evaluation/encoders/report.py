@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,8 @@ from torch import Tensor
 from lightly_adv.evaluation import formatting, report, statistics
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
-from lightly_adv.evaluation.encoders.neighbors import NeighborBank
+from lightly_adv.evaluation.encoding import Flags, Numbers
 from lightly_adv.evaluation.report import Report
-from lightly_adv.json_files import Need, Needs, has, is_list, is_number
 from lightly_adv.threat_model import ThreatModel
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -22,7 +21,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True, eq=False)
-class NeighborVerdict:
+class NeighborResult:
     """Which images the nearest neighbours put into the right class.
 
     Args:
@@ -31,21 +30,16 @@ class NeighborVerdict:
         num_bank: How many images there were in the bank.
         clean: Without an attack, bools (N,).
         robust: Without and under each of the attacks, bools (N,).
-        impersonated: Of the images that are right without an attack and have a mate
-            of another class: whether they are put into its class, bools (M,).
+        impersonated: Of the images that are right without an attack and have a
+            partner of another class: whether they are put into its class, bools (M,).
     """
 
     k: int
     temperature: float
     num_bank: int
-    clean: Tensor
-    robust: Tensor
-    impersonated: Tensor
-
-    @classmethod
-    def of(cls, bank: NeighborBank, **flags: Tensor) -> NeighborVerdict:
-        """Return the verdict of a bank."""
-        return cls(bank.k, bank.temperature, len(bank.labels), **flags)
+    clean: Flags
+    robust: Flags
+    impersonated: Flags
 
     def metrics(self) -> dict[str, float | None]:
         """Return the shares in percent; None where there was no image to count."""
@@ -62,28 +56,6 @@ class NeighborVerdict:
             for name, flags in (("clean", self.clean), ("robust", self.robust))
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON."""
-        return {
-            "k": self.k,
-            "temperature": self.temperature,
-            "bank": self.num_bank,
-            "clean": report.to_marks(self.clean),
-            "robust": report.to_marks(self.robust),
-            "impersonated": report.to_marks(self.impersonated),
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> NeighborVerdict:
-        """Return what `to_dict` has written."""
-        flags = ("clean", "robust", "impersonated")
-        return cls(
-            content["k"],
-            content["temperature"],
-            content["bank"],
-            **{name: report.to_flags(content[name]) for name in flags},
-        )
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EncoderReport(Report):
@@ -99,7 +71,7 @@ class EncoderReport(Report):
             nearer to, see `measures.breakaway`.
         quantile: For every image the share of others that are nearer to it than its
             attacked embedding, see `measures.relative_quantile`.
-        overlap: Of every image with a mate, whether their regions overlap, (M,).
+        overlap: Of every image with a partner, whether their regions overlap, (M,).
         neighbors: Classification by nearest neighbours, if there was a bank.
 
     Examples:
@@ -120,11 +92,11 @@ images)
 
     attack: Mapping[str, Any]
     threat_model: ThreatModel
-    drift: Tensor
-    breakaway: Tensor
-    quantile: Tensor
-    overlap: Tensor
-    neighbors: NeighborVerdict | None = None
+    drift: Numbers
+    breakaway: Numbers
+    quantile: Numbers
+    overlap: Flags
+    neighbors: NeighborResult | None = None
     distance: Distance = "cosine"
     pairs: Pairs = "random"
     name: str = "encoder"
@@ -187,59 +159,15 @@ images)
             "num_samples": self.num_samples,
         }
 
-    def results(self) -> dict[str, Any]:
-        """Return settings, intervals, and what was measured image by image."""
-        return {
-            "attack": dict(self.attack),
-            "distance": self.distance,
-            "pairs": self.pairs,
-            "intervals": self.neighbors.intervals() if self.neighbors else {},
-            "knn": self.neighbors and self.neighbors.to_dict(),
-            "drift": self.drift.tolist(),
-            "breakaway": self.breakaway.tolist(),
-            "quantile": self.quantile.tolist(),
-            "overlap": report.to_marks(self.overlap),
-        }
-
-    @classmethod
-    def needs(cls, content: Mapping[str, Any]) -> Needs:
-        """Return what the JSON of such a report has to hold, besides the facts."""
-        numbers = Need(lambda part: is_list(part, is_number), "a number per image")
-        return {
-            "threat_model": Need(bool, "norm, eps and two bounds"),
-            "attack": Need(formatting.is_attack, "an object with type and steps"),
-            **dict.fromkeys(("drift", "breakaway", "quantile", "overlap"), numbers),
-            "distance": Need(lambda x: x in get_args(Distance), "a distance"),
-            "pairs": Need(lambda x: x in get_args(Pairs), "a kind of pairs"),
-            "knn": Need(_is_verdict, "what the nearest neighbours gave, or null"),
-        }
-
-    @classmethod
-    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that `results` was made of."""
-        same = ("attack", "distance", "pairs")
-        measured = ("drift", "breakaway", "quantile")
-        knn = content.get("knn")
-        return {
-            **{key: content[key] for key in same},
-            **{key: torch.tensor(content[key]) for key in measured},
-            "overlap": report.to_flags(content["overlap"]),
-            "neighbors": knn and NeighborVerdict.from_dict(knn),
-        }
+    def derived(self) -> dict[str, Any]:
+        """Return the intervals of both accuracies of the nearest neighbours."""
+        return {"intervals": self.neighbors.intervals() if self.neighbors else {}}
 
     @property
     def _suite(self) -> str:
         """What the accuracies in the row are."""
         kind = formatting.attack(self.attack)
         return f"robust kNN, {kind}, k={self.neighbors.k}" if self.neighbors else kind
-
-
-def _is_verdict(part: Any) -> bool:
-    flags = ("clean", "robust", "impersonated")
-    return part is None or (
-        has(part, "k", "temperature", "bank", *flags)
-        and all(is_list(part[name], is_number) for name in flags)
-    )
 
 
 def _percent(shares: Tensor) -> float | None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from lightly_adv.evaluation import batches, sweep
-from lightly_adv.evaluation.evaluation import Batch, Evaluation
-from lightly_adv.evaluation.unforeseen import scene, warnings
-from lightly_adv.evaluation.unforeseen.attacks import UnforeseenAttack, resolve
+from lightly_adv.evaluation import sweep
+from lightly_adv.evaluation.batches import Batch
+from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.unforeseen.attack import UnforeseenAttack, resolve
+from lightly_adv.evaluation.unforeseen.parametrization import maximize
 from lightly_adv.evaluation.unforeseen.report import UnforeseenReport
-from lightly_adv.evaluation.verdicts import Verdict
 from lightly_adv.isolation import rng
 from lightly_adv.types import NormalizeStats
 
@@ -36,12 +37,10 @@ def evaluate_unforeseen(
     progress: bool = False,
     state: str | os.PathLike[str] | None = None,
 ) -> UnforeseenReport:
-    """Measure how many images a classifier gets right under attacks of ten kinds.
+    """Measure how many images are correctly classified under attacks of ten kinds.
 
     Every attack leads the images to a wrong class that is drawn at random, the same
-    for all attacks, and is run at several strengths, each on all of the images. As
-    with `evaluate_robustness`, the model is afterwards what it was, and every process
-    of a process group takes its share of the batches.
+    for all attacks, and is run at several strengths, each on all of the images.
 
     - [0] Testing Robustness Against Unforeseen Adversaries, 2019,
       https://arxiv.org/abs/1908.08016
@@ -50,21 +49,15 @@ def evaluate_unforeseen(
         model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).
         loader: Batches (images, labels) or (images, labels, filenames), with images
             of one size.
-        attacks: Names of attacks, or attacks with strengths of your own. None stands
-            for all ten.
+        attacks: Names of attacks, or attacks with strengths of your own. Defaults to
+            the ten of [0].
         steps: Number of gradient steps of each attack; 200 in the paper.
-        max_samples: Evaluate only the first that many images; see to it that these
-            are not all of one class.
+        max_samples: See `evaluate_robustness`, also for what is not explained here.
         normalize: Mean and std that the transform of the loader has normalised with.
-        device: Where to evaluate; the model is moved there, and stays there. None
-            stands for the device of the model.
-        seed: Seed of starts and targets. With the same seed and the same batches, the
-            result is the same.
+        device: Where to evaluate.
+        seed: Seed of starts and targets.
         progress: Show a progress bar.
-        state: File to keep the verdicts in, batch by batch; see `evaluate_robustness`.
-
-    Returns:
-        A report with the accuracies in percent.
+        state: File to keep results in.
 
     Raises:
         TypeError: If a batch or the output of the model is of the wrong type.
@@ -72,62 +65,47 @@ def evaluate_unforeseen(
             attack, if the logits are NaN or too few for a label, if there are fewer
             than two classes, if `steps` is less than 1, or if the state is that of
             another evaluation.
+        UnconfirmedError: See `evaluate_robustness`.
 
     Examples:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 5))
         >>> loader = [(torch.rand(8, 3, 16, 16), torch.arange(8) % 5)]
-        >>> found = evaluate_unforeseen(model, loader, ["l1", "jpeg_linf"], steps=2)
-        >>> found.num_samples, [len(each) for each in found.accuracies.values()]
+        >>> report = evaluate_unforeseen(model, loader, ["l1", "jpeg_linf"], steps=2)
+        >>> report.num_samples, [len(each) for each in report.accuracies.values()]
         (8, [6, 6])
     """
     chosen = resolve(attacks)
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; expected at least 1.")
+    strengths = {attack.name: attack.eps for attack in chosen}
     evaluation = Evaluation(
-        model,
-        batches.place(model, device),
-        {
-            "attacks": {attack.name: attack.eps for attack in chosen},
-            "steps": steps,
-            "normalize": normalize,
-        },
+        {"model": model},
+        {"attacks": strengths, "steps": steps, "normalize": normalize},
+        device=device,
         seed=seed,
         state=state,
         progress=progress,
     )
-    with evaluation.undisturbed() as (untouched, _):
-        on_pixels = batches.OnPixels(untouched, normalize)
-        size, loaded = sweep.of_one_size(
-            batches.load(
-                loader, device=evaluation.device, limit=max_samples, normalize=normalize
-            )
-        )
-        results = evaluation.run(
-            _suitable(loaded, chosen),
-            sweep.measured(
-                on_pixels,
-                _change(on_pixels, chosen, steps, evaluation.describe),
-                count=sum(len(attack.eps) for attack in chosen),
-            ),
-            total=batches.count(loader, max_samples),
-            description="unforeseen",
-        )
+    found = sweep.run(
+        evaluation,
+        loader,
+        {name: len(eps) for name, eps in strengths.items()},
+        _change(chosen, steps),
+        max_samples=max_samples,
+        normalize=normalize,
+        check=partial(_check_images, chosen),
+        description="unforeseen",
+    )
     report = UnforeseenReport(
-        attacks=chosen,
-        clean=sweep.stacked(results, ["clean"])[0],
-        flags={
-            attack.name: sweep.stacked(
-                results, [_flag(attack, level) for level in range(len(attack.eps))]
-            )
-            for attack in chosen
-        },
-        image_size=size,
-        num_classes=results[0].classes,
+        attacks=[attack.strengths for attack in chosen],
+        clean=found.clean,
+        flags=found.flags,
+        image_size=found.image_size,
+        num_classes=found.num_classes,
         steps=steps,
         **evaluation.facts(),
     )
-    probabilities = all(result.probabilities for result in results)
-    report.warnings.extend(warnings.of(report, probabilities=probabilities))
+    report.warnings.extend(report.doubts(probabilities=found.probabilities))
     return report
 
 
@@ -159,43 +137,36 @@ def attack_images(
     def objective(views: Tensor) -> Tensor:
         return -F.cross_entropy(model(views), targets, reduction="none")
 
-    setting = attack.setting(images, eps, generator)
-    return scene.climb(objective, setting, steps=steps)
+    parametrization = attack.parametrize(images, eps, generator)
+    return maximize(objective, parametrization, steps=steps)
 
 
-def _change(
-    model: nn.Module,
-    attacks: Sequence[UnforeseenAttack],
-    steps: int,
-    describe: Callable[[str], None],
-) -> sweep.Change:
-    """Return the function that yields a batch under all attacks."""
+def _change(attacks: Sequence[UnforeseenAttack], steps: int) -> sweep.Change:
+    """Return the function that attacks the images of a batch."""
+    numbered = {attack.name: (n, attack) for n, attack in enumerate(attacks, start=1)}
 
-    def change(batch: Batch, clean: Verdict) -> Iterator[tuple[str, Tensor]]:
+    def change(
+        model: nn.Module, batch: Batch, classes: int
+    ) -> Callable[[str, int], Tensor]:
         generator = rng.batch_generator(*batch.key)
-        targets = _targets(batch.labels, clean.classes, generator)
+        targets = _targets(batch.labels, classes, generator)
         targets = _possible(targets, batch.labels, model(batch.images))
-        for number, attack in enumerate(attacks, start=1):
-            for level, eps in enumerate(attack.eps):
-                describe(f"unforeseen: {_flag(attack, level)}")
-                yield (
-                    _flag(attack, level),
-                    attack_images(
-                        model,
-                        batch.images,
-                        targets,
-                        attack,
-                        eps=eps,
-                        steps=steps,
-                        generator=rng.batch_generator(*batch.key, number, level),
-                    ),
-                )
+
+        def attacked(name: str, level: int) -> Tensor:
+            number, attack = numbered[name]
+            return attack_images(
+                model,
+                batch.images,
+                targets,
+                attack,
+                eps=attack.eps[level],
+                steps=steps,
+                generator=rng.batch_generator(*batch.key, number, level),
+            )
+
+        return attacked
 
     return change
-
-
-def _flag(attack: UnforeseenAttack, strength: int) -> str:
-    return f"{attack.name}, strength {strength + 1}"
 
 
 def _targets(labels: Tensor, classes: int, generator: Generator) -> Tensor:
@@ -213,17 +184,13 @@ def _possible(targets: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
     return (targets + steps) % count
 
 
-def _suitable(
-    loaded: sweep.Loaded, attacks: Sequence[UnforeseenAttack]
-) -> sweep.Loaded:
-    """Yield the batches; refuse at the first what an attack would refuse in hours."""
-    for number, (images, labels) in enumerate(loaded):
-        height, width = images.shape[2:]
-        if min(height, width) < SMALLEST:
-            raise ValueError(
-                f"the images are {height} x {width}; expected at least {SMALLEST} x "
-                f"{SMALLEST}. Resize them."
-            )
-        for attack in attacks if number == 0 else ():
-            attack.setting(images[:1], attack.eps[0], torch.Generator())
-        yield images, labels
+def _check_images(attacks: Sequence[UnforeseenAttack], batch: Batch) -> None:
+    """Validate images at first, and not when the attack has its turn in hours."""
+    height, width = batch.images.shape[2:]
+    if min(height, width) < SMALLEST:
+        raise ValueError(
+            f"the images are {height} x {width}; expected at least {SMALLEST} x "
+            f"{SMALLEST}. Resize them."
+        )
+    for attack in attacks:
+        attack.parametrize(batch.images[:1], attack.eps[0], torch.Generator())

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lightly_adv.evaluation.unforeseen.scene import Scene
-from lightly_adv.evaluation.unforeseen.spaces import Ball
+from lightly_adv.evaluation.unforeseen.attack import levels, unforeseen_attack
+from lightly_adv.evaluation.unforeseen.parametrization import Ball, Parametrization
 
 DENSITY = 1 / 14
 """Share of the places of the image that a kernel is put to."""
@@ -21,7 +21,10 @@ DIRECTIONS = 10
 """Largest number of directions in a kernel."""
 
 
-def gabor(images: Tensor, eps: float, generator: Generator, /) -> Scene:
+@unforeseen_attack(
+    "gabor", eps=levels(4, 8, 16, 32, 64, 128), unit="pixels", largest=1.0
+)
+def gabor(images: Tensor, eps: float, generator: Generator, /) -> Parametrization:
     """Add noise of at most eps: waves of one kind, at sparse random places.
 
     The parameters say how much of the kernel is at each of the places. The kernel of a
@@ -52,7 +55,7 @@ def gabor(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     def render(z: Tensor) -> Tensor:
         return (images + eps * waves(z * places, kernels)).clamp(0, 1)
 
-    return Scene(start, space, render)
+    return Parametrization(start, space, render)
 
 
 def waves(weights: Tensor, kernels: Tensor) -> Tensor:
@@ -88,8 +91,8 @@ def draw_kernels(count: int, *, size: int, generator: Generator) -> Tensor:
     directions = 1 + (DIRECTIONS * drawn[3]).floor()
     number = torch.arange(DIRECTIONS).view(1, -1, 1, 1)
     angle = math.pi * (drawn[2] + number / directions)
-    place = torch.linspace(-0.5, 0.5, size)
-    down, across = torch.meshgrid(place, place, indexing="ij")
+    axis = torch.linspace(-0.5, 0.5, size)
+    down, across = torch.meshgrid(axis, axis, indexing="ij")
     along = across * angle.cos() + down * angle.sin()
     each = torch.cos(2 * math.pi * cycles * along) * (number < directions)
     envelope = torch.exp(-0.5 * (down**2 + across**2) / std.squeeze(1) ** 2)

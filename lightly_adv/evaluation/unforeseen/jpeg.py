@@ -19,8 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lightly_adv.evaluation.unforeseen.scene import Scene, check_colours
-from lightly_adv.evaluation.unforeseen.spaces import Ball, FrankWolfe
+from lightly_adv.evaluation.unforeseen.attack import unforeseen_attack
+from lightly_adv.evaluation.unforeseen.parametrization import (
+    Ball,
+    FrankWolfe,
+    Parametrization,
+    check_colours,
+)
+
+HALF_STEPS = "half steps of the quantisation"
+"""The unit of the strengths."""
 
 LARGEST = 2.0
 """Largest parameter under L2 and L1."""
@@ -54,7 +62,13 @@ TO_YCC = (
 """From red, green and blue to luma and chroma, as in JFIF."""
 
 
-def linf(images: Tensor, eps: float, generator: Generator, /) -> Scene:
+@unforeseen_attack(
+    "jpeg_linf",
+    eps=(0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0),
+    unit=HALF_STEPS,
+    ata=(89.7, 87.0, 83.1, 78.6, 69.7, 35.4),
+)
+def linf(images: Tensor, eps: float, generator: Generator, /) -> Parametrization:
     """Move every coefficient by at most eps half steps.
 
     Args:
@@ -69,12 +83,24 @@ def linf(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     return _moved(images, Ball("Linf", eps), generator)
 
 
-def l2(images: Tensor, eps: float, generator: Generator, /) -> Scene:
+@unforeseen_attack(
+    "jpeg_l2",
+    eps=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+    unit=HALF_STEPS,
+    ata=(92.2, 91.0, 88.4, 85.8, 81.3, 72.0),
+)
+def l2(images: Tensor, eps: float, generator: Generator, /) -> Parametrization:
     """Move coefficients by eps half steps, as a Euclidean distance; see `linf`."""
     return _moved(images, Ball("L2", eps, -LARGEST, LARGEST), generator)
 
 
-def l1(images: Tensor, eps: float, generator: Generator, /) -> Scene:
+@unforeseen_attack(
+    "jpeg_l1",
+    eps=(2.0, 8.0, 64.0, 256.0, 512.0, 1024.0),
+    unit=HALF_STEPS,
+    ata=(91.4, 88.1, 80.2, 68.9, 56.3, 37.7),
+)
+def l1(images: Tensor, eps: float, generator: Generator, /) -> Parametrization:
     """Move coefficients by a sum of eps half steps, by Frank-Wolfe; see `linf`."""
     return _moved(images, FrankWolfe(eps, -LARGEST, LARGEST), generator)
 
@@ -142,7 +168,9 @@ def _joined(
     return planes.transpose(3, 4).flatten(4, 5).flatten(2, 3)
 
 
-def _moved(images: Tensor, space: Ball | FrankWolfe, generator: Generator) -> Scene:
+def _moved(
+    images: Tensor, space: Ball | FrankWolfe, generator: Generator
+) -> Parametrization:
     check_colours(images, "JPEG")
     height, width = images.shape[2:]
     if height % 16 or width % 16:
@@ -157,4 +185,4 @@ def _moved(images: Tensor, space: Ball | FrankWolfe, generator: Generator) -> Sc
     def render(z: Tensor) -> Tensor:
         return decode(plain + z / 2, height=height, width=width)
 
-    return Scene(space.start(plain, generator), space, render)
+    return Parametrization(space.start(plain, generator), space, render)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lightly_adv.evaluation import formatting, report, statistics
-from lightly_adv.evaluation.sweep_report import SweepReport
-from lightly_adv.evaluation.unforeseen import panels
-from lightly_adv.evaluation.unforeseen.attacks import Origin, Strengths
-from lightly_adv.json_files import Need, Needs, has, is_list, is_number, is_text
+from lightly_adv.evaluation.checks import outputs
+from lightly_adv.evaluation.sweep import SweepReport
+from lightly_adv.evaluation.unforeseen import figure
+from lightly_adv.evaluation.unforeseen.attack import Strengths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,12 @@ CALIBRATED_SIZE = (32, 32)
 
 CALIBRATED_CLASSES = 10
 """Number of classes that it was made for."""
+
+CALIBRATED_STEPS = 200
+"""Number of steps that it was made with."""
+
+WIDEST = 10.0
+"""Largest half width of a 95 % interval, in percent points, without a warning."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,9 +44,12 @@ class UnforeseenReport(SweepReport):
 
     Examples:
         >>> import torch
-        >>> from lightly_adv.evaluation.unforeseen.attacks import ATTACKS
+        >>> from lightly_adv.evaluation.unforeseen import create_unforeseen_attack
         >>> found = UnforeseenReport(
-        ...     attacks=(ATTACKS["elastic"], ATTACKS["fog"]),
+        ...     attacks=[
+        ...         create_unforeseen_attack(name).strengths
+        ...         for name in ("elastic", "fog")
+        ...     ],
         ...     clean=torch.tensor([True, True]),
         ...     flags={
         ...         "elastic": torch.tensor([[True, True], *[[True, False]] * 5]),
@@ -60,6 +70,15 @@ class UnforeseenReport(SweepReport):
     attacks: Sequence[Strengths]
     num_classes: int
     steps: int
+
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        super().__post_init__()
+        sizes = {name: len(flags) for name, flags in self.flags.items()}
+        if sizes != {attack.name: len(attack.eps) for attack in self.attacks}:
+            raise ValueError(
+                f"flags has {sizes} levels, expected one for each strength of attacks"
+            )
 
     @property
     def uar(self) -> dict[str, float]:
@@ -118,49 +137,46 @@ class UnforeseenReport(SweepReport):
             for name, values in self.accuracies.items()
         ]
 
-    def describe(self, member: str) -> dict[str, Any]:
-        """Return the strengths of an attack, and what is known of them."""
-        (attack,) = (each for each in self.attacks if each.name == member)
-        return {
-            "eps": list(attack.eps),
-            "eps_text": [formatting.fraction(value) for value in attack.eps],
-            "unit": attack.unit,
-            "ata": None if attack.ata is None else list(attack.ata),
-            "uar": self.uar.get(member),
-            "source": attack.source,
-        }
+    def details(self, name: str) -> dict[str, Any]:
+        """Return the strengths of an attack as text, and its UAR."""
+        (attack,) = (each for each in self.attacks if each.name == name)
+        eps_text = [formatting.fraction(value) for value in attack.eps]
+        return {"eps_text": eps_text, "uar": self.uar.get(name)}
 
-    def results(self) -> dict[str, Any]:
-        """Return accuracies with intervals, settings and flags."""
-        numbers = {"steps": self.steps, "num_classes": self.num_classes}
-        return {**super().results(), **numbers}
+    def doubts(self, *, probabilities: bool) -> Iterator[str]:
+        """Yield reasons to doubt the numbers.
 
-    @classmethod
-    def needs(cls, content: Mapping[str, Any]) -> Needs:
-        """Return what the JSON of such a report has to hold, besides the facts."""
-        number = Need(lambda part: type(part) is int, "an integer")
-        return {
-            **super().needs(content),
-            "members": Need(
-                lambda part: (
-                    is_list(part, lambda x: _is_member(x, content["flags"]))
-                    and bool(part)
-                ),
-                "a list of attacks, with a strength for each level in flags",
-            ),
-            "steps": number,
-            "num_classes": number,
-        }
-
-    @classmethod
-    def read_results(cls, content: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that `results` was made of."""
-        return {
-            **super().read_results(content),
-            "attacks": [_read_strengths(member) for member in content["members"]],
-            "steps": content["steps"],
-            "num_classes": content["num_classes"],
-        }
+        Args:
+            probabilities: Whether the model returned probabilities for all batches.
+        """
+        if probabilities:
+            yield outputs.probabilities(True).warning
+        # Of a share of one half, where it is widest.
+        width = 100 * statistics.Z95 * math.sqrt(0.25 / self.num_samples)
+        if width > WIDEST:
+            yield (
+                f"there are only {self.num_samples} images, so that an accuracy is "
+                f"uncertain by up to {min(width, 50.0):.0f} points (95 %); evaluate "
+                "more."
+            )
+        if all(attack.ata is None for attack in self.attacks):
+            return
+        height, width = self.image_size
+        if self.image_size != CALIBRATED_SIZE:
+            yield (
+                f"the images are {height} x {width}; the strengths are those for 32 x "
+                "32, so there is no UAR."
+            )
+        elif self.num_classes != CALIBRATED_CLASSES:
+            yield (
+                f"there are {self.num_classes} classes; the calibration was made for "
+                "CIFAR-10, so there is no UAR."
+            )
+        elif self.steps < CALIBRATED_STEPS:
+            yield (
+                f"{self.steps} steps are fewer than the {CALIBRATED_STEPS} that the "
+                "calibration was made with, so that the UAR is too high."
+            )
 
     def figure(self) -> Figure:
         """Draw accuracy over strength, one panel for each attack.
@@ -168,9 +184,9 @@ class UnforeseenReport(SweepReport):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        return panels.strength_panels(
+        return figure.strength_curves(
             [
-                panels.Panel(
+                figure.StrengthCurve(
                     attack.name,
                     strengths=tuple(formatting.fraction(value) for value in attack.eps),
                     unit=attack.unit,
@@ -187,26 +203,3 @@ class UnforeseenReport(SweepReport):
     def _attacks(self) -> str:
         kinds = "attack" if len(self.attacks) == 1 else "attacks"
         return f"{len(self.attacks)} unforeseen {kinds}, {self.steps} steps"
-
-
-def _is_member(part: Any, flags: Mapping[str, Any]) -> bool:
-    return (
-        has(part, "name", "eps", "unit", "source", "ata")
-        and part["name"] in flags
-        and all(is_text(part[key]) for key in ("unit", "source"))
-        and is_list(part["eps"], is_number, length=len(flags[part["name"]]))
-        and (
-            part["ata"] is None
-            or is_list(part["ata"], is_number, length=len(part["eps"]))
-        )
-    )
-
-
-def _read_strengths(member: Mapping[str, Any]) -> Strengths:
-    eps, ata = tuple(member["eps"]), member["ata"]
-    return Strengths(
-        name=member["name"],
-        eps=eps,
-        unit=member["unit"],
-        origin=Origin(eps, member["source"], None if ata is None else tuple(ata)),
-    )

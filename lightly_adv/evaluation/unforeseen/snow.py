@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lightly_adv.evaluation.unforeseen.scene import Scene, check_colours
+from lightly_adv.evaluation import filters
+from lightly_adv.evaluation.unforeseen.attack import unforeseen_attack
+from lightly_adv.evaluation.unforeseen.parametrization import (
+    Parametrization,
+    check_colours,
+)
 
 BUDGET = 0.2
 """Largest mean intensity of the flakes in a layer."""
@@ -25,8 +30,6 @@ KERNEL_SIZE = 13
 
 FADING = 0.25
 """How much the colours pale at eps = 1 and above."""
-
-LUMA = (0.2126, 0.7152, 0.0722)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class Snowfall:
         return z * (BUDGET / mean.clamp(min=BUDGET))
 
 
-def snow(images: Tensor, eps: float, generator: Generator, /) -> Scene:
+@unforeseen_attack(
+    "snow", eps=(0.0625, 0.125, 0.25, 0.5, 1.0, 2.0), unit="brightness of the snow"
+)
+def snow(images: Tensor, eps: float, generator: Generator, /) -> Parametrization:
     """Pale the colours, and add streaks of snow.
 
     The parameters are the intensities of the flakes, in seven layers. Each layer has
@@ -78,12 +84,12 @@ def snow(images: Tensor, eps: float, generator: Generator, /) -> Scene:
     drawn = torch.rand(batch, len(LAYERS), rows, columns, generator=generator)
     space = Snowfall()
     start = space.thin(torch.exp(-drawn / BUDGET)).to(images)
-    paled = _paled(images, min(eps, 1.0) * FADING)
+    paled = torch.lerp(images, filters.paled(images), min(eps, 1.0) * FADING)
 
     def render(z: Tensor) -> Tensor:
         return (paled + eps * snowfall(z, streaks, height, width)).clamp(0, 1)
 
-    return Scene(start, space, render)
+    return Parametrization(start, space, render)
 
 
 def snowfall(z: Tensor, streaks: Tensor, height: int, width: int) -> Tensor:
@@ -99,9 +105,9 @@ def snowfall(z: Tensor, streaks: Tensor, height: int, width: int) -> Tensor:
     batch, layers, size = streaks.shape[:3]
     flakes = z.new_zeros(batch, layers, height, width)
     for layer, (top, left) in enumerate(LAYERS):
-        places = flakes[:, layer, top::PITCH, left::PITCH]
-        rows, columns = places.shape[1:]
-        places.copy_(z[:, layer, :rows, :columns] ** 4)
+        spots = flakes[:, layer, top::PITCH, left::PITCH]
+        rows, columns = spots.shape[1:]
+        spots.copy_(z[:, layer, :rows, :columns] ** 4)
     fallen = F.conv2d(
         flakes.flatten(0, 1)[None],
         streaks.flatten(0, 1)[:, None],
@@ -123,16 +129,9 @@ def draw_streaks(count: int, *, size: int, generator: Generator) -> Tensor:
     angle = math.radians(20) + math.radians(50) * drawn[0]
     angle = torch.where(leaning, angle, math.pi - angle)
     half_length, half_width = size / 2 * (0.5 + drawn[1] / 2), 0.5 + drawn[2] / 2
-    place = torch.arange(size) - size // 2
-    down, across = torch.meshgrid(place, place, indexing="ij")
+    axis = torch.arange(size) - size // 2
+    down, across = torch.meshgrid(axis, axis, indexing="ij")
     along = across * angle.cos() + down * angle.sin()
     beside = down * angle.cos() - across * angle.sin()
     ends = (half_length + 0.5 - along.abs()).clamp(0, 1)
     return ends * (half_width + 0.5 - beside.abs()).clamp(0, 1)
-
-
-def _paled(images: Tensor, share: float) -> Tensor:
-    """Mix images with what they look like in snow light."""
-    luma = torch.tensor(LUMA).to(images).view(1, 3, 1, 1)
-    bright = images.maximum(1.5 * (luma * images).sum(dim=1, keepdim=True) + 0.5)
-    return torch.lerp(images, bright, share)

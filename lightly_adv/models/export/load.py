@@ -13,9 +13,9 @@ from torch import nn
 
 from lightly_adv import json_files
 from lightly_adv.json_files import Need
+from lightly_adv.models import normalization
 from lightly_adv.models.checkpoints import LoadReport, load_backbone
 from lightly_adv.models.export import folder
-from lightly_adv.models.normalization import Normalize
 from lightly_adv.types import NormalizeStats
 
 FORBIDDEN = {"checkpoint_path", "pretrained", "pretrained_cfg", "cache_dir"}
@@ -40,9 +40,7 @@ class ExportedModel:
 
     def on_pixels(self) -> nn.Module:
         """Return a module that takes pixels in [0, 1] and normalises them itself."""
-        if self.normalize is None:
-            return self.model
-        return nn.Sequential(Normalize(self.normalize), self.model).eval()
+        return normalization.on_pixels(self.model, self.normalize).eval()
 
 
 def load_exported(path: str | os.PathLike[str]) -> ExportedModel:

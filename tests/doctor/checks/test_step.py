@@ -99,9 +99,8 @@ class Lossless(Healthy):
 def test_an_exception_is_named_with_its_place_and_told_once() -> None:
     diagnosis = examine(Raising())
     assert blamed(diagnosis) == {"training step": "FAIL"}
-    assert (
-        "RuntimeError: the head is missing (raised in forward, test_step.py:"
-        in (told(diagnosis, "training step"))
+    assert "RuntimeError: the head is missing (raised in forward, test_step.py:" in (
+        told(diagnosis, "training step")
     )
     assert {"gradient", "loss", "repeatable", "cost"} <= set(diagnosis.skipped)
     (text,) = diagnosis.tracebacks

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.evaluation import RobustnessReport, Suite, evaluate_robustness
-from lightly_adv.evaluation.strong_suites import apgd
-from lightly_adv.evaluation.suites import pgd
+from lightly_adv.evaluation.suites import apgd, pgd
 from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.checks.digits import loader, trained
 

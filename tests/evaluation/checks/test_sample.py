@@ -21,21 +21,19 @@ def kept(sample: Sample, given: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Te
 def test_images_come_from_everywhere_however_they_are_batched() -> None:
     sample = Sample(size=64)
     images, labels = kept(sample, batches(1000, 128))
-    assert images[:, 0, 0, 0].long().tolist() == sample.places
-    assert len(set(sample.places)) == 64
+    assert images[:, 0, 0, 0].long().tolist() == sample.indices
+    assert len(set(sample.indices)) == 64
     assert (labels.bincount(minlength=10) > 0).all()
     assert len(set(labels[:24].tolist())) > 6, "the first are mixed, too"
-    assert sample.batch_size == 128
     other = Sample(size=64)
     kept(other, batches(1000, 7))
-    assert other.places == sample.places
-    assert other.batch_size == 7
+    assert other.indices == sample.indices
 
 
 def test_few_images_are_all_kept() -> None:
     sample = Sample(size=64)
     images, labels = kept(sample, batches(5, 2))
-    assert sorted(sample.places) == [0, 1, 2, 3, 4]
+    assert sorted(sample.indices) == [0, 1, 2, 3, 4]
     assert len(images) == len(labels) == 5
 
 
@@ -47,5 +45,5 @@ def test_they_are_copies_and_of_one_size() -> None:
     )
     small += 1
     assert bool((images == 0).all())
-    assert len(images) == len(sample.places) < 17
+    assert len(images) == len(sample.indices) < 17
     assert len({tuple(image.shape) for image in images}) == 1

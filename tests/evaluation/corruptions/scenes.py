@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import filters
+from lightly_adv.evaluation import filters
 from lightly_adv.evaluation.corruptions.draws import Draws
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lightly_adv.evaluation.corruptions import CORRUPTIONS, blur
+from lightly_adv.evaluation.corruptions import blur, create_corruption
 from tests.evaluation.corruptions.scenes import draws, smooth
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["defocus_blur"].levels)
+@pytest.mark.parametrize("level", create_corruption("defocus_blur").levels)
 @pytest.mark.parametrize("size", [32, 96])
 def test_defocus_is_a_disk_with_soft_edges(
     level: tuple[float, float], size: int
@@ -82,7 +82,7 @@ def test_zoom_is_the_mean_of_enlarged_images() -> None:
         large = ndimage.zoom(middle, (1, 1, factor, factor), order=1)
         cut = (large.shape[2] - 32) // 2
         total += large[..., cut : cut + 32, cut : cut + 32]
-    (steps,) = CORRUPTIONS["zoom_blur"].levels[1]
+    (steps,) = create_corruption("zoom_blur").levels[1]
     found = blur.zoom(images, draws(1), int(steps))
     np.testing.assert_allclose(found.numpy(), total / 13, atol=1e-12)
 
@@ -90,7 +90,7 @@ def test_zoom_is_the_mean_of_enlarged_images() -> None:
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 def test_the_zooms_are_the_published_ones(severity: int) -> None:
     end = [1.06, 1.11, 1.16, 1.21, 1.26][severity - 1]
-    (steps,) = CORRUPTIONS["zoom_blur"].levels[severity - 1]
+    (steps,) = create_corruption("zoom_blur").levels[severity - 1]
     assert steps == len(np.arange(1, end, 0.01))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightly_adv.evaluation.corruptions import CORRUPTIONS, corrupt
+from lightly_adv.evaluation.corruptions import PUBLISHED, corrupt
 from tests.evaluation.corruptions.scenes import smooth
 
-NAMES = list(CORRUPTIONS)
+NAMES = list(PUBLISHED)
 STEADY = {
     *("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "defocus_blur"),
     *("gaussian_blur", "zoom_blur", "fog", "brightness", "contrast", "pixelate"),
@@ -124,7 +124,7 @@ def test_the_global_random_state_stays() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": "frist"}, "Did you mean 'frost'"),
+        ({"corruption": "frist"}, "Did you mean 'frost'"),
         ({"severity": 6}, r"severities=\[6\]"),
         ({"positions": [1]}, "for 2 images"),
         ({"positions": [-1, 1]}, "none of them negative"),
@@ -137,9 +137,14 @@ def test_the_global_random_state_stays() -> None:
     ],
 )
 def test_refusals(change: dict[str, object], words: str) -> None:
-    given = {"images": torch.rand(2, 3, 8, 8), "name": "frost", "severity": 1, **change}
+    given = {
+        "images": torch.rand(2, 3, 8, 8),
+        "corruption": "frost",
+        "severity": 1,
+        **change,
+    }
     with pytest.raises(ValueError, match=words):
-        corrupt(**given)  # type: ignore[arg-type]
+        corrupt(**{**given, **change})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("images", [torch.zeros(2, 3, 8, 8).byte(), [[0.5]]])

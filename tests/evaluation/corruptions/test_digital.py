@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import CORRUPTIONS, digital
+from lightly_adv.evaluation.corruptions import create_corruption, digital
 from tests.evaluation.corruptions.scenes import draws, smooth
 
 # Of other sizes, pixels lie on the border of two blocks, and PIL rounds somehow.
@@ -46,7 +46,7 @@ def in_hsv(images: Tensor, *, saturation: tuple[float, float], value: float) -> 
     return torch.from_numpy(found).permute(0, 3, 1, 2).float()
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["brightness"].levels)
+@pytest.mark.parametrize("level", create_corruption("brightness").levels)
 def test_brightness_is_the_value_in_hsv(level: tuple[float]) -> None:
     images = with_extremes()
     found = digital.brightness(images, draws(2), *level)
@@ -54,7 +54,7 @@ def test_brightness_is_the_value_in_hsv(level: tuple[float]) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["saturate"].levels)
+@pytest.mark.parametrize("level", create_corruption("saturate").levels)
 def test_saturate_is_the_saturation_in_hsv(level: tuple[float, float]) -> None:
     images = with_extremes()
     found = digital.saturate(images, draws(2), *level)
@@ -62,7 +62,7 @@ def test_saturate_is_the_saturation_in_hsv(level: tuple[float, float]) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["contrast"].levels)
+@pytest.mark.parametrize("level", create_corruption("contrast").levels)
 def test_contrast_keeps_the_mean_and_scales_the_spread(level: tuple[float]) -> None:
     images = smooth()
     found = digital.contrast(images, draws(6), *level).double().numpy()
@@ -73,7 +73,7 @@ def test_contrast_keeps_the_mean_and_scales_the_spread(level: tuple[float]) -> N
     )
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["jpeg_compression"].levels)
+@pytest.mark.parametrize("level", create_corruption("jpeg_compression").levels)
 @pytest.mark.parametrize("size", SIZES)
 def test_jpeg_is_that_of_pil(level: tuple[int], size: tuple[int, int]) -> None:
     images = smooth(2, *size)
@@ -85,7 +85,7 @@ def test_jpeg_is_that_of_pil(level: tuple[int], size: tuple[int, int]) -> None:
         torch.testing.assert_close(compressed, expected)
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["pixelate"].levels)
+@pytest.mark.parametrize("level", create_corruption("pixelate").levels)
 @pytest.mark.parametrize("size", SIZES)
 def test_pixelate_is_box_of_pil(level: tuple[float], size: tuple[int, int]) -> None:
     images = smooth(2, *size)
@@ -106,7 +106,7 @@ def test_pixelate_is_box_of_pil(level: tuple[float], size: tuple[int, int]) -> N
 def test_blocks_of_large_images(severity: int, blocks: int) -> None:
     ramp = torch.arange(224.0).expand(1, 1, 224, 224)
     found = digital.pixelate(
-        ramp, draws(1), *CORRUPTIONS["pixelate"].levels[severity - 1]
+        ramp, draws(1), *create_corruption("pixelate").levels[severity - 1]
     )
     # Published for ImageNet-C: shares of 0.6, 0.4 and 0.25, which are 134, 89 and 56.
     assert len(set(found[0, 0, 0].tolist())) == blocks
@@ -142,7 +142,7 @@ def test_the_shear_moves_three_points_as_far_as_allowed() -> None:
     torch.testing.assert_close(end @ matrix, start.expand(5, 3, 2))
 
 
-@pytest.mark.parametrize("level", CORRUPTIONS["elastic_transform"].levels)
+@pytest.mark.parametrize("level", create_corruption("elastic_transform").levels)
 def test_elastic_goes_as_far_in_large_images(level: tuple[float, ...]) -> None:
     small, large = (float(displacements(level, size).std()) for size in (32, 96))
     assert large == pytest.approx(3 * small, rel=0.25)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation.corruptions import CORRUPTIONS, filters, weather
+from lightly_adv.evaluation import filters
+from lightly_adv.evaluation.corruptions import create_corruption, weather
 from tests.evaluation.corruptions.scenes import draws, smooth
 
-FOG = CORRUPTIONS["fog"].levels
-SNOW = CORRUPTIONS["snow"].levels
-SPATTER = CORRUPTIONS["spatter"].levels
+FOG = create_corruption("fog").levels
+SNOW = create_corruption("snow").levels
+SPATTER = create_corruption("spatter").levels
 
 
 def test_snow_without_flakes_pales_the_colours() -> None:

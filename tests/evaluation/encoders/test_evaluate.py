@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from lightly_adv import APGD, ThreatModel
 from lightly_adv.evaluation import digests, statistics
+from lightly_adv.evaluation.batches import Batch
 from lightly_adv.evaluation.encoders import EncoderReport, evaluate, evaluate_encoder
-from lightly_adv.evaluation.encoders.evaluate import _Run
+from lightly_adv.evaluation.encoders.evaluate import _Attacks
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -66,8 +67,8 @@ def test_a_report(encoder: nn.Module) -> None:
     for batch in sample_images(13, seed=0):
         data.add(*batch)
     assert content["data"] == {"digest": data.hexdigest(), "num_samples": 13}
-    assert content["knn"]["bank"] == 30
-    assert content["knn"]["k"] == 5
+    assert content["neighbors"]["num_bank"] == 30
+    assert content["neighbors"]["k"] == 5
     assert content["attack"]["type"] == "APGD"
     assert str(found).count("\n") == 0
     assert str(found).endswith("(APGD-3, Linf 0.1, 13 images)")
@@ -123,21 +124,21 @@ def test_every_image_stays_in_the_ball(
     encoder: nn.Module, norm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
-    each: Callable[..., Any] = _Run._each
+    each: Callable[..., Any] = _Attacks.attacked
 
-    def watched(self: _Run, images: Tensor, objectives: Any, *, key: int) -> Any:
+    def watched(self: _Attacks, batch: Batch, objectives: Any) -> Any:
         inner = self.embedder.forward
 
         def forward(shown: Tensor) -> Tensor:
-            seen.append((images, shown.detach()))
+            seen.append((batch.images, shown.detach()))
             return inner(shown)
 
         monkeypatch.setattr(self.embedder, "forward", forward)
-        found = each(self, images, objectives, key=key)
+        found = each(self, batch, objectives)
         monkeypatch.setattr(self.embedder, "forward", inner)
         return found
 
-    monkeypatch.setattr(evaluate._Run, "_each", watched)
+    monkeypatch.setattr(evaluate._Attacks, "attacked", watched)
     normalize = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
     eps = {"Linf": 0.1, "L2": 0.5, "L1": 3.0}[norm]
     mean, std = (torch.tensor(v)[:, None, None] for v in normalize.values())

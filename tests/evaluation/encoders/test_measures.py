@@ -90,25 +90,33 @@ def test_relative_quantile(clean: Tensor, attacked: Tensor, distance: Distance) 
     assert 0 < sum(expected) < count
 
 
+def overlap(
+    clean: Tensor, attacked: Tensor, partners: Tensor, distance: Distance
+) -> Tensor:
+    moved = distances.between(clean, attacked, distance)
+    reached = distances.between(clean[partners], attacked, distance)
+    return measures.overlap(moved, reached, partners)
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_overlap(clean: Tensor, attacked: Tensor, distance: Distance) -> None:
-    mates = measures.match(clean, generator=torch.Generator().manual_seed(2))
+    partners = measures.match(clean, generator=torch.Generator().manual_seed(2))
     expected = []
-    for i, mate in enumerate(mates.tolist()):
-        if mate >= 0:
+    for i, partner in enumerate(partners.tolist()):
+        if partner >= 0:
             own = far(clean[i], attacked[i], distance)
-            expected.append(far(clean[i], attacked[mate], distance) < own)
-    found = measures.overlap(clean, attacked, mates, distance)
+            expected.append(far(clean[i], attacked[partner], distance) < own)
+    found = overlap(clean, attacked, partners, distance)
     assert found.tolist() == expected
-    assert len(expected) == 10  # of 11 images one has no mate
+    assert len(expected) == 10  # of 11 images one has no partner
 
 
 def test_overlap_where_it_is_and_where_it_is_not() -> None:
     clean = torch.tensor([[0.0, 1.0], [4.0, 1.0], [20.0, 1.0], [30.0, 1.0]])
-    mates = torch.tensor([1, 0, 3, 2])
+    partners = torch.tensor([1, 0, 3, 2])
     # The first two can be led past each other, the others cannot.
     attacked = clean + torch.tensor([[3.0, 0.0], [-3.0, 0.0], [2.0, 0.0], [-2.0, 0.0]])
-    found = measures.overlap(clean, attacked, mates, "l2")
+    found = overlap(clean, attacked, partners, "l2")
     assert found.tolist() == [True, True, False, False]
 
 
@@ -123,28 +131,28 @@ def test_nothing_moves_without_an_attack(
 
 @pytest.mark.parametrize("pairs", get_args(measures.Pairs))
 @pytest.mark.parametrize("count", [2, 3, 10, 11])
-def test_mates_are_mutual(pairs: measures.Pairs, count: int) -> None:
+def test_partners_are_mutual(pairs: measures.Pairs, count: int) -> None:
     embeddings = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
-    mates = measures.match(
+    partners = measures.match(
         embeddings, generator=torch.Generator().manual_seed(0), pairs=pairs
     )
-    alone = [i for i, mate in enumerate(mates.tolist()) if mate < 0]
+    alone = [i for i, partner in enumerate(partners.tolist()) if partner < 0]
     assert len(alone) == count % 2
-    for i, mate in enumerate(mates.tolist()):
-        assert mate < 0 or (mates[mate] == i and mate != i)
+    for i, partner in enumerate(partners.tolist()):
+        assert partner < 0 or (partners[partner] == i and partner != i)
 
 
-def test_near_mates_are_near() -> None:
+def test_near_partners_are_near() -> None:
     # Five couples far from each other: each finds its own.
     centres = 100 * torch.eye(5).repeat_interleave(2, dim=0)
     noise = torch.randn(10, 5, generator=torch.Generator().manual_seed(0))
-    mates = measures.match(
+    partners = measures.match(
         centres + noise,
         generator=torch.Generator().manual_seed(3),
         pairs="nearest",
         distance="l2",
     )
-    assert mates.tolist() == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8]
+    assert partners.tolist() == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8]
 
 
 def test_refusals() -> None:

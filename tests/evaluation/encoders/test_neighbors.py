@@ -43,7 +43,7 @@ def test_the_vote_is_that_of_lightly(
 
 def test_all_vote_softly(asked: torch.Tensor) -> None:
     bank = make_bank()
-    found = bank.soft_votes(asked)
+    found = bank.class_log_scores(asked)
     for row, embedding in enumerate(asked):
         votes = [0.0] * 4
         for voter, label in zip(bank.embeddings, bank.labels.tolist(), strict=True):
@@ -54,7 +54,7 @@ def test_all_vote_softly(asked: torch.Tensor) -> None:
 
 def test_with_all_as_neighbours_both_votes_agree(asked: torch.Tensor) -> None:
     bank = make_bank(k=40)
-    assert bank.soft_votes(asked).argmax(dim=1).equal(bank.predict(asked))
+    assert bank.class_log_scores(asked).argmax(dim=1).equal(bank.predict(asked))
 
 
 def test_a_sharp_vote_keeps_its_gradient() -> None:
@@ -63,7 +63,7 @@ def test_a_sharp_vote_keeps_its_gradient() -> None:
         torch.tensor([[1.0, 0.0], [-1.0, 0.1]]), torch.tensor([0, 2]), 1, 0.005
     )
     asked = torch.tensor([[1.0, 0.2]], requires_grad=True)
-    votes = bank.soft_votes(asked)
+    votes = bank.class_log_scores(asked)
     assert votes.isfinite().all()
     assert votes.argmax() == 0
     assert votes[0, 1] < votes[0, 2]

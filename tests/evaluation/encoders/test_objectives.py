@@ -9,10 +9,10 @@ from torch import nn
 from lightly_adv import APGD, PGD, ThreatModel
 from lightly_adv.attacks import Attack
 from lightly_adv.evaluation.encoders import (
-    AwayFrom,
+    EmbeddingDistance,
+    KNNCrossEntropy,
+    MatchEmbedding,
     NeighborBank,
-    OutvoteLabels,
-    Toward,
 )
 from lightly_adv.types import Objective
 
@@ -41,16 +41,17 @@ def test_values(encoder: nn.Module, images: torch.Tensor) -> None:
     others = encoder(images.flip(0))
     found = encoder(images)
     cosine = (found * others).sum(1) / (found.norm(dim=1) * others.norm(dim=1))
-    assert AwayFrom(encoder, others)([images]).allclose(1 - cosine, atol=1e-6)
+    assert EmbeddingDistance(encoder, others)([images]).allclose(1 - cosine, atol=1e-6)
     squares = (found - others).square().sum(1)
-    assert AwayFrom(encoder, others, "l2")([images]).allclose(squares)
+    assert EmbeddingDistance(encoder, others, "l2")([images]).allclose(squares)
     for distance in ("cosine", "l2"):
         away, toward = (
-            kind(encoder, others, distance)([images]) for kind in (AwayFrom, Toward)
+            kind(encoder, others, distance)([images])
+            for kind in (EmbeddingDistance, MatchEmbedding)
         )
         assert toward.equal(-away)
     with pytest.raises(ValueError, match="distance='l1' is unknown"):
-        AwayFrom(encoder, others, "l1")  # type: ignore[arg-type]
+        EmbeddingDistance(encoder, others, "l1")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
@@ -61,9 +62,9 @@ def test_attacks_raise_them_in_the_ball(
     clean = encoder(images)
     bank = NeighborBank(clean, torch.tensor([0, 1, 0, 1, 1]), k=1)
     objectives: list[Objective] = [
-        AwayFrom(encoder, clean, distance),  # type: ignore[arg-type]
-        Toward(encoder, clean.roll(1, 0), distance),  # type: ignore[arg-type]
-        OutvoteLabels(encoder, bank, bank.labels),
+        EmbeddingDistance(encoder, clean, distance),  # type: ignore[arg-type]
+        MatchEmbedding(encoder, clean.roll(1, 0), distance),  # type: ignore[arg-type]
+        KNNCrossEntropy(encoder, bank, bank.labels),
     ]
     for objective in objectives:
         generator = torch.Generator().manual_seed(0)
@@ -80,6 +81,6 @@ def test_l2_at_the_image_itself_is_smooth(
     encoder: nn.Module, images: torch.Tensor
 ) -> None:
     images.requires_grad_()
-    objective = AwayFrom(encoder, encoder(images).detach(), "l2")
+    objective = EmbeddingDistance(encoder, encoder(images).detach(), "l2")
     (gradient,) = torch.autograd.grad(objective([images]).sum(), images)
     assert gradient.isfinite().all()

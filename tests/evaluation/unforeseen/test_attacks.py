@@ -10,16 +10,16 @@ from scipy.fft import dctn
 from torch import Tensor, nn
 
 from lightly_adv.evaluation.unforeseen import (
-    ATTACKS,
+    PUBLISHED,
     attack_images,
-    elastic,
-    fog,
+    create_unforeseen_attack,
     jpeg,
+    list_unforeseen_attacks,
     snow,
 )
-from lightly_adv.evaluation.unforeseen.spaces import FrankWolfe
+from lightly_adv.evaluation.unforeseen.parametrization import FrankWolfe
 
-NAMES = list(ATTACKS)
+NAMES = list(PUBLISHED)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -40,7 +40,7 @@ def classifier() -> nn.Module:
 @pytest.mark.parametrize("name", NAMES)
 def test_attacks_lead_to_the_target_and_stay_in_range(name: str) -> None:
     model, images, targets = classifier(), sample_images(), torch.arange(4)
-    attack = ATTACKS[name]
+    attack = create_unforeseen_attack(name)
 
     def run(steps: int) -> Tensor:
         return attack_images(
@@ -64,11 +64,11 @@ def test_attacks_lead_to_the_target_and_stay_in_range(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_the_parameters_of_every_image(name: str) -> None:
-    attack = ATTACKS[name]
-    scene = attack.setting(sample_images(), attack.eps[2], generator())
-    z = scene.start.detach().requires_grad_()
+    attack = create_unforeseen_attack(name)
+    made = attack.parametrize(sample_images(), attack.eps[2], generator())
+    z = made.start.detach().requires_grad_()
     weights = torch.randn(4, 3, 32, 32, generator=generator(2))
-    (grad,) = torch.autograd.grad((weights * scene.render(z)).sum(), z)
+    (grad,) = torch.autograd.grad((weights * made.render(z)).sum(), z)
     assert (grad.flatten(1) != 0).any(dim=1).all()
     assert grad.isfinite().all()
 
@@ -76,8 +76,8 @@ def test_gradients_reach_the_parameters_of_every_image(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_strength_changes_nothing(name: str) -> None:
     images = sample_images()
-    scene = ATTACKS[name].setting(images, 0.0, generator())
-    found = scene.render(scene.start)
+    made = create_unforeseen_attack(name).parametrize(images, 0.0, generator())
+    found = made.render(made.start)
     if name.startswith("jpeg"):
         plain = jpeg.decode(jpeg.encode(images), height=32, width=32)
         assert torch.equal(found, plain)
@@ -91,8 +91,9 @@ def test_no_strength_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("size", [(24, 40), (7, 7)])
 def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
     images = sample_images(2, *size)
-    scene = ATTACKS[name].setting(images, ATTACKS[name].eps[0], generator())
-    assert scene.render(scene.start).shape == images.shape
+    attack = create_unforeseen_attack(name)
+    made = attack.parametrize(images, attack.eps[0], generator())
+    assert made.render(made.start).shape == images.shape
 
 
 def test_jpeg_refuses_other_sizes() -> None:
@@ -106,9 +107,9 @@ def test_vertices_are_those_of_a_greedy_loop() -> None:
     for image, slope, vertex in zip(images, grad, found, strict=True):
         x, g = image.flatten().double(), slope.flatten()
         expected, left = torch.zeros_like(x), 20.0
-        for place in g.abs().argsort(descending=True).tolist():
-            box = float(1 - x[place] if g[place] > 0 else x[place])
-            expected[place] = min(box, left) * float(g[place].sign())
+        for at in g.abs().argsort(descending=True).tolist():
+            box = float(1 - x[at] if g[at] > 0 else x[at])
+            expected[at] = min(box, left) * float(g[at].sign())
             left -= min(box, left)
         torch.testing.assert_close(
             vertex.flatten().double(), expected, atol=1e-4, rtol=0
@@ -116,12 +117,12 @@ def test_vertices_are_those_of_a_greedy_loop() -> None:
 
 
 def test_frank_wolfe_stays_in_the_ball() -> None:
-    images, eps = sample_images(), ATTACKS["l1"].eps[3]
+    images, eps = sample_images(), create_unforeseen_attack("l1").eps[3]
     found = attack_images(
         classifier(),
         images,
         torch.arange(4),
-        ATTACKS["l1"],
+        create_unforeseen_attack("l1"),
         eps=eps,
         steps=10,
         generator=generator(),
@@ -145,31 +146,18 @@ def test_images_with_smooth_colours_survive_the_codec() -> None:
     torch.testing.assert_close(found, images, atol=1e-4, rtol=0)
 
 
-def test_a_flow_of_one_pixel_takes_the_neighbour() -> None:
-    images, flow = sample_images(), torch.zeros(4, 2, 32, 32)
-    flow[:, 0] = 1.0
-    found = elastic.displace(images, flow)
-    torch.testing.assert_close(found[..., :-1], images[..., 1:], atol=1e-4, rtol=0)
-    assert (found[..., -1] < 1e-4).all()
-
-
-def test_clouds_without_noise_after_the_first_octave_are_means() -> None:
-    noise = torch.zeros(1, 15)
-    noise[0, 0] = 1.0  # the middle of the torus; all else are means of neighbours
-    cloud = fog.diamond_square(noise, octaves=2)[0]
-    assert cloud[2, 2] == 1
-    assert cloud[0, 0] == 0
-    torch.testing.assert_close(cloud, cloud.T)
+def test_they_are_listed() -> None:
+    assert set(PUBLISHED) <= set(list_unforeseen_attacks())
 
 
 def test_flakes_start_above_zero_and_stay_there_once_they_are_out() -> None:
     images, weights = sample_images(), torch.randn(4, 3, 32, 32, generator=generator(2))
-    scene = ATTACKS["snow"].setting(images, 0.5, generator())
-    assert scene.start.min() > 0
-    assert (scene.start.mean(dim=(2, 3)) <= snow.BUDGET + 1e-6).all()
-    z = scene.start.clone()
+    made = create_unforeseen_attack("snow").parametrize(images, 0.5, generator())
+    assert made.start.min() > 0
+    assert (made.start.mean(dim=(2, 3)) <= snow.BUDGET + 1e-6).all()
+    z = made.start.clone()
     z[:, 0] = 0
     z.requires_grad_()
-    (grad,) = torch.autograd.grad((weights * scene.render(z)).sum(), z)
+    (grad,) = torch.autograd.grad((weights * made.render(z)).sum(), z)
     assert (grad[:, 0] == 0).all()
     assert (grad[:, 1:] != 0).float().mean() > 0.9

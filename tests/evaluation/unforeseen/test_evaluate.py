@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from lightly_adv.evaluation import UnforeseenReport, evaluate_unforeseen, statistics
 from lightly_adv.evaluation.unforeseen import (
-    ATTACKS,
     Origin,
     UnforeseenAttack,
+    create_unforeseen_attack,
     evaluate,
 )
-from lightly_adv.evaluation.unforeseen.attacks import resolve
+from lightly_adv.evaluation.unforeseen.attack import resolve
 from tests.evaluation.counting import STEADY, Counting
 from tests.evaluation.unforeseen.test_attacks import (
     classifier,
@@ -60,7 +60,11 @@ def test_reports_repeat_and_leave_the_model_alone() -> None:
     assert first["clean_interval"] == list(statistics.wilson(6, 12))
     weakest, *_, strongest = reports[0].accuracies["fog"]
     assert weakest > strongest
-    expected = 100 * sum(reports[0].accuracies["l2"]) / sum(ATTACKS["l2"].ata or ())
+    expected = (
+        100
+        * sum(reports[0].accuracies["l2"])
+        / sum(create_unforeseen_attack("l2").ata or ())
+    )
     assert reports[0].uar == {"l2": pytest.approx(expected)}
     assert 0 < expected < 100
 
@@ -124,7 +128,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     assert again.done == pytest.approx(passes / 3 + STEADY, abs=1)
     with pytest.raises(ValueError, match="differs in its seed"):
         run(Stopped(), seed=1)
-    other = [dataclasses.replace(ATTACKS["fog"], eps=(1.0,))]
+    other = [dataclasses.replace(create_unforeseen_attack("fog"), eps=(1.0,))]
     with pytest.raises(ValueError, match="differs in its attacks"):
         evaluate_unforeseen(
             Stopped(), batches(), other, steps=2, state=tmp_path / "state"
@@ -249,7 +253,7 @@ def test_a_gradient_that_is_nan_is_an_error() -> None:
     [
         (["elastik"], ValueError, "'elastik'. Did you mean 'elastic'"),
         (["jpeg"], ValueError, "Did you mean 'jpeg_l"),
-        (["zzz"], ValueError, r"'zzz'\. Expected one of linf, l2"),
+        (["zzz"], ValueError, r"'zzz'\. Known: elastic, fog"),
         (["fog", "fog"], ValueError, "each once"),
         ([], ValueError, "expected one or more"),
         ("fog", TypeError, r"expected a list, \['fog'\]"),
@@ -273,16 +277,16 @@ def test_names(attacks: Any, error: type[Exception], message: str) -> None:
 )
 def test_strengths(name: str, eps: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(ATTACKS[name], eps=eps)
+        dataclasses.replace(create_unforeseen_attack(name), eps=eps)
 
 
 def test_what_is_known_of_strengths_does_not_hold_for_others() -> None:
-    known = ATTACKS["linf"]
+    known = create_unforeseen_attack("linf")
     weak = dataclasses.replace(known, name="weak", eps=(1e-5,) * 6)
     found = evaluate_unforeseen(ten_classes(), batches(), [weak, known], steps=1)
     assert list(found.uar) == ["linf"]
-    members = json.loads(found.to_json())["members"]
-    content = {member["name"]: member for member in members}
+    attacks = json.loads(found.to_json())["attacks"]
+    content = {attack["name"]: attack["origin"] for attack in attacks}
     again = UnforeseenReport.from_json(found.to_json())
     assert again.to_json() == found.to_json()
     assert again.uar == found.uar
@@ -295,9 +299,12 @@ def test_what_is_known_of_strengths_does_not_hold_for_others() -> None:
         Origin((0.1, 0.2), "a paper", (90.0,))
 
 
-def test_own_strengths_have_rows_and_panels() -> None:
+def test_own_strengths_have_rows_and_curves() -> None:
     weak = UnforeseenAttack(
-        name="mist", setting=ATTACKS["fog"].setting, eps=(0.0, 3.0), unit="haze"
+        name="mist",
+        parametrize=create_unforeseen_attack("fog").parametrize,
+        eps=(0.0, 3.0),
+        unit="haze",
     )
     found = evaluate_unforeseen(ten_classes(), batches(), [weak, "linf"], steps=1)
     assert found.flags["mist"].shape == (2, 12)

@@ -1,24 +1,26 @@
-"""A model that is asked as often as wanted, and answers every time as at first."""
+"""A model that answers every time as at first, and is afterwards what it was."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lightly_adv.evaluation import confirmation
 from lightly_adv.isolation import modes, rng
 from lightly_adv.isolation.isolated import Isolation
 
 
-class Untouched(nn.Module):
+class IsolatedModel(nn.Module):
     """A model that every call finds in the state that it had before the first one.
 
     Statistics that adapt in eval mode, observers of quantisation, counters and other
     buffers may move in a call, and its gradient is that of this call; the next one
-    begins anew. So a verdict hangs neither on the order of the images nor on the steps
+    begins anew. So a result depends neither on the order of the images nor on the steps
     that an attack took before. Images are given as copies, for models that write into
     their input. Random numbers go on from call to call.
 
@@ -32,9 +34,9 @@ class Untouched(nn.Module):
         ...         self.calls += 1
         ...         return images.mul_(self.calls)
         >>> model, images = Adapting(), torch.ones(1)
-        >>> untouched = Untouched(model)
-        >>> with untouched.held():
-        ...     untouched(images), untouched(images)
+        >>> isolated = IsolatedModel(model)
+        >>> with isolated.held():
+        ...     isolated(images), isolated(images)
         (tensor([1.]), tensor([1.]))
         >>> model.calls, images
         (0, tensor([1.]))
@@ -70,9 +72,76 @@ class Untouched(nn.Module):
         self._swap.enter_context(self._state.swapped())
 
     def forward(self, images: Tensor) -> Any:
-        """Return what the model says to images of shape (B, C, H, W)."""
+        """Return the output of the model for images of shape (B, C, H, W)."""
         self.renew()
         return self.model(images.clone())
+
+
+@contextmanager
+def isolated(
+    model: nn.Module, *, device: torch.device, seed: int
+) -> Iterator[IsolatedModel]:
+    """Evaluate in float32 and eval mode, and leave no trace.
+
+    Inside, nothing is recorded for autograd (attacks switch it on for themselves),
+    even if inference mode or autocast was on. At the end, the module is what it was,
+    with all that it holds, and so are the global random states.
+
+    Args:
+        model: The module to evaluate.
+        device: Where it is evaluated.
+        seed: Seed of the global random states inside, for models that draw.
+
+    Yields:
+        What is to be called in place of the module: it begins every call with the
+        same state.
+
+    Raises:
+        UnconfirmedError: If the module has moved, and that cannot be undone.
+    """
+    isolated_model = IsolatedModel(model)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.autocast(device.type, enabled=False))
+        stack.enter_context(modes.evaluation_mode(model))
+        stack.enter_context(isolated_model.held())
+        stack.enter_context(rng.forked(device))
+        rng.reseed(seed)
+        stack.enter_context(
+            confirmation.steady(isolated_model, device=device, seed=seed)
+        )
+        yield isolated_model
+
+
+def to_device(
+    models: Mapping[str, nn.Module], device: str | torch.device | None
+) -> torch.device:
+    """Move models to a device, if one is given, or to that of the first one.
+
+    Args:
+        models: The models by name.
+        device: Where to move them. Defaults to where the first one is.
+
+    Returns:
+        The device.
+
+    Raises:
+        TypeError: If one is not a module.
+    """
+    for name, model in models.items():
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"{name} is a {type(model).__name__}; expected a torch.nn.Module that "
+                "maps images to logits."
+            )
+    where = device
+    for model in models.values():
+        if where is not None:
+            model.to(where)
+        tensors = itertools.chain(model.parameters(), model.buffers())
+        where = next(tensors, torch.empty(0, device=where)).device
+    return torch.device(where or "cpu")
 
 
 class _State(Protocol):
@@ -85,7 +154,7 @@ class _Values:
 
     def __init__(self, model: nn.Module) -> None:
         tensors = [*model.parameters(), *model.buffers()]
-        self._values = [(each, each.detach().clone()) for each in tensors]
+        self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

@@ -1,14 +1,14 @@
-"""The unforeseen attacks, with the strengths that they are run at."""
+"""Unforeseen attacks: what they are, the strengths they are run at, their registry."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from lightly_adv.evaluation.unforeseen import elastic, fog, gabor, jpeg, pixel, snow
-from lightly_adv.evaluation.unforeseen.scene import Setting
-from lightly_adv.functional import validation
+from lightly_adv.evaluation.unforeseen.parametrization import Parametrize
+from lightly_adv.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class UnforeseenAttack(Strengths):
 
     Args:
         name: Its name.
-        setting: From images to what the attack can make of them.
+        parametrize: From images to what the attack can make of them.
         eps: Strengths, in units of the attack.
         unit: What these units are.
         origin: Where strengths come from, and what is known of them; it is ignored
@@ -103,13 +103,21 @@ class UnforeseenAttack(Strengths):
 
     Examples:
         >>> import dataclasses
-        >>> weak = dataclasses.replace(ATTACKS["linf"], name="weak", eps=(0.001, 0.01))
+        >>> linf = REGISTRY.create("linf")
+        >>> weak = dataclasses.replace(linf, name="weak", eps=(0.001, 0.01))
         >>> weak.source, weak.ata
         ('own choice', None)
     """
 
-    setting: Setting
+    parametrize: Parametrize
     largest: float = math.inf
+
+    @property
+    def strengths(self) -> Strengths:
+        """The strengths without the attack itself, for reports."""
+        return Strengths(
+            name=self.name, eps=self.eps, unit=self.unit, origin=self._origin
+        )
 
     def __post_init__(self) -> None:
         """Validate the arguments."""
@@ -122,6 +130,17 @@ class UnforeseenAttack(Strengths):
             )
 
 
+REGISTRY = Registry[UnforeseenAttack](
+    "unforeseen attack", "lightly_adv.unforeseen_attacks"
+)
+"""The unforeseen attacks by name."""
+
+PUBLISHED = (
+    *("linf", "l2", "l1", "jpeg_linf", "jpeg_l2", "jpeg_l1"),
+    *("elastic", "fog", "gabor", "snow"),
+)
+"""Names of the ten attacks of Kang et al."""
+
 CALIBRATION = "Kang et al., https://arxiv.org/abs/1908.08016, for CIFAR-10"
 """Where the calibrated strengths come from: ResNet-56, 200 steps."""
 
@@ -130,122 +149,51 @@ HAND_PICKED = (
     "images at the last"
 )
 
+P = TypeVar("P", bound=Parametrize)
 
-def _levels(*values: float) -> tuple[float, ...]:
+
+def levels(*values: float) -> tuple[float, ...]:
     """Bring strengths that are counted in 0..255 to pixels in [0, 1]."""
     return tuple(value / 255 for value in values)
 
 
-def _known(
+def unforeseen_attack(
     name: str,
-    setting: Setting,
     *,
     eps: tuple[float, ...],
     unit: str,
-    source: str,
     ata: tuple[float, ...] | None = None,
     largest: float = math.inf,
-) -> UnforeseenAttack:
-    """Return an attack with the strengths that something is known of."""
-    return UnforeseenAttack(
-        name=name,
-        setting=setting,
-        eps=eps,
-        unit=unit,
-        origin=Origin(eps, source, ata),
-        largest=largest,
-    )
+) -> Callable[[P], P]:
+    """Return a decorator that registers one of the attacks of Kang et al.
 
+    Args:
+        name: Name of the attack.
+        eps: See `UnforeseenAttack`, also for the rest.
+        unit: What these units are.
+        ata: See `Origin`. Without it the strengths are picked by hand.
+        largest: The largest strength that makes sense.
+    """
 
-_ALL = (
-    _known(
-        "linf",
-        pixel.linf,
-        eps=_levels(1, 2, 4, 8, 16, 32),
-        unit="pixels",
-        ata=(91.0, 87.8, 81.6, 71.3, 46.5, 23.1),
-        source=CALIBRATION,
-        largest=1.0,
-    ),
-    _known(
-        "l2",
-        pixel.l2,
-        eps=_levels(40, 80, 160, 320, 640, 2560),
-        unit="pixels",
-        ata=(90.1, 86.4, 79.6, 67.3, 49.9, 17.3),
-        source=CALIBRATION,
-    ),
-    _known(
-        "l1",
-        pixel.l1,
-        eps=_levels(195, 390, 780, 1560, 6240, 24960),
-        unit="pixels",
-        ata=(92.2, 90.0, 83.2, 73.8, 47.4, 35.3),
-        source=CALIBRATION,
-    ),
-    _known(
-        "jpeg_linf",
-        jpeg.linf,
-        eps=(0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0),
-        unit="half steps of the quantisation",
-        ata=(89.7, 87.0, 83.1, 78.6, 69.7, 35.4),
-        source=CALIBRATION,
-    ),
-    _known(
-        "jpeg_l2",
-        jpeg.l2,
-        eps=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
-        unit="half steps of the quantisation",
-        ata=(92.2, 91.0, 88.4, 85.8, 81.3, 72.0),
-        source=CALIBRATION,
-    ),
-    _known(
-        "jpeg_l1",
-        jpeg.l1,
-        eps=(2.0, 8.0, 64.0, 256.0, 512.0, 1024.0),
-        unit="half steps of the quantisation",
-        ata=(91.4, 88.1, 80.2, 68.9, 56.3, 37.7),
-        source=CALIBRATION,
-    ),
-    _known(
-        "elastic",
-        elastic.elastic,
-        eps=(0.125, 0.25, 0.5, 1.0, 2.0, 8.0),
-        unit="pixels of displacement",
-        ata=(87.4, 81.3, 72.1, 58.2, 45.4, 27.8),
-        source=CALIBRATION,
-    ),
-    _known(
-        "fog",
-        fog.fog,
-        eps=(0.125, 0.25, 0.5, 1.0, 2.0, 4.0),
-        unit="weight of the cloud",
-        source=HAND_PICKED,
-    ),
-    _known(
-        "gabor",
-        gabor.gabor,
-        eps=_levels(4, 8, 16, 32, 64, 128),
-        unit="pixels",
-        source=HAND_PICKED,
-        largest=1.0,
-    ),
-    _known(
-        "snow",
-        snow.snow,
-        eps=(0.0625, 0.125, 0.25, 0.5, 1.0, 2.0),
-        unit="brightness of the snow",
-        source=HAND_PICKED,
-    ),
-)
-ATTACKS = {attack.name: attack for attack in _ALL}
-"""The ten attacks of Kang et al., by name."""
+    def decorator(parametrize: P) -> P:
+        attack = UnforeseenAttack(
+            name=name,
+            parametrize=parametrize,
+            eps=eps,
+            unit=unit,
+            origin=Origin(eps, CALIBRATION if ata else HAND_PICKED, ata),
+            largest=largest,
+        )
+        REGISTRY.register(name)(lambda: attack)
+        return parametrize
+
+    return decorator
 
 
 def resolve(
     attacks: Sequence[str | UnforeseenAttack] | None,
 ) -> tuple[UnforeseenAttack, ...]:
-    """Return the attacks behind names; None stands for all ten.
+    """Return the attacks behind names. Defaults to the ten of Kang et al.
 
     Raises:
         TypeError: If one is neither a name nor an attack.
@@ -258,27 +206,22 @@ def resolve(
     """
     if isinstance(attacks, str):
         raise TypeError(f"attacks={attacks!r}; expected a list, [{attacks!r}].")
-    found = tuple(_resolve(each) for each in (ATTACKS if attacks is None else attacks))
-    names = [attack.name for attack in found]
-    if not found or len(set(names)) < len(names):
+    chosen = tuple(_resolve(x) for x in (PUBLISHED if attacks is None else attacks))
+    names = [attack.name for attack in chosen]
+    if not names or len(set(names)) < len(names):
         raise ValueError(
             f"attacks={names}; expected one or more, each once. Give an attack with "
             "other strengths a name of its own."
         )
-    return found
+    return chosen
 
 
 def _resolve(attack: str | UnforeseenAttack) -> UnforeseenAttack:
     if isinstance(attack, UnforeseenAttack):
         return attack
-    if not isinstance(attack, str):
-        raise TypeError(
-            f"an attack is a {type(attack).__name__}; expected an UnforeseenAttack or "
-            f"one of the names {list(ATTACKS)}."
-        )
-    if attack not in ATTACKS:
-        hint = validation.did_you_mean(attack, ATTACKS)
-        raise ValueError(
-            f"unknown attack {attack!r}. {hint}Expected one of {', '.join(ATTACKS)}."
-        )
-    return ATTACKS[attack]
+    if isinstance(attack, str):
+        return REGISTRY.create(attack)
+    raise TypeError(
+        f"an attack is a {type(attack).__name__}; expected an UnforeseenAttack or one "
+        f"of the names {REGISTRY.list()}."
+    )

@@ -1,13 +1,13 @@
-"""What several corruptions do to an image: blur, zoom, drag.
+"""What corruptions and unforeseen attacks do to images: blur, zoom, drag, clouds.
 
-All of it is sums of shifted images, weighted, and not a convolution of torch: that
+Blurs are sums of shifted images, weighted, and not a convolution of torch: that
 rounds in another way when the batch has another size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -50,13 +50,21 @@ def tint(color: tuple[float, float, float], images: Tensor) -> Tensor:
     return shaped if images.shape[1] == 3 else luma(shaped)
 
 
-def gaussian_blur(images: Tensor, std: float, *, reach: int | None = None) -> Tensor:
-    """Blur images of shape (B, C, H, W); edges are repeated.
+def paled(images: Tensor) -> Tensor:
+    """Return images (B, C, H, W) in the light of snow."""
+    return images.maximum(1.5 * luma(images) + 0.5)
+
+
+def gaussian_blur(
+    images: Tensor, std: float, *, reach: int | None = None, edges: str = "replicate"
+) -> Tensor:
+    """Blur images of shape (B, C, H, W).
 
     Args:
         images: The images.
         std: Standard deviation, in pixels.
-        reach: Where the kernel ends; None stands for four standard deviations.
+        reach: Where the kernel ends. Defaults to four standard deviations.
+        edges: What is outside: "replicate" or "reflect", as for `pad` of torch.
     """
     reach = int(4 * std + 0.5) if reach is None else reach
     if not reach:
@@ -64,27 +72,31 @@ def gaussian_blur(images: Tensor, std: float, *, reach: int | None = None) -> Te
     weights = [math.exp(-0.5 * (k / std) ** 2) for k in range(-reach, reach + 1)]
     across = [((0, k - reach), weight) for k, weight in enumerate(weights)]
     down = [((k - reach, 0), weight) for k, weight in enumerate(weights)]
-    return shifted_mean(shifted_mean(images, across), down)
+    blurred = shifted_mean(images, across, edges=edges)
+    return shifted_mean(blurred, down, edges=edges)
 
 
 def shifted_mean(
-    images: Tensor, taps: Iterable[tuple[tuple[int, int], float]]
+    images: Tensor,
+    taps: Sequence[tuple[tuple[int, int], float]],
+    *,
+    edges: str = "replicate",
 ) -> Tensor:
-    """Return the weighted mean of shifted images; edges are repeated.
+    """Return the weighted mean of shifted images.
 
     Args:
         images: Images of shape (B, C, H, W).
         taps: Where to look from each pixel, down and to the right, and the weight of
             what is there.
+        edges: See `gaussian_blur`.
     """
     height, width = images.shape[2:]
-    known = list(taps)
-    total = sum(weight for _, weight in known)
-    rows = max(abs(down) for (down, _), _ in known)
-    columns = max(abs(right) for (_, right), _ in known)
-    padded = F.pad(images, (columns, columns, rows, rows), mode="replicate")
+    total = sum(weight for _, weight in taps)
+    rows = max(abs(down) for (down, _), _ in taps)
+    columns = max(abs(right) for (_, right), _ in taps)
+    padded = F.pad(images, (columns, columns, rows, rows), mode=edges)
     mean = torch.zeros_like(images)
-    for (down, right), weight in known:
+    for (down, right), weight in taps:
         top, left = rows + down, columns + right
         part = padded[:, :, top : top + height, left : left + width]
         mean.add_(part, alpha=weight / total)
@@ -150,3 +162,69 @@ def zoom(images: Tensor, factor: float) -> Tensor:
 def _middle(images: Tensor, height: int, width: int) -> Tensor:
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
     return images[:, :, top : top + height, left : left + width]
+
+
+def displaced(
+    images: Tensor, right: Tensor, down: Tensor, *, edges: str = "zeros"
+) -> Tensor:
+    """Take every pixel from elsewhere, with bilinear interpolation.
+
+    Args:
+        images: Images of shape (B, C, H, W).
+        right: Column from which each pixel comes, of shape (B, H, W), in pixels.
+        down: Row from which it comes.
+        edges: What is outside: "zeros" or "reflection", as for `grid_sample` of torch.
+    """
+    height, width = images.shape[2:]
+    ends = max(width - 1, 1), max(height - 1, 1)
+    grid = torch.stack([2 * right / ends[0] - 1, 2 * down / ends[1] - 1], dim=-1)
+    return F.grid_sample(
+        images, grid.to(images), padding_mode=edges, align_corners=True
+    )
+
+
+def octaves_of(height: int, width: int) -> int:
+    """Return how often clouds have to double to cover an image."""
+    return (max(height, width, 2) - 1).bit_length()
+
+
+def diamond_square(noise: Tensor, *, octaves: int, decay: float = 2.0) -> Tensor:
+    """Grow clouds from coarse to fine, on a torus.
+
+    In each octave the points in the middle of four others, first of squares, then of
+    diamonds, get the mean of these and some noise, `decay` times less than in the
+    octave before.
+
+    Args:
+        noise: Numbers in [-1, 1] of shape (B, 4**octaves - 1).
+        octaves: How often the size doubles, from 1.
+        decay: How quickly the noise fades.
+
+    Returns:
+        Clouds of shape (B, 2**octaves, 2**octaves) that span [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> diamond_square(torch.rand(2, 15), octaves=2).shape
+        torch.Size([2, 4, 4])
+    """
+    grid = noise.new_zeros(len(noise), 1, 1)
+    rest, height = noise, 1.0
+    for octave in range(octaves):
+        size = 2**octave
+        fresh, rest = rest[:, : 3 * size**2], rest[:, 3 * size**2 :]
+        grid = _finer(grid, height * fresh.view(-1, 3, size, size))
+        height /= decay
+    low, high = grid.amin(dim=(1, 2), keepdim=True), grid.amax(dim=(1, 2), keepdim=True)
+    return (grid - low) / (high - low).clamp(min=torch.finfo(grid.dtype).tiny)
+
+
+def _finer(grid: Tensor, noise: Tensor) -> Tensor:
+    """Double the size of clouds (B, S, S), with noise (B, 3, S, S)."""
+    below, right = grid.roll(-1, 1), grid.roll(-1, 2)
+    middle = (grid + below + right + below.roll(-1, 2)) / 4 + noise[:, 0]
+    on_rows = (grid + right + middle + middle.roll(1, 1)) / 4 + noise[:, 1]
+    on_columns = (grid + below + middle + middle.roll(1, 2)) / 4 + noise[:, 2]
+    rows = torch.stack([grid, on_rows], dim=-1).flatten(2)
+    between = torch.stack([on_columns, middle], dim=-1).flatten(2)
+    return torch.stack([rows, between], dim=2).flatten(1, 2)

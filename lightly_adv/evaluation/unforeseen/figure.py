@@ -1,4 +1,4 @@
-"""Accuracy over the strength of each attack, in small panels."""
+"""Accuracy over the strength of each attack, one small diagram for each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 COLUMNS = 5
 WIDTH, HEIGHT = 2.05, 1.95
-"""Size of a panel with its margins, in inches."""
+"""Size of a diagram with its margins, in inches."""
 
 
-class Panel(NamedTuple):
-    """What one panel shows."""
+class StrengthCurve(NamedTuple):
+    """Accuracy over the strength of one attack."""
 
     name: str
     """Name of the attack."""
@@ -37,13 +37,13 @@ class Panel(NamedTuple):
 
 
 @canvas.names_as_they_are
-def strength_panels(
-    panels: Sequence[Panel], *, clean_accuracy: float, title: str
+def strength_curves(
+    curves: Sequence[StrengthCurve], *, clean_accuracy: float, title: str
 ) -> Figure:
-    """Draw one panel for each attack.
+    """Draw one diagram for each attack.
 
     Args:
-        panels: What to draw.
+        curves: What to draw.
         clean_accuracy: Accuracy without an attack, in percent; a thin line in all.
         title: Written above.
 
@@ -51,41 +51,41 @@ def strength_panels(
         ImportError: If matplotlib is not installed.
 
     Examples:
-        >>> fog = Panel("fog", ("0.1", "0.2"), "weight", (60.0, 40.0), best=None)
-        >>> figure = strength_panels([fog], clean_accuracy=80.0, title="one attack")
+        >>> fog = StrengthCurve("fog", ("0.1", "0.2"), "weight", (60.0, 40.0), None)
+        >>> figure = strength_curves([fog], clean_accuracy=80.0, title="one attack")
         >>> len(figure.axes)
         1
     """
-    columns = min(COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
+    columns = min(COLUMNS, len(curves))
+    rows = math.ceil(len(curves) / columns)
     width, height = WIDTH * columns + 0.3, HEIGHT * rows + 0.45
     figure = canvas.new_figure(width, height)
-    for place, panel in enumerate(panels):
-        row, column = divmod(place, columns)
+    for index, curve in enumerate(curves):
+        row, column = divmod(index, columns)
         left, bottom = 0.5 + WIDTH * column, 0.6 + HEIGHT * (rows - 1 - row)
         box = (left, bottom, WIDTH - 0.3, HEIGHT - 0.85)
         scaled = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
         axes = canvas.plain_axes(figure, scaled)
-        _draw(axes, panel, clean_accuracy)
+        _draw(axes, curve, clean_accuracy)
         if column == 0:
             axes.set_ylabel("accuracy (%)", fontsize=8, color=canvas.INK)
     key = "blue: this model; dotted: without an attack"
-    if any(panel.best for panel in panels):
+    if any(curve.best for curve in curves):
         key += "; grey: trained against the attack (CIFAR-10)"
     figure.text(0, 1, title, va="top", fontsize=11, color=canvas.INK)
     figure.text(0, 1 - 0.2 / height, key, va="top", fontsize=8, color=canvas.MUTED)
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, clean_accuracy: float) -> None:
-    x = range(len(panel.strengths))
+def _draw(axes: Axes, curve: StrengthCurve, clean_accuracy: float) -> None:
+    x = range(len(curve.strengths))
     axes.axhline(clean_accuracy, color=canvas.MUTED, linewidth=0.8, linestyle=":")
-    if panel.best is not None:
-        axes.plot(x, panel.best, color="#9a9a9a", linewidth=1.2)
+    if curve.best is not None:
+        axes.plot(x, curve.best, color="#9a9a9a", linewidth=1.2)
     color, marker = canvas.look(0)
     axes.plot(
         x,
-        panel.accuracies,
+        curve.accuracies,
         color=color,
         marker=marker,
         markersize=4,
@@ -93,6 +93,6 @@ def _draw(axes: Axes, panel: Panel, clean_accuracy: float) -> None:
         clip_on=False,
     )
     axes.set_ylim(0, 100)
-    axes.set_xticks(list(x), panel.strengths, fontsize=6.5, rotation=40)
-    axes.set_title(panel.name, fontsize=9, loc="left", color=canvas.INK, pad=3)
-    axes.set_xlabel(panel.unit, fontsize=7, color=canvas.MUTED, labelpad=1)
+    axes.set_xticks(list(x), curve.strengths, fontsize=6.5, rotation=40)
+    axes.set_title(curve.name, fontsize=9, loc="left", color=canvas.INK, pad=3)
+    axes.set_xlabel(curve.unit, fontsize=7, color=canvas.MUTED, labelpad=1)

@@ -1,20 +1,22 @@
-"""Where the parameters of an attack may lie, and how they climb there."""
+"""What unforeseen attacks share: parameters of images, where they lie, the loop."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
 
+from lightly_adv.attacks.gradients import gradients
 from lightly_adv.functional import norms
 from lightly_adv.types import Norm
 
 
 class Space(Protocol):
-    """A set of parameters that can be climbed in."""
+    """A set of parameters, and how an attack moves in it."""
 
     def ascend(self, z: Tensor, grad: Tensor, *, step: int, steps: int) -> Tensor:
         """Return the next parameters.
@@ -66,7 +68,7 @@ class Ball:
 
 @dataclass(frozen=True)
 class FrankWolfe:
-    """An L1 ball cut to a box, climbed without projections.
+    """An L1 ball cut to a box, with steps that need no projection.
 
     Each step mixes the parameters with the vertex that the gradient points to most:
     step k with weight 1 / (k + 1).
@@ -107,3 +109,80 @@ class FrankWolfe:
         spent = (self.eps - before).clamp(min=0).minimum(box)
         size = torch.zeros_like(flat).scatter(1, order, spent)
         return (flat.sign() * size).view_as(grad)
+
+
+class Parametrization(NamedTuple):
+    """What an attack can make of one batch of images."""
+
+    start: Tensor
+    """Parameters (B, ...) to start from, inside of the space."""
+
+    space: Space
+    """Where the parameters may lie."""
+
+    render: Callable[[Tensor], Tensor]
+    """From parameters to images (B, C, H, W) in [0, 1], differentiable."""
+
+
+class Parametrize(Protocol):
+    """From images to what an attack can make of them."""
+
+    def __call__(
+        self, images: Tensor, eps: float, generator: Generator, /
+    ) -> Parametrization:
+        """Return the parametrization.
+
+        Args:
+            images: Images of shape (B, C, H, W), float32 in [0, 1].
+            eps: Strength, in units of the attack.
+            generator: Source of all that is drawn.
+        """
+
+
+def maximize(
+    objective: Callable[[Tensor], Tensor],
+    parametrization: Parametrization,
+    *,
+    steps: int,
+) -> Tensor:
+    """Return images of a parametrization that raise an objective.
+
+    Args:
+        objective: From images (B, C, H, W) to one value each, of shape (B,), or to
+            their sum.
+        parametrization: What can be made of the images.
+        steps: Number of gradient steps.
+
+    Returns:
+        The images after the last step, detached.
+
+    Raises:
+        ValueError: If the objective or its gradient is NaN, or if it does not depend
+            on the images.
+    """
+
+    def rendered(views: Sequence[Tensor]) -> Tensor:
+        return objective(parametrization.render(views[0]))
+
+    z = parametrization.start
+    for step in range(steps):
+        with torch.enable_grad():
+            (grad,) = gradients(rendered, [z.detach()], [True])
+        assert grad is not None  # for the type checker: there is but one view
+        with torch.no_grad():
+            z = parametrization.space.ascend(z.detach(), grad, step=step, steps=steps)
+    with torch.no_grad():
+        return parametrization.render(z)
+
+
+def check_colours(images: Tensor, attack: str) -> None:
+    """Check that images have three channels.
+
+    Raises:
+        ValueError: If the images do not have red, green and blue.
+    """
+    if images.shape[1] != 3:
+        raise ValueError(
+            f"the images have {images.shape[1]} channels; {attack} needs 3, red, "
+            "green and blue. Leave it out with attacks=[...]."
+        )

@@ -16,8 +16,8 @@ from lightly_adv.evaluation import (
     measure_transfer,
 )
 from lightly_adv.evaluation.corruptions import evaluate_corruptions
+from lightly_adv.evaluation.isolated_model import IsolatedModel
 from lightly_adv.evaluation.unforeseen import evaluate_unforeseen
-from lightly_adv.evaluation.untouched import Untouched
 from lightly_adv.threat_model import ThreatModel
 
 SIDE, EPS = 16, 2 / 255
@@ -126,7 +126,7 @@ def robustness(model: nn.Module, loader: Any) -> Any:
 
 
 def strong(model: nn.Module, loader: Any) -> Any:
-    from lightly_adv.evaluation.strong_suites import apgd
+    from lightly_adv.evaluation.suites import apgd
 
     return evaluate_robustness(
         model, loader, THREAT_MODEL, suite=apgd(steps=5), checks=()
@@ -179,9 +179,9 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def data(model: nn.Module) -> tuple[Tensor, Tensor]:
     images = torch.rand(12, 3, SIDE, SIDE, generator=Generator().manual_seed(1))
-    untouched = Untouched(model)
-    with untouched.held(), torch.no_grad():
-        return images, untouched(images).argmax(dim=1)
+    isolated = IsolatedModel(model)
+    with isolated.held(), torch.no_grad():
+        return images, isolated(images).argmax(dim=1)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda each: each.__name__)
@@ -202,7 +202,7 @@ def test_an_evaluation_leaves_model_and_images_as_they_were(
 
 
 @pytest.mark.parametrize("name", ["adapting", "replacing", "writing", "scripted"])
-def test_verdicts_do_not_hang_on_the_order_of_the_batches(name: str) -> None:
+def test_results_do_not_depend_on_the_order_of_the_batches(name: str) -> None:
     model = MODELS[name]()
     images, labels = data(model)
     batches = [(images[row : row + 4], labels[row : row + 4]) for row in (0, 4, 8)]
@@ -264,16 +264,16 @@ def test_what_a_model_draws_goes_on_and_is_put_back() -> None:
             return torch.tensor([drawn])
 
     model, images = Drawing(), torch.rand(1, 3, 2, 2)
-    untouched = Untouched(model)
-    with untouched.held():
-        first, second = untouched(images), untouched(images)
+    isolated = IsolatedModel(model)
+    with isolated.held():
+        first, second = isolated(images), isolated(images)
     assert (first != second).all()
     assert torch.equal(model(images), first)
 
 
 def test_it_is_to_be_held() -> None:
     with pytest.raises(RuntimeError, match="held"):
-        Untouched(nn.Identity())(torch.rand(1))
+        IsolatedModel(nn.Identity())(torch.rand(1))
 
 
 def test_a_checkpoint_is_run_again_on_what_it_was_run_on() -> None:

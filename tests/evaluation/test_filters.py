@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lightly_adv.evaluation.corruptions import filters
+from lightly_adv.evaluation import filters
 from tests.evaluation.corruptions.scenes import smooth
 
 
@@ -66,3 +66,21 @@ def test_luma_of_gray_is_gray() -> None:
     gray = torch.rand(2, 1, 4, 4)
     torch.testing.assert_close(filters.luma(gray.expand(-1, 3, -1, -1)), gray)
     assert filters.luma(gray) is gray
+
+
+def test_a_displacement_of_one_pixel_takes_the_neighbour() -> None:
+    images = smooth(4, 32, 32)
+    right = torch.arange(32) + torch.ones(4, 32, 32)
+    down = torch.arange(32)[:, None].expand(4, 32, 32)
+    found = filters.displaced(images, right, down)
+    torch.testing.assert_close(found[..., :-1], images[..., 1:], atol=1e-4, rtol=0)
+    assert (found[..., -1] < 1e-4).all()
+
+
+def test_clouds_without_noise_after_the_first_octave_are_means() -> None:
+    noise = torch.zeros(1, 15)
+    noise[0, 0] = 1.0  # the middle of the torus; all else are means of neighbours
+    cloud = filters.diamond_square(noise, octaves=2)[0]
+    assert cloud[2, 2] == 1
+    assert cloud[0, 0] == 0
+    torch.testing.assert_close(cloud, cloud.T)
