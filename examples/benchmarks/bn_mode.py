@@ -22,6 +22,7 @@ from claims import settings, training
 from claims.settings import Arm, Settings
 
 from lightly_adv.isolation.modes import BatchNormMode
+from lightly_adv.methods.fit import fit
 from lightly_adv.models import save_backbone
 
 ARM = Arm("adversarial", "simclr")
@@ -34,7 +35,8 @@ def measure(chosen: Settings, root: Path, path: Path, seed: int, mode: str) -> N
     pl.seed_everything(seed, verbose=False)
     module, (callback,) = training.pretraining_module(chosen, ARM)
     callback.bn_mode = mode
-    training.fit(module, data, how["epochs"], [callback])
+    batches = data.train_dataloader()
+    fit(module, batches, epochs=how["epochs"], callbacks=[callback])
     backbone = path.with_suffix(".safetensors")
     save_backbone(module.backbone, backbone, overwrite=True)
     head = path.with_name(f"{path.stem}-SLF.json")

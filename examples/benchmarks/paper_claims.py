@@ -28,7 +28,7 @@ import argparse
 from pathlib import Path
 
 from claims import settings, tables
-from claims.jobs import Workers
+from claims.jobs import Workers, processes
 from claims.phases import Experiment
 
 
@@ -45,7 +45,8 @@ def main() -> None:
 
     chosen = settings.read(args.scale, args.set, args.out, args.seeds)
     experiment = Experiment(chosen, args.data, args.out)
-    experiment.run(Workers(args.workers))
+    with processes(args.workers) as pool:
+        experiment.run(Workers(pool))
     content = tables.collect(experiment)
     settings.write(args.out / "results.json", content)
     (args.out / "results.md").write_text(tables.markdown(content))

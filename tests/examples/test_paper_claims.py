@@ -266,8 +266,9 @@ def test_a_failed_job_is_named(claims: dict[str, Any], tmp_path: Path) -> None:
     jobs = claims["jobs"]
     good = jobs.Job("good", tmp_path / "good.json", writing, {}, cost=2.0)
     bad = jobs.Job("bad", tmp_path / "bad.json", failing, {}, cost=1.0)
-    with pytest.raises(SystemExit, match="bad failed"):
-        jobs.Workers(1).run([bad, good], jobs.Progress(3.0))
+    progress = jobs.Progress(3.0)
+    with jobs.processes(1) as pool, pytest.raises(SystemExit, match="bad failed"):
+        jobs.Workers(pool).run([bad, good], progress)
     assert good.path.exists()
 
 

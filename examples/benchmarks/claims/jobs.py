@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,7 @@ from typing import Any
 import torch
 
 from claims.settings import write
-
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    # glibc hands memory back to the system after every batch and asks for it anew,
-    # unless it is told otherwise when a process starts.
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-}
+from lightly_adv.cli.demo.workers import workers
 
 
 @dataclass
@@ -47,7 +42,6 @@ class Job:
 
     def run(self) -> float:
         """Do it, note in the file what it took, and return the seconds."""
-        torch.set_num_threads(1)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         started, used = time.perf_counter(), time.process_time()
         self.call(path=self.path, **self.arguments)
@@ -89,29 +83,20 @@ class Progress:
 
 
 class Workers:
-    """Processes that run jobs.
+    """Runs jobs on processes.
 
     Args:
-        count: How many at a time; None for one per processor, or per GPU.
+        pool: The processes, see `processes`.
     """
 
-    def __init__(self, count: int | None = None) -> None:
-        os.environ.update({k: os.environ.get(k, v) for k, v in ENVIRONMENT.items()})
-        gpus = torch.cuda.device_count()
-        count = count or gpus or os.cpu_count() or 1
-        context = multiprocessing.get_context("spawn")
-        turns = context.SimpleQueue()
-        for turn in range(count):
-            turns.put(turn % gpus if gpus else None)
-        self.pool = ProcessPoolExecutor(
-            count, mp_context=context, initializer=_begin, initargs=(turns,)
-        )
+    def __init__(self, pool: Executor) -> None:
+        self.pool = pool
 
     def run(self, jobs: Iterable[Job], progress: Progress) -> None:
         """Run what is not done yet, the costliest first; wait for all of it.
 
         Raises:
-            SystemExit: If a job fails; the others that run are waited for.
+            SystemExit: If a job fails; those that have begun are waited for.
         """
         waiting: dict[Future[float], Job] = {}
         for job in sorted(jobs, key=lambda job: -job.cost):
@@ -126,21 +111,31 @@ class Workers:
             except Exception as error:
                 self.pool.shutdown(cancel_futures=True)
                 traceback.print_exception(error)
-                raise SystemExit(f"{job.name} failed; mend it and go on") from error
+                raise SystemExit(f"{job.name} failed; fix it and run again") from error
+
+
+@contextmanager
+def processes(count: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Start processes for jobs.
+
+    Args:
+        count: How many at a time. Defaults to one per GPU, or per processor.
+    """
+    gpus = torch.cuda.device_count()
+    count = count or gpus or os.cpu_count() or 1
+    turns = multiprocessing.get_context("spawn").SimpleQueue()
+    for turn in range(count):
+        turns.put(turn % gpus if gpus else None)
+    with workers(count, _begin, turns) as pool:
+        yield pool
 
 
 def _begin(turns: Any) -> None:
-    """Let a worker see one GPU, and end when the first process does, in any way."""
+    """Let a process see one GPU, and hide what Lightning says below errors."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     gpu = turns.get()
     if gpu is not None:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
         visible = given.split(",")[gpu] if given else str(gpu)
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

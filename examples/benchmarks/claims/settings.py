@@ -88,8 +88,8 @@ def attack_of(settings: Settings, part: str) -> PGD:
 def read(scale: str, overrides: list[str], out: Path, seeds: list[int]) -> Settings:
     """Read a recipe, change what `a.b=value` names, keep a copy in the folder.
 
-    The seeds are part of it: which task is best, and so what is compared with it, hangs
-    on all of them.
+    The seeds are part of it: which task is best, and so what is compared with it,
+    depends on all of them.
 
     Raises:
         SystemExit: If the folder holds results of other settings or seeds.

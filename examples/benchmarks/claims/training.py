@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from lightly_adv.data import ImageFolderDataModule
 from lightly_adv.data.image_dataset import Images
 from lightly_adv.evaluation import Suite, create_suite, evaluate_robustness
 from lightly_adv.methods import PretextEnsembleModule, PretextModule, RobustClassifier
+from lightly_adv.methods.fit import fit
 from lightly_adv.models import create_backbone, save_backbone
 from lightly_adv.models.ensemble import Ensemble
 from lightly_adv.pretext import create_pretext_task
@@ -44,11 +43,15 @@ def pretrain(
     pl.seed_everything(seed, verbose=False)
     module, callbacks = pretraining_module(settings, arm)
     epochs = chosen["epochs"]
-    trainer, seconds = fit(module, data, epochs, callbacks)
+    training = fit(module, data.train_dataloader(), epochs=epochs, callbacks=callbacks)
     save_backbone(module.backbone, path.with_suffix(".safetensors"), overwrite=True)
-    logged = {k: float(v) for k, v in trainer.callback_metrics.items()}
-    passes = epochs * _images_of(data) * passes_of(settings, arm)
-    result = {"epochs": epochs, "passes": passes, "seconds": seconds, "logged": logged}
+    logged = training.trainer.callback_metrics.items()
+    result = {
+        "epochs": epochs,
+        "passes": epochs * _images_of(data) * passes_of(settings, arm),
+        "seconds": training.seconds,
+        "logged": {name: float(value) for name, value in logged},
+    }
     write(path, result)
 
 
@@ -84,15 +87,12 @@ def finetune(
     suite = create_suite("pgd", **settings["evaluation"]["validation"])
     validation = RobustValidation(threat_model_of(settings), suite=suite)
     epochs = factor * how["epochs"]
-    history = _History()
-    evaluation = settings["evaluation"]
-    checked = data_module(settings, root, seed, evaluation).val_dataloader()
-    _, seconds = fit(
+    training = fit(
         classifier,
-        data,
-        epochs,
-        [validation, history],
-        val_dataloaders=checked,
+        data.train_dataloader(),
+        data_module(settings, root, seed, settings["evaluation"]).val_dataloader(),
+        epochs=epochs,
+        callbacks=[validation],
         check_val_every_n_epoch=how["val_every"],
     )
     torch.save(classifier.state_dict(), path.with_suffix(".pt"))
@@ -101,9 +101,9 @@ def finetune(
         "epochs": epochs,
         "passes_per_epoch": passes_per_epoch,
         "passes": epochs * passes_per_epoch,
-        "seconds": seconds,
-        "val_clean": [each["val_top1"] for each in history.validations],
-        "val_robust": [each["val_robust_top1"] for each in history.validations],
+        "seconds": training.seconds,
+        "val_clean": [logged["val_top1"] for logged in training.validations],
+        "val_robust": [logged["val_robust_top1"] for logged in training.validations],
     }
     write(path, result)
 
@@ -275,46 +275,6 @@ def _images_of(data: ImageFolderDataModule) -> int:
     loader = data.train_dataloader()
     count = len(data.train_dataset)
     return len(loader) * data.batch_size if loader.drop_last else count
-
-
-class _History(pl.Callback):
-    """Keep what was logged in every validation."""
-
-    def __init__(self) -> None:
-        self.validations: list[dict[str, float]] = []
-
-    def on_validation_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> None:
-        logged = trainer.callback_metrics.items()
-        self.validations.append({key: float(value) for key, value in logged})
-
-
-def fit(
-    module: pl.LightningModule,
-    data: ImageFolderDataModule,
-    epochs: int,
-    callbacks: list[pl.Callback],
-    val_dataloaders: Any = None,
-    **options: Any,
-) -> tuple[pl.Trainer, float]:
-    """Train; return the trainer and the seconds."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        devices=1,
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **options,
-    )
-    started = time.perf_counter()
-    trainer.fit(module, data.train_dataloader(), val_dataloaders)
-    return trainer, time.perf_counter() - started
 
 
 class _Folder(ImageFolderDataModule):

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from lightly_adv.cli import console
-from lightly_adv.cli.demo import results
-from lightly_adv.cli.demo.settings import Settings
-from lightly_adv.cli.demo.workers import Event, run_seeds
+from lightly_adv.cli.demo import report
+from lightly_adv.cli.demo.arms import ARMS, Settings, begin, run_arm
+from lightly_adv.cli.demo.workers import workers
+from lightly_adv.evaluation.figures import canvas
 
 DESCRIPTION = """\
 Compare three ways to a robust classifier of handwritten digits, on a CPU:
 adversarial training from scratch, and adversarial fine-tuning after standard or
 adversarial rotation pre-training. All have the same few labels and fine-tune for as
-long. Takes a few minutes: the seeds run side by side, one thread each.
+long. Takes a few minutes; the trainings run side by side, one thread each.
 
-Writes report.json, report.html and three figures. An older result in the same folder
+Writes report.json, report.html and two figures. An older result in the same folder
 is moved aside, not overwritten.
 """
-
-Found = dict[int, dict[str, dict[str, Any]]]
-"""Results by seed and arm."""
 
 
 def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
@@ -35,60 +36,59 @@ def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
 
     Args:
         arguments: The command line.
-        settings: Something else than the usual settings, for tests.
+        settings: Settings for tests. Defaults to those of the demo.
     """
     options = _parser().parse_args(arguments)
     settings = settings or Settings()
-    results.check_installed()
-    moved = _make_room(options.out)
+    canvas.new_figure(1, 1)  # is matplotlib there?
+    moved = _move_aside(options.out)
     if moved is not None:
         console.say(f"demo: moved the older result to {moved}")
     console.say(f"demo: {len(options.seeds)} seeds, writing to {options.out}")
     started = time.perf_counter()
-    found = _collect(options.seeds, settings)
+    results = _run_arms(dict.fromkeys(options.seeds), settings)
     seconds = time.perf_counter() - started
-    rows = results.write(options.out, found, settings, seconds=seconds)
-    console.say(f"\n{console.table(rows, results.COLUMNS)}\n\n{results.NOTE}")
+    rows = report.write(options.out, results, settings, seconds)
+    console.say(f"\n{console.table(rows, report.COLUMNS)}\n\n{report.NOTE}")
     console.say(f"\n{seconds:.0f} seconds; see {options.out / 'report.html'}")
     return 0
 
 
-def _collect(seeds: Sequence[int], settings: Settings) -> Found:
-    """Run the seeds, show how far they are, and return what they found."""
-    found: Found = {seed: {} for seed in seeds}
-    total = len(seeds) * settings.total_epochs
-    layout = "{desc} {percentage:3.0f} %|{bar}| {elapsed} {postfix}"
-    with tqdm(
-        total=total, desc="demo", bar_format=layout, disable=not sys.stderr.isatty()
-    ) as bar:
-        for event in run_seeds(seeds, settings):
-            if event.kind == "epoch":
-                bar.update("/" in event.stage)
-                bar.set_postfix_str(f"seed {event.seed}: {_progress(event)}")
-            elif event.kind == "result":
-                found[event.seed][event.stage] = event.content
-                bar.write(_finished(event), file=sys.stdout)
-                sys.stdout.flush()
-    return found
-
-
-def _progress(event: Event) -> str:
-    logged = event.content
-    shown = {"loss": "train_loss", "top1": "val_top1", "robust": "val_robust_top1"}
-    numbers = [f"{name} {logged[k]:.3g}" for name, k in shown.items() if k in logged]
-    return "  ".join([event.stage, *numbers])
-
-
-def _finished(event: Event) -> str:
-    result = event.content
-    return (
-        f"seed {event.seed}, {event.stage}: clean {result['clean_accuracy']:.1f} %, "
-        f"robust {result['robust_accuracy']:.1f} %"
+def _run_arms(seeds: Iterable[int], settings: Settings) -> report.Results:
+    """Return the results by seed and arm; show the progress meanwhile."""
+    # The longest arm first, so that no process is left alone with it at the end.
+    jobs = [(seed, arm) for arm in reversed(ARMS) for seed in seeds]
+    results: dict[int, dict[str, Any]] = {seed: {} for seed in seeds}
+    epochs = multiprocessing.get_context("spawn").Value("i", 0)
+    bar = tqdm(
+        total=len(results) * settings.total_epochs,
+        desc="demo",
+        bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed}",
+        disable=not sys.stderr.isatty(),
     )
+    count = min(len(jobs), os.cpu_count() or 1)
+    with workers(count, begin, epochs) as pool, bar:
+        waiting = {
+            pool.submit(run_arm, arm, seed, settings): (seed, arm) for seed, arm in jobs
+        }
+        while waiting:
+            done, _ = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            bar.update(epochs.value - bar.n)
+            for future in done:
+                seed, arm = waiting.pop(future)
+                results[seed][arm] = future.result()
+                bar.write(_line(seed, arm, results[seed][arm]["row"]), file=sys.stdout)
+                sys.stdout.flush()
+    return results
 
 
-def _make_room(out: Path) -> Path | None:
-    """Move an older result aside; return where it is now."""
+def _line(seed: int, arm: str, row: Mapping[str, Any]) -> str:
+    clean, robust = row["clean_accuracy"], row["robust_accuracy"]
+    return f"seed {seed}, {arm}: clean {clean:.1f} %, robust {robust:.1f} %"
+
+
+def _move_aside(out: Path) -> Path | None:
+    """Move an older result away; return where it is now."""
     if not out.exists():
         return None
     number = 1

@@ -16,9 +16,10 @@ from lightly_adv import files
 from lightly_adv.evaluation import breakdown, suites
 from lightly_adv.evaluation.card import curves as curve
 from lightly_adv.evaluation.card import examples as example
-from lightly_adv.evaluation.card import markdown, page
+from lightly_adv.evaluation.card import page
 from lightly_adv.evaluation.card.curves import Curves
 from lightly_adv.evaluation.card.examples import Example
+from lightly_adv.evaluation.rendering import render
 from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 
@@ -79,12 +80,13 @@ class ResultCard:
         return "{\n" + ",\n".join(entries) + "\n}\n"
 
     def to_markdown(self) -> str:
-        """Return what a reader wants to know, without images."""
-        return markdown.render(self.to_dict())
+        """Return everything but the images as Markdown, for a README."""
+        return render("card.md.j2", **page.content(self))
 
     def to_html(self) -> str:
-        """Return one page with everything in it, that loads nothing else."""
-        return page.render(self.to_dict(), self.examples)
+        """Return one self-contained HTML page, which loads nothing else."""
+        examples = [page.shown(each, self.class_names) for each in self.examples]
+        return render("card.html.j2", **page.content(self), examples=examples)
 
     def write(self, path: str | os.PathLike[str]) -> list[Path]:
         """Write `<path>.html`, `<path>.md` and `<path>.json`; return their paths.

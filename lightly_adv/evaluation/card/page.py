@@ -1,114 +1,205 @@
-"""A card as one HTML page that loads nothing else."""
+"""What the Markdown and the HTML of a card show, ready for their templates."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightly_adv.evaluation import html
-from lightly_adv.evaluation.card import chart, view
-from lightly_adv.evaluation.card.chart import Point
+from lightly_adv.evaluation import formatting, statistics
 from lightly_adv.evaluation.card.examples import Example
-from lightly_adv.evaluation.card.view import Content
+from lightly_adv.evaluation.rendering import to_png
+from lightly_adv.evaluation.robustness_report import RobustnessReport
 
-LARGEST = 160
-"""Pixels of the longer side of an image, from which on it is made smaller."""
+if TYPE_CHECKING:
+    from lightly_adv.evaluation.card.card import ResultCard
 
-MOST_ROWS = 25
+ATTACK_COLUMNS = (
+    "attack",
+    "robust (%)",
+    "misled",
+    "steps",
+    "restarts",
+    "step size",
+    "type",
+)
+
+MOST_CLASSES = 25
 """How many classes are shown, the least robust ones."""
 
+LARGEST = 160
+"""Longer side, in pixels, of the images on a page; larger ones are scaled down."""
 
-def render(content: Content, examples: Sequence[Example]) -> str:
-    """Return a page with all tables, the curves and the images inside.
 
-    Args:
-        content: As from `ResultCard.to_dict`.
-        examples: The images, as in `ResultCard`.
+class Accuracy(NamedTuple):
+    """An accuracy and its 95 % interval, in percent.
+
+    Examples:
+        >>> str(Accuracy(45.0, 42.04, 48.0))
+        '45.0 [42.0, 48.0]'
     """
-    (row,) = content["rows"]
-    classes = view.classes(content)
-    template = html.environment().get_template("card.html.j2")
-    return template.render(
-        title=row["name"],
-        label=content["label"],
-        headline={
-            side: (f"{value:.1f}", *(f"{end:.1f}" for end in interval))
-            for side, (value, interval) in view.headline(content).items()
-        },
-        warnings=content["warnings"],
-        notes=content["notes"],
-        checks=content.get("checks", []),
-        attacks=view.attacks(content),
-        curves=_curves(content),
-        classes=classes[:MOST_ROWS],
-        classes_left=max(len(classes) - MOST_ROWS, 0),
-        confusion=_confusion(content),
-        confused=view.confused(content),
-        examples=[_shown(each, content) for each in examples],
-        settings=view.settings(content),
-    )
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, flags: Tensor) -> Accuracy:
+        """Return the share of flags that are set."""
+        return cls(statistics.percent(flags), *statistics.interval(flags))
+
+    def __str__(self) -> str:
+        """Return all three with one decimal."""
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-def _curves(content: Content) -> dict[str, Any]:
-    found = content["curves"]
-    if not found:
-        return {}
-    (row,) = content["rows"]
-    norm, suite = row["norm"], found["steps_over_eps"]
+def content(card: ResultCard) -> dict[str, Any]:
+    """Return what the templates show, except for the images."""
+    report, facts = card.report, card.to_dict()
+    names, confusion = facts["class_names"], facts.get("confusion", ())
     return {
-        "about": view.curve_costs(content),
-        "eps": _chart(found["eps"], "eps_text", f"eps ({norm})", row["eps_text"]),
-        "steps": _chart(found["steps"], "steps", "steps of PGD", str(suite)),
+        "title": card.name,
+        "lead": report.label,
+        "warnings": report.warnings,
+        "notes": report.notes,
+        "checks": [(c.name, c.status, c.message, c.remedy) for c in report.checks],
+        "headline": {
+            "clean": Accuracy.of(report.flags["clean"]),
+            "robust": Accuracy.of(list(report.flags.values())[-1]),
+        },
+        "attack_columns": ATTACK_COLUMNS,
+        "attacks": _attacks(report),
+        "curves": card.curves and _curves(facts),
+        "classes": _classes(facts.get("per_class", ()), names),
+        "most_classes": MOST_CLASSES,
+        "names": [class_name(names, each) for each in range(len(confusion))],
+        "confusion": confusion,
+        "confused": [
+            (class_name(names, label), class_name(names, predicted), count)
+            for label, predicted, count in facts.get("confused", ())
+        ],
+        "settings": _settings(card.report, facts),
     }
 
 
-def _chart(rows: Sequence[Any], key: str, axis: str, marked: str) -> str:
-    points = [
-        Point(str(row[key]), row["robust_accuracy"], *row["interval"]) for row in rows
-    ]
-    about = f"Robust accuracy in percent over {axis}"
-    return chart.line_chart(points, axis=axis, about=about, marked=marked)
+def class_name(names: Sequence[str] | None, number: int) -> str:
+    """Return the name of a class, or its number."""
+    return str(names[number]) if names else str(number)
 
 
-def _confusion(content: Content) -> dict[str, Any]:
-    """Return the matrix with names and shares, if it is small enough to be read."""
-    matrix = content.get("confusion", [])
-    if not 0 < len(matrix) <= MOST_ROWS:
-        return {}
-    names = [view.class_name(content, number) for number in range(len(matrix))]
-    rows = []
-    for name, counts in zip(names, matrix, strict=True):
-        total = max(sum(counts), 1)
-        rows.append((name, [(count, round(count / total, 2)) for count in counts]))
-    return {"names": names, "rows": rows}
+def shown(example: Example, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return what a page shows of an example: names of classes and PNG files.
 
-
-def _shown(example: Example, content: Content) -> dict[str, Any]:
+    The difference is amplified by a whole number such that it spans the range from
+    black to white, around grey.
+    """
     clean, attacked = _small(example.clean), _small(example.attacked)
     delta = attacked - clean
     largest = float(delta.abs().max())
     factor = max(1, round(0.5 / largest)) if largest > 0 else 1
-    label, before, after = (
-        view.class_name(content, number)
-        for number in (
-            example.label,
-            example.clean_prediction,
-            example.attacked_prediction,
-        )
-    )
     return {
-        "label": label,
+        "label": class_name(names, example.label),
         "attack": example.attack,
-        "number": example.number,
         "factor": factor,
-        "clean": (_png(clean), before, before == label),
-        "attacked": (_png(attacked), after, after == label),
-        "difference": _png(0.5 + factor * delta),
+        "clean": to_png(clean),
+        "clean_prediction": class_name(names, example.clean_prediction),
+        "attacked": to_png(attacked),
+        "attacked_prediction": class_name(names, example.attacked_prediction),
+        "difference": to_png(0.5 + factor * delta),
+    }
+
+
+def _attacks(report: RobustnessReport) -> list[tuple[object, ...]]:
+    """Return what each attack left, misled, and ran with; see `ATTACK_COLUMNS`."""
+    rows: list[tuple[object, ...]] = []
+    before = int(report.flags["clean"].sum())
+    for name, flags in list(report.flags.items())[1:]:
+        settings = report.attacks.get(name, {})
+        steps, restarts, size, kind = (
+            settings.get(key, "") for key in ("steps", "restarts", "step_size", "type")
+        )
+        robust = int(flags.sum())
+        length = formatting.fraction(size) if isinstance(size, float) else ""
+        rows.append(
+            (name, Accuracy.of(flags), before - robust, steps, restarts, length, kind)
+        )
+        before = robust
+    return rows
+
+
+def _curves(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the points of both curves: text, accuracy, whether the suite is there."""
+    curves, eps = facts["curves"], facts["threat_model"]["eps_text"]
+    usual = {"eps_text": eps, "steps": curves["steps_over_eps"]}
+
+    def points(axis: str, key: str) -> list[tuple[str, Accuracy, bool]]:
+        return [
+            (
+                str(point[key]),
+                Accuracy(point["robust_accuracy"], *point["interval"]),
+                point[key] == usual[key],
+            )
+            for point in curves[axis]
+        ]
+
+    about = (
+        f"PGD with steps of eps / 4 and a random start, on {curves['num_samples']:,} "
+        f"images; {usual['steps']} steps at each radius, and eps {eps} at each number "
+        f"of steps. This took {curves['passes']:,} passes of one image, forward and "
+        "backward."
+    )
+    axes = {
+        f"eps ({facts['threat_model']['norm']})": points("eps", "eps_text"),
+        "steps": points("steps", "steps"),
+    }
+    return {"about": about, "axes": axes}
+
+
+def _classes(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None
+) -> list[tuple[str, str, Accuracy, Accuracy]]:
+    """Return name, images, clean and robust accuracy, the least robust class first."""
+    return [
+        (
+            class_name(names, row["class"]),
+            f"{row['num_samples']:,}",
+            Accuracy(row["clean_accuracy"], *row["clean_interval"]),
+            Accuracy(row["robust_accuracy"], *row["robust_interval"]),
+        )
+        for row in sorted(rows, key=lambda row: float(row["robust_accuracy"]))
+    ]
+
+
+def _settings(report: RobustnessReport, facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the numbers depend on."""
+    allowed = facts["threat_model"]
+    low, high = allowed["bounds"]
+    stats = allowed["normalize"]
+    order = f", {facts['order']}" if facts.get("order") else ""
+    digests = {
+        f"SHA-256 of {what}{path}": digest
+        for key, what in (
+            ("checkpoint_sha256", ""),
+            ("surrogate_sha256", "the surrogate "),
+        )
+        for path, digest in facts.get(key, {}).items()
+    }
+    return {
+        "threat model": f"{allowed['norm']}, eps = {allowed['eps_text']} "
+        f"(pixels from {low:g} to {high:g})",
+        "normalisation": f"mean {stats['mean']}, std {stats['std']}"
+        if stats
+        else "none: the loader yields pixels",
+        "suite": report.suite,
+        "images": f"{report.num_samples:,}{order}",
+        "seed": str(report.seed),
+        "batch size": str(report.batch_size or "unknown"),
+        "device": report.device or "unknown",
+        "data digest": report.data_digest or "unknown",
+        **digests,
+        **{name: v or "not installed" for name, v in report.versions.items()},
     }
 
 
@@ -119,14 +210,3 @@ def _small(image: Tensor) -> Tensor:
         return image
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     return F.interpolate(image[None], size=size, mode="area")[0]
-
-
-def _png(image: Tensor) -> str:
-    """Return pixels (C, H, W) in [0, 1] as the text of a PNG file."""
-    from PIL import Image
-
-    levels = (255 * image.clamp(0, 1)).round().byte()
-    levels = levels.expand(3, -1, -1) if len(levels) == 1 else levels[:3]
-    buffer = io.BytesIO()
-    Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

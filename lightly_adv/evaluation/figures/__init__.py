@@ -2,10 +2,7 @@
 
 from lightly_adv.evaluation.figures.canvas import save as save
 from lightly_adv.evaluation.figures.canvas import to_png as to_png
-from lightly_adv.evaluation.figures.corruptions import (
-    corruption_map as corruption_map,
-)
 from lightly_adv.evaluation.figures.curves import robustness_curves as robustness_curves
-from lightly_adv.evaluation.figures.image_grid import image_grid as image_grid
+from lightly_adv.evaluation.figures.maps import corruption_map as corruption_map
 from lightly_adv.evaluation.figures.maps import transfer_maps as transfer_maps
 from lightly_adv.evaluation.figures.scatter import accuracy_scatter as accuracy_scatter

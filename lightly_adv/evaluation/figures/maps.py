@@ -1,31 +1,28 @@
-"""Matrices between models as maps of coloured cells."""
+"""Matrices as maps of coloured cells: corruptions by severity, models by models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lightly_adv.evaluation import statistics
 from lightly_adv.evaluation.figures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL = 0.62
-"""Side of a cell, in inches."""
+CELL, ROW = 0.62, 0.3
+"""Width of all cells and height of low ones, in inches."""
 
 LETTER = 0.085
 """Width of a letter of a name, in inches."""
 
-TITLES = 0.6
-"""Height of the titles above the names of the columns, in inches."""
+MEAN = "mean"
 
-GAP = 0.25
-"""Between the row of clean images and the others, in cells."""
-
-CLEAN = "clean images"
+Matrix = Sequence[Sequence[float]]
 
 
 class Colors(NamedTuple):
@@ -37,8 +34,55 @@ class Colors(NamedTuple):
     number: str
 
 
-ACCURACY = Colors("Blues", 0, 130, "{:.1f}")
+_ACCURACY = Colors("Blues", 0, 130, "{:.1f}")
 _COSINE = Colors("PuOr_r", -1.6, 1.6, "{:.2f}")
+
+
+@canvas.names_as_they_are
+def corruption_map(
+    accuracies: Mapping[str, Sequence[float]],
+    *,
+    severities: Sequence[int],
+    clean_accuracy: float,
+    title: str | None = None,
+) -> Figure:
+    """Draw the accuracy under each corruption at each severity, and the means.
+
+    Args:
+        accuracies: By corruption, the accuracy at each severity, in percent.
+        severities: The severities.
+        clean_accuracy: Accuracy on clean images, in percent.
+        title: Written above.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: If a corruption does not have one accuracy for each severity, or if
+            there is none.
+
+    Examples:
+        >>> accuracies = {"fog": [90.0, 70.5], "snow": [80.0, 60.0]}
+        >>> figure = corruption_map(accuracies, severities=[1, 5], clean_accuracy=95.0)
+        >>> len(figure.axes)
+        1
+    """
+    sizes = {len(values) for values in accuracies.values()}
+    if sizes != {len(severities)}:
+        raise ValueError(
+            f"the corruptions have {sorted(sizes)} accuracies; expected one for each "
+            f"of the {len(severities)} severities."
+        )
+    names = [name.replace("_", " ") for name in accuracies]
+    rows = [[*values, statistics.mean(values)] for values in accuracies.values()]
+    means = [statistics.mean(column) for column in zip(*rows, strict=True)]
+    columns = [*map(str, severities), MEAN]
+    figure = canvas.new_figure(CELL * len(columns), ROW * (len(rows) + 1))
+    axes = figure.add_axes((0, 0, 1, 1))
+    _draw_cells(axes, [*rows, means], [*names, MEAN], columns, _ACCURACY)
+    axes.axhline(len(rows), color="white", linewidth=5)
+    axes.axvline(len(severities), color="white", linewidth=5)
+    about = f"accuracy (%) by severity; {clean_accuracy:.1f} on clean images"
+    _set_title(axes, title, about)
+    return figure
 
 
 @canvas.names_as_they_are
@@ -46,15 +90,15 @@ def transfer_maps(
     names: Sequence[str],
     *,
     clean_accuracy: Sequence[float],
-    accuracy: Sequence[Sequence[float]],
-    cosine: Sequence[Sequence[float]],
+    accuracy: Matrix,
+    cosine: Matrix,
     title: str | None = None,
 ) -> Figure:
-    """Draw whom perturbations mislead, and how alike they are.
+    """Draw accuracy on transferred perturbations, and how similar these are.
 
-    On the left the accuracies: each row stands for the model that the images were
-    perturbed for, above them that of clean images, each column for the model that is
-    asked. On the right the cosines between the perturbations.
+    On the left the accuracies: each row is for the model that the images were
+    perturbed for, above them one for clean images; each column is for the model that
+    classifies them. On the right the cosines between the perturbations.
 
     Args:
         names: Names of the models.
@@ -75,32 +119,29 @@ def transfer_maps(
         >>> len(figure.axes)
         2
     """
-    _check(len(names), [clean_accuracy], accuracy, cosine)
-    count, longest = len(names), LETTER * max(map(len, names))
-    margins = max(longest, LETTER * len(CLEAN)) + 0.5, longest + 0.5
-    width = sum(margins) + 2 * CELL * count
-    height = TITLES + CELL * (_above(names) + count + 1 + GAP)
-    figure = canvas.new_figure(width, height)
-
-    def axes(left: float, rows: float) -> Axes:
-        size = (CELL * count / width, CELL * rows / height)
-        return figure.add_axes((left / width, 0.0, *size))
-
-    left = axes(margins[0], count + 1 + GAP)
-    draw_cells(left, [clean_accuracy], [CLEAN], ACCURACY, top=0.0)
-    draw_cells(left, accuracy, names, ACCURACY, top=1 + GAP)
-    _finish(left, names, "accuracy (%) of")
-    middle = (-margins[0] / CELL, 1 + GAP + count / 2)
-    left.text(*middle, "perturbed for", rotation=90, va="center", fontsize=10)
-    right = axes(sum(margins) + CELL * count, count)
-    draw_cells(right, cosine, names, _COSINE, top=0.0)
-    _finish(right, names, "cosine of perturbations")
-    if title:
-        figure.text(0, 1, title, va="top", fontsize=11)
+    count = len(names)
+    _check(count, [clean_accuracy], accuracy, cosine)
+    between = LETTER * max(map(len, names)) + 0.5
+    width = 2 * CELL * count + between
+    share = CELL * count / width
+    figure = canvas.new_figure(width, CELL * (count + 1))
+    left = figure.add_axes((0, 0, share, 1))
+    rows = ["clean images", *names]
+    _draw_cells(left, [clean_accuracy, *accuracy], rows, names, _ACCURACY)
+    left.axhline(1, color="white", linewidth=5)
+    left.set_ylabel("perturbed for", color=canvas.INK)
+    _set_title(left, title, "accuracy (%) of")
+    right = figure.add_axes((1 - share, 0, share, count / (count + 1)))
+    _draw_cells(right, cosine, names, names, _COSINE)
+    _set_title(right, None, "cosine of perturbations")
+    for axes in (left, right):
+        axes.tick_params(axis="x", labelrotation=40)
+        for label in axes.get_xticklabels():
+            label.set(ha="left", rotation_mode="anchor")
     return figure
 
 
-def _check(count: int, *matrices: Sequence[Sequence[float]]) -> None:
+def _check(count: int, *matrices: Matrix) -> None:
     for matrix in matrices:
         sizes = {len(row) for row in matrix}
         if sizes != {count} or len(matrix) not in (1, count):
@@ -110,29 +151,15 @@ def _check(count: int, *matrices: Sequence[Sequence[float]]) -> None:
             )
 
 
-def draw_cells(
+def _draw_cells(
     axes: Axes,
-    matrix: Sequence[Sequence[float]],
-    names: Sequence[str],
+    matrix: Matrix,
+    rows: Sequence[str],
+    columns: Sequence[str],
     colors: Colors,
-    *,
-    top: float,
-    left: float = 0.0,
 ) -> None:
-    """Draw the cells of some rows, with their numbers and the names to the left.
-
-    Args:
-        axes: Axes that measure in cells.
-        matrix: The numbers.
-        names: One for each row.
-        colors: How numbers become colours and text.
-        top: Where the first row begins.
-        left: Where the first column begins.
-    """
-    count = len(matrix[0])
+    """Draw cells with their numbers, the first row on top, and names around them."""
     cells = axes.pcolormesh(
-        [left + column for column in range(count + 1)],
-        [top + row for row in range(len(matrix) + 1)],
         matrix,
         cmap=colors.name,
         vmin=colors.low,
@@ -141,40 +168,26 @@ def draw_cells(
         linewidth=1.5,
     )
     for row, values in enumerate(matrix):
-        middle = top + row + 0.5
-        axes.text(left - 0.12, middle, names[row], ha="right", va="center", fontsize=9)
         for column, value in enumerate(values):
             red, green, blue, _ = cells.to_rgba(np.array(value))
-            dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
+            is_dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.5
             axes.text(
-                left + column + 0.5,
-                middle,
+                column + 0.5,
+                row + 0.5,
                 colors.number.format(value),
                 ha="center",
-                va="center",
+                va="center_baseline",
                 fontsize=9,
-                color="white" if dark else canvas.INK,
+                color="white" if is_dark else canvas.INK,
             )
-
-
-def _finish(axes: Axes, names: Sequence[str], title: str) -> None:
-    axes.set_xlim(0, len(names))
     axes.invert_yaxis()
-    axes.set_yticks([])
-    axes.set_xticks([])
+    axes.xaxis.tick_top()
+    axes.set_xticks([place + 0.5 for place in range(len(columns))], columns)
+    axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
+    axes.tick_params(length=0, labelsize=9, labelcolor=canvas.INK)
     axes.spines[:].set_visible(False)
-    for column, name in enumerate(names):
-        axes.text(
-            column + 0.42,
-            -0.1,
-            name,
-            rotation=40,
-            rotation_mode="anchor",
-            fontsize=9,
-        )
-    axes.text(0, -_above(names), title, fontsize=10)
 
 
-def _above(names: Sequence[str]) -> float:
-    """Return the height of the names of the columns, in cells."""
-    return 0.4 + 0.075 * max(map(len, names))
+def _set_title(axes: Axes, title: str | None, about: str) -> None:
+    text = "\n".join(filter(None, (title, about)))
+    axes.set_title(text, loc="left", fontsize=10, color=canvas.INK, pad=8)

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from lightly_adv.evaluation import ResultCard, breakdown
+from lightly_adv.evaluation.card import page
+from lightly_adv.evaluation.card.examples import Example
 from lightly_adv.evaluation.checks import Check
 from tests.evaluation.card.cards import NAMES, batches, card, report
-from tests.evaluation.test_html import read
+from tests.evaluation.reading import read
 
 
 def test_the_json_holds_what_others_need_to_check_the_numbers() -> None:
@@ -59,9 +61,7 @@ def test_the_page_is_whole_and_its_text_is_escaped() -> None:
     text = card(batches(), name="<mine>", class_names=NAMES, curve_samples=4).to_html()
     assert "<mine>" not in text
     assert "<dog>" not in text
-    cells = read(re.sub(r"<svg.*?</svg>", "", text)).cells
-    assert "<dog>" in cells
-    assert text.count("<svg") == text.count("</svg>") == 2
+    assert "<dog>" in read(text)
 
 
 def test_what_was_not_measured_is_not_there() -> None:
@@ -78,7 +78,7 @@ def test_a_card_of_one_image() -> None:
     assert content["data"]["num_samples"] == 1
     assert (content["curves"]["num_samples"], len(content["examples"])) == (1, 1)
     assert "1 image" in found.to_markdown()
-    assert "<svg" in found.to_html()
+    assert "Radius and steps" in found.to_html()
 
 
 def test_a_report_without_labels_has_a_card() -> None:
@@ -154,12 +154,9 @@ def test_with_many_classes_the_matrix_is_left_out() -> None:
 
 @pytest.mark.parametrize("size", [(1, 6, 6), (3, 400, 300)])
 def test_grey_and_large_images_are_shown(size: tuple[int, int, int]) -> None:
-    from lightly_adv.evaluation.card import page
-    from lightly_adv.evaluation.card.examples import Example
-
     clean = torch.rand(size)
     shown = Example(0, "pgd", 0, 0, 1, clean, (clean + 0.03).clamp(max=1))
-    text = page._shown(shown, {"class_names": None})["clean"][0]
+    text = page.shown(shown, None)["clean"]
     header = base64.b64decode(text)[16:24]
     width, height = (int.from_bytes(header[i : i + 4], "big") for i in (0, 4))
     assert (height, width) == ((6, 6) if size[0] == 1 else (160, 120))
