@@ -43,6 +43,9 @@ SYNCHRONISATIONS = (
 )
 """Beginnings of names in a profile, of what makes the host wait for the device."""
 
+WARM = 4
+"""Runs until a backend has compared its attack with an eager one and is used."""
+
 START = 12.0
 """Seconds that a process takes until it begins to measure."""
 
@@ -193,7 +196,7 @@ def attacks(record: Record, setting: Setting, section: str) -> None:
     images = images.contiguous(memory_format=torch.channels_last)
     compare("bf16, channels_last", runs(half, images, labels))
     found = backends(record, setting, half, images, labels)
-    compare("bf16, channels_last, backends", found)
+    compare("bf16, channels_last, backends", found, warm=WARM)
 
 
 def backends(
@@ -209,29 +212,31 @@ def backends(
     def loss(images: Tensor) -> Tensor:
         return F.cross_entropy(network(images), labels)
 
-    module = AdversarialModule(attack)
-    module.network = network
     shortest = partial(attack_speed.ideal, loss, images, steps=setting.steps)
-    runs: Runs = {
-        "ideal loop": attack_speed.frozen(network, shortest),
-        "module": lambda: module.perturb(loss, images, bn_mode="eval"),
-    }
-    known = "attack_backend" in inspect.signature(module.perturb).parameters
-    for backend in ("cuda_graph", "compile"):
-        if not known:
-            record.skip(f"module, {backend}", "perturb has no attack_backend here")
-        elif not setting.cuda:
-            record.skip(f"module, {backend}", "timed on CUDA only")
-        else:
-            options: dict[str, Any] = {"attack_backend": backend, "bn_mode": "eval"}
-            runs[f"module, {backend}"] = partial(
-                module.perturb, loss, images, **options
-            )
+    runs: Runs = {"ideal loop": attack_speed.frozen(network, shortest)}
+    known = "attack_backend" in inspect.signature(AdversarialModule).parameters
+    for backend in ("eager", "cuda_graph", "compile"):
+        if backend != "eager" and not (known and setting.cuda):
+            why = "timed on CUDA only" if known else "modules have no attack_backend"
+            record.skip(f"module, {backend}", why)
+            continue
+        options: dict[str, Any] = {"attack_backend": backend} if known else {}
+        module = AdversarialModule(attack, **options)
+        module.network = network
+        runs[f"module, {backend}"] = partial(
+            module.perturb, loss, images, bn_mode="eval"
+        )
     return runs
 
 
 def compare_runs(
-    record: Record, setting: Setting, images: int, group: str, runs: Runs
+    record: Record,
+    setting: Setting,
+    images: int,
+    group: str,
+    runs: Runs,
+    *,
+    warm: int = 1,
 ) -> None:
     """Time runs in turns, and write seconds, memory, reads and ratios to the ideal."""
     if setting.left < 0:
@@ -239,10 +244,10 @@ def compare_runs(
     counted: dict[str, dict[str, Any]] = {}
     for name, run in runs.items():
         with record.case(f"{group}: {name}"):
-            run()  # warms up, and compiles
+            said = warm_up(run, warm)
             with profiled(setting) as counts:
                 run()
-            counted[name] = counts
+            counted[name] = counts | said
     if "ideal loop" not in counted:
         return record.skip(group, "there is no ideal loop to compare with")
     seconds = interleaved.measure(
@@ -259,6 +264,18 @@ def compare_runs(
             to_ideal=interleaved.ratios(values, seconds["ideal loop"]),
             **counted[name],
         )
+
+
+def warm_up(run: interleaved.Run, times: int) -> dict[str, Any]:
+    """Run until everything is compiled or captured; return what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(times):
+            run()
+    messages = {
+        str(each.message) for each in caught if "attack_backend" in str(each.message)
+    }
+    return {"fell_back": sorted(messages)} if messages else {}
 
 
 def fitting_batch(
