@@ -505,24 +505,38 @@ def ideal_step(module: Any, optimizer: Any, views: list[Tensor], steps: int) -> 
 
 def methods(record: Record, setting: Setting) -> None:
     """Time the training step of each method that is registered."""
-    names = list_methods()
-    for at, name in enumerate(names):
-        share = setting.left / (len(names) - at)
+    networks = SMALL_NETWORKS if setting.small else NETWORKS
+    cases = [(name, networks["resnet18_32"]) for name in list_methods()]
+    cases += [
+        (name, networks["vit_s14_98"]) for name in list_methods() if name in TUNED
+    ]
+    for at, (name, network) in enumerate(cases):
+        share = setting.left / (len(cases) - at)
         if share <= 0:
             record.skip(name, "no time left in this section")
             continue
         with record.case(name):
-            method(record, setting, name, share)
+            method(record, setting, name, network, share)
 
 
-def method(record: Record, setting: Setting, name: str, share: float) -> None:
-    """Time one method with what it has by default, on images of 32 pixels."""
-    attack = PGD(ThreatModel(eps=attack_speed.EPS), steps=setting.steps)
-    backbone = "resnet8_tiny" if setting.small else "resnet18_small"
+TUNED = ("deacl", "robust_distillation")
+"""Methods that make ready encoders robust, which are transformers today."""
+
+
+def method(
+    record: Record, setting: Setting, name: str, network: Network, share: float
+) -> None:
+    """Time a method with what it has by default."""
+    label = f"{name}, {network.name} at {network.size}"
     torch.manual_seed(0)
-    module = create_method(name, backbone=backbone, attack=attack)
-    batch = 8 if setting.small else 256
-    views = [torch.rand(batch, 3, 32, 32).to(setting.device) for _ in range(3)]
+    module = create_method(
+        name,
+        backbone=timm.create_model(network.name, num_classes=0, **network.options),
+        attack=PGD(ThreatModel(eps=attack_speed.EPS), steps=setting.steps),
+    )
+    batch = min(network.batch, 256)
+    size = (batch, 3, network.size, network.size)
+    views = [torch.rand(size).to(setting.device) for _ in range(3)]
     labels = (torch.arange(batch) % 4).to(setting.device)
     # Methods take images, or lists of two or three views of them.
     errors = []
@@ -537,10 +551,9 @@ def method(record: Record, setting: Setting, name: str, share: float) -> None:
             errors.append(f"{kind}: {type(error).__name__}: {str(error)[:120]}")
             continue
         return record.row(
-            name,
+            label,
             batch=kind,
-            backbone=backbone,
             **timing(times.seconds, batch),
             **times.counts,
         )
-    record.skip(name, "; ".join(errors))
+    record.skip(label, "; ".join(errors))
