@@ -33,6 +33,7 @@ from lightly_adv.functional import validation
 COMMANDS = {
     "pretrain": "Pre-train a backbone without labels, standard or adversarial.",
     "finetune": "Turn a backbone into a classifier, standard or robust.",
+    "robustify": "Make a ready encoder robust, from images without labels.",
     "evaluate": "Measure clean and robust accuracy of a fine-tuned classifier.",
     "compare": "Say which of two evaluated classifiers is more robust.",
     "unforeseen": "Measure accuracy under attacks of ten other kinds.",

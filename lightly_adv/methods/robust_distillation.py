@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -12,6 +14,7 @@ from lightly_adv.attacks import AttackLike
 from lightly_adv.evaluation import digests
 from lightly_adv.functional import feature_distances, validation
 from lightly_adv.functional.feature_distances import FeatureDistance
+from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.methods.fidelity import AttackedOnly, Features, Fidelity
 from lightly_adv.methods.pretraining import images_of
@@ -73,6 +76,8 @@ class RobustDistillation(AdversarialModule):
         gradient_checkpointing: Compute activations twice instead of keeping them.
         channels_last: Keep networks and images in the channels-last format, which is
             faster for convolutions.
+        image_scale: Size of the images that are trained on, relative to those that
+            come, or a function of progress. Patches of a ViT have to fit it.
         optimizer: Makes optimizer and learning-rate schedule. Defaults to FARE's:
             AdamW with a rate of 1e-5, weight decay 1e-4, warm-up and cosine.
 
@@ -105,6 +110,7 @@ class RobustDistillation(AdversarialModule):
         normalize: NormalizeChoice = "auto",
         gradient_checkpointing: bool = False,
         channels_last: bool = False,
+        image_scale: Scheduled = 1.0,
         optimizer: OptimizerFactory | None = None,
     ) -> None:
         default = WarmupCosineAdamW(1e-5, 1e-4, warmup=0.07)
@@ -125,6 +131,7 @@ class RobustDistillation(AdversarialModule):
         trained_parts.train_only(backbone, trainable)
         if gradient_checkpointing:
             _checkpoint_gradients(backbone)
+        self.image_scale = image_scale
         self.channels_last = channels_last
         if channels_last:
             self.to(memory_format=torch.channels_last)
@@ -196,7 +203,7 @@ class RobustDistillation(AdversarialModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        images = images_of(batch)
+        images = _scaled(images_of(batch), self.image_scale, lambda: self.progress)
         found = self.losses(images, measure=batch_idx % CLEAN_EVERY == 0)
         update = getattr(self.fidelity, "update", None)
         if update is not None:
@@ -237,6 +244,16 @@ class RobustDistillation(AdversarialModule):
                 f"{found[:12]}, this one has {self.teacher_digest[:12]}; begin from "
                 "the weights that the run began from."
             )
+
+
+def _scaled(images: Tensor, scale: Scheduled, progress: Callable[[], float]) -> Tensor:
+    # Only what changes has to know how long training lasts.
+    share = scale(progress()) if callable(scale) else scale
+    if share == 1:
+        return images
+    size = [round(share * side) for side in images.shape[-2:]]
+    smaller = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return smaller.clamp(0, 1)
 
 
 def _check_attack(attack: AttackLike) -> None:

@@ -17,6 +17,7 @@ import torch
 from torchvision.utils import save_image
 
 from lightly_adv.cli.main import main
+from lightly_adv.models import create_backbone, save_backbone
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -126,3 +127,31 @@ def test_autoattack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = run(script, checkpoint, *small, folder=tmp_path)
     assert "autoattack-standard and pyautoattack: 0 verdicts differ" in printed
     assert "autoattack-standard and apgd: 0 verdicts differ" in printed
+
+
+def test_robustify_quickstart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.safetensors"
+    save_backbone(create_backbone("resnet8_tiny"), weights)
+    source = ("--backbone", "resnet8_tiny", "--weights", str(weights))
+    size = ("--image-size", "16", "--steps", "2", "--tested", "6")
+    data = ("--data", str(images(tmp_path / "data")), "--out", "out")
+    printed = run("robustify/quickstart.py", *source, *size, *data, folder=tmp_path)
+    assert "after: eps 2/255" in printed
+    assert (tmp_path / "out" / "exported" / "model.safetensors").is_file()
+
+
+def test_robustify_benchmark(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.safetensors"
+    save_backbone(create_backbone("resnet8_tiny"), weights)
+    source = ("--backbone", "resnet8_tiny", "--weights", str(weights))
+    data = ("--data", str(images(tmp_path / "data")), "--out", "out", "--tiny")
+    few = ("--workers", "1", "--seeds", "0", "--arms", "fare", "lora")
+    script = "benchmarks/robustify.py"
+    printed = run(script, *source, *data, *few, folder=tmp_path)
+    assert "| FARE: L2, all layers |" in printed
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["rows"][0]["name"] == "before"
+    # What is done is not done again.
+    assert "training-fare-0:" not in run(script, *source, *data, *few, folder=tmp_path)
