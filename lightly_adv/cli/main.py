@@ -7,6 +7,7 @@ Examples:
   lightly-adv pretrain --model.backbone resnet8_tiny --out runs/pretrain
   lightly-adv finetune --model.backbone resnet8_tiny --out runs/finetune \
     --model.checkpoint runs/pretrain/backbone.safetensors
+  lightly-adv robustify --backbone tf_efficientnet_lite0 --data images --eps 4/255
   lightly-adv evaluate runs/finetune/checkpoints/last.ckpt --eps 8/255
   lightly-adv unforeseen runs/finetune/checkpoints/last.ckpt --max_samples 1000
   lightly-adv corruptions runs/finetune/checkpoints/last.ckpt --severities 1 3 5

@@ -1,4 +1,17 @@
-"""`lightly-adv robustify`."""
+r"""Make a ready encoder robust, from images without labels.
+
+The encoder learns to give attacked images the features that it gave clean ones.
+--out gets checkpoints/ and, at the end, exported/, which timm.create_model and the
+other commands take under the keys that the encoder had before. The same command again
+goes on after Ctrl-C or a kill.
+
+Examples:
+  lightly-adv robustify --backbone vit_small_patch14_dinov2.lvd142m --data pictures \
+    --image-size 224 --eps 4/255 --keep 0.05 --steps 20000
+  lightly-adv robustify --backbone tf_efficientnet_lite0 --weights FILE \
+    --data pictures --image-size 64 --eps 2/255 --steps 300 --fast
+  lightly-adv robustify exported --data pictures --lora 8
+"""
 
 from __future__ import annotations
 
@@ -29,20 +42,6 @@ from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training.optimizers import WarmupCosineAdamW
 from lightly_adv.types import Norm
 from lightly_adv.versions import versions
-
-EXAMPLES = """\
-The encoder learns to give attacked images the features that it gave clean ones, from
-images alone. --out gets checkpoints/ and, at the end, exported/, which
-timm.create_model and the other commands take under the keys that the encoder had
-before. The same command again goes on after Ctrl-C or a kill.
-
-examples:
-  lightly-adv robustify --backbone vit_small_patch14_dinov2.lvd142m --data pictures \\
-    --image-size 224 --eps 4/255 --keep 0.05 --steps 20000
-  lightly-adv robustify --backbone tf_efficientnet_lite0 --weights FILE \\
-    --data pictures --image-size 64 --eps 2/255 --steps 300 --fast
-  lightly-adv robustify exported --data pictures --lora 8
-"""
 
 SETTINGS = "settings.json"
 """What the run was begun with."""
@@ -271,9 +270,7 @@ def _short(values: Sequence[float]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = plain_parser(
-        "robustify", "Make a ready encoder robust, without labels.", EXAMPLES
-    )
+    parser = plain_parser("robustify", __doc__)
     add = parser.add_argument
     source = "folder of a run, <run>/checkpoints/<name>.ckpt in it, or an exported one"
     add("encoder", type=Path, nargs="?", metavar="RUN", help=source)
