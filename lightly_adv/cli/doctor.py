@@ -96,10 +96,7 @@ class _Finetuning(_Examined, FinetuneCLI):
 class _Module(_Pretraining):
     """A module by its name, on random images unless there are others."""
 
-    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
-        """Choose random images."""
-        super().add_arguments_to_parser(parser)
-        parser.set_defaults({"data": {"class_path": "lightly_adv.doctor.RandomImages"}})
+    defaults = (*PretrainCLI.defaults, "--data=lightly_adv.doctor.RandomImages")
 
 
 def run(arguments: Sequence[str]) -> int:

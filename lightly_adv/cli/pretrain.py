@@ -9,7 +9,8 @@ from lightly_adv.cli import console
 from lightly_adv.cli.checkpoints import BEST, SaveBestBackbone
 from lightly_adv.cli.run_folder import RunFolder
 from lightly_adv.cli.training import TrainingCLI
-from lightly_adv.lightning import cli, pl
+from lightly_adv.lightning import pl
+from lightly_adv.methods import is_method, load_method
 from lightly_adv.models import save_backbone
 
 
@@ -45,9 +46,10 @@ class PretrainCLI(TrainingCLI):
     pgd), also those of installed plug-ins, and --model.attack import paths, too
     (lightly_adv.PGD).
 
-    --model takes any LightningModule by its import path, such as your own SimCLR. To
-    make its training adversarial, add the callback lightly_adv.AdversarialTraining to
-    trainer.callbacks in the YAML file.
+    --model takes the name of a method (deacl, rocl, dynacl, air; --data.transform makes
+    their views), and any LightningModule by its import path, such as your own SimCLR.
+    To make its training adversarial, add the callback lightly_adv.AdversarialTraining
+    to trainer.callbacks in the YAML file.
 
     more help:
       lightly-adv pretrain --model.help PretextModule            options of the model
@@ -55,10 +57,12 @@ class PretrainCLI(TrainingCLI):
       lightly-adv pretrain --print_config                        all options, as YAML
     """
 
+    defaults = (*TrainingCLI.defaults, "--model=lightly_adv.methods.PretextModule")
+
     def __init__(self, arguments: Sequence[str]) -> None:
         super().__init__(
             "pretrain",
-            arguments,
+            with_class_paths(arguments),
             model_class=pl.LightningModule,
             subclass_mode_model=True,
         )
@@ -70,12 +74,28 @@ class PretrainCLI(TrainingCLI):
             for name, monitor in BEST.items()
         ]
 
-    def add_arguments_to_parser(self, parser: cli.LightningArgumentParser) -> None:
-        """Choose the model if no other is asked for."""
-        super().add_arguments_to_parser(parser)
-        parser.set_defaults(
-            {"model": {"class_path": "lightly_adv.methods.PretextModule"}}
-        )
+
+def with_class_paths(arguments: Sequence[str]) -> list[str]:
+    """Replace the name of a registered method behind --model by its import path.
+
+    Examples:
+        >>> with_class_paths(["--model", "deacl", "--model.weight", "1"])
+        ['--model', 'lightly_adv.methods.deacl.DeACL', '--model.weight', '1']
+        >>> with_class_paths(["--model=DeACL"])
+        ['--model=DeACL']
+    """
+    replaced = list(arguments)
+    for at, argument in enumerate(arguments):
+        option, equals, name = argument.partition("=")
+        place = at if equals else at + 1
+        if option != "--model" or place >= len(arguments):
+            continue
+        name = name or arguments[place]
+        if is_method(name):
+            factory = load_method(name)
+            path = f"{factory.__module__}.{factory.__qualname__}"
+            replaced[place] = f"--model={path}" if equals else path
+    return replaced
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -35,11 +35,15 @@ class TrainingCLI(cli.LightningCLI):
         **options: As for `LightningCLI`.
     """
 
+    defaults: tuple[str, ...] = ("--data=lightly_adv.data.DigitsDataModule",)
+    """What stands in front of the command line. Not `set_defaults`: another class would
+    inherit the values of all options of the same name."""
+
     def __init__(self, command: str, arguments: Sequence[str], **options: Any) -> None:
         self.command = command
         self.arguments = arguments
         super().__init__(
-            args=fractions.in_arguments(arguments),
+            args=fractions.in_arguments([*self.defaults, *arguments]),
             run=False,
             parser_class=Parser,
             parser_kwargs={
@@ -62,9 +66,6 @@ class TrainingCLI(cli.LightningCLI):
         )
         parser.add_argument(
             "--ckpt_path", type=str | None, help="A checkpoint to go on from."
-        )
-        parser.set_defaults(
-            {"data": {"class_path": "lightly_adv.data.DigitsDataModule"}}
         )
 
     def parse_arguments(self, parser: cli.LightningArgumentParser, args: Any) -> None:

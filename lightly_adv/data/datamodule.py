@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightly_adv.data import splits
-from lightly_adv.data.image_dataset import ImageDataset, Images, identity
+from lightly_adv.data.image_dataset import ImageDataset, Images, Transform, identity
 from lightly_adv.data.training_loader import TrainingLoader, TrainingSampler
 from lightly_adv.lightning import pl
 from lightly_adv.transforms import Compose, HorizontalFlip, RandomApply, RandomCrop
@@ -48,10 +48,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             Jigsaw and selfie learn from the black where a tile belongs: use 0.
         flip_share: Share of the training images that are flipped horizontally.
             Defaults to what suits the set, `flip_probability`.
+        transform: What makes the views of a training image, in place of crop and flip:
+            `ContrastiveViews`, any transform of Lightly with `normalize=None`, or a
+            function from a PIL image to a view (3, H, W) or a list of views. A batch
+            is then (list of views, labels).
 
     Raises:
-        ValueError: If an argument is out of range, or if both `labelled_fraction` and
-            `num_labelled` are given.
+        ValueError: If an argument is out of range, if both `labelled_fraction` and
+            `num_labelled` are given, or crop and flip beside a transform.
     """
 
     padding: int
@@ -72,6 +76,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         num_labelled: int | None = None,
         crop_padding: int | None = None,
         flip_share: float | None = None,
+        transform: Transform | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -83,6 +88,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.num_labelled = num_labelled
         self.crop_padding = crop_padding
         self.flip_share = flip_share
+        self.transform = transform
         self._check_options()
         self._train: ImageDataset | None = None
         self._val: ImageDataset | None = None
@@ -175,12 +181,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         used = splits.subsample(len(train), fraction=self.fraction, seed=self.seed)
         train = train[used]
         train = train[self._pick_labelled(images.labels[train])]
-        self._train = ImageDataset(images, train, augmentation=self._augmentation())
+        self._train = ImageDataset(
+            images, train, augmentation=self._augmentation(), transform=self.transform
+        )
 
     def _augmentation(self) -> Compose | None:
         padding = self.padding if self.crop_padding is None else self.crop_padding
         flipped = self.flip_probability if self.flip_share is None else self.flip_share
-        if not padding and not flipped:
+        if self.transform is not None or not (padding or flipped):
             return None
         return Compose((RandomCrop(padding), RandomApply(HorizontalFlip(), flipped)))
 
@@ -222,6 +230,13 @@ class ImageDataModule(pl.LightningDataModule, ABC):
             raise ValueError(
                 f"crop_padding={self.crop_padding} and flip_share={self.flip_share}; "
                 "expected pixels, at least 0, and a share in [0, 1]."
+            )
+        given = (self.crop_padding, self.flip_share)
+        if self.transform is not None and given != (None, None):
+            raise ValueError(
+                f"crop_padding={self.crop_padding} and flip_share={self.flip_share} "
+                "came with a transform, which takes their place; leave them out, and "
+                "crop and flip in the transform."
             )
         if not 0 < self.labelled_fraction <= 1:
             raise ValueError(

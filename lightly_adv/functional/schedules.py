@@ -47,6 +47,46 @@ class Ramp:
         return self.start + progress / self.until * (self.end - self.start)
 
 
+@dataclass(frozen=True)
+class StrengthSchedule:
+    """Weaken augmentations step by step, as DynACL [0] does.
+
+    The strength falls from 1 by `period / epochs` every `period` epochs; it never
+    reaches 0.
+
+    - [0] Rethinking the Effect of Data Augmentation in Adversarial Contrastive
+      Learning, 2023, https://arxiv.org/abs/2303.01289
+
+    Args:
+        epochs: Epochs of the whole training.
+        period: Epochs between two steps.
+
+    Raises:
+        ValueError: If a number is below 1, or if the period is longer than the
+            training.
+
+    Examples:
+        >>> strength = StrengthSchedule(epochs=1000, period=50)
+        >>> strength(0), strength(49), strength(50), round(strength(999), 3)
+        (1.0, 1.0, 0.95, 0.05)
+    """
+
+    epochs: int = 1000
+    period: int = 50
+
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        if not 1 <= self.period <= self.epochs:
+            raise ValueError(
+                f"epochs={self.epochs} and period={self.period}; expected at least 1 "
+                "epoch, and a period of 1 to as many, such as epochs / 20."
+            )
+
+    def __call__(self, epoch: int) -> float:
+        """Return the strength in an epoch, counted from 0."""
+        return 1.0 - epoch // self.period * self.period / self.epochs
+
+
 def value_at(scheduled: Scheduled, progress: float) -> float:
     """Return a number as it is at a point of training.
 

@@ -4,6 +4,7 @@ from lightly_adv.lightning import pl
 from lightly_adv.methods.adversarial_module import (
     AdversarialModule as AdversarialModule,
 )
+from lightly_adv.methods.air import AIR as AIR
 from lightly_adv.methods.classifier import RobustClassifier as RobustClassifier
 from lightly_adv.methods.classifier import Trainable as Trainable
 from lightly_adv.methods.clean_constraint import CleanConstraint as CleanConstraint
@@ -15,6 +16,8 @@ from lightly_adv.methods.criteria import create_criterion as create_criterion
 from lightly_adv.methods.criteria import is_criterion as is_criterion
 from lightly_adv.methods.criteria import list_criteria as list_criteria
 from lightly_adv.methods.criteria import register_criterion as register_criterion
+from lightly_adv.methods.deacl import DeACL as DeACL
+from lightly_adv.methods.dynacl import DynACL as DynACL
 from lightly_adv.methods.fidelity import AttackedOnly as AttackedOnly
 from lightly_adv.methods.fidelity import CleanDistance as CleanDistance
 from lightly_adv.methods.fidelity import Consistency as Consistency
@@ -26,6 +29,7 @@ from lightly_adv.methods.pretext_ensemble import (
 from lightly_adv.methods.robust_distillation import (
     RobustDistillation as RobustDistillation,
 )
+from lightly_adv.methods.rocl import RoCL as RoCL
 from lightly_adv.registry import Registry
 
 if pl.__name__ == "pytorch_lightning":
@@ -62,7 +66,12 @@ create_method = REGISTRY.create
 list_methods = REGISTRY.list
 register_method = REGISTRY.register
 is_method = REGISTRY.is_registered
+load_method = REGISTRY.load
 
 register_method("pretext")(PretextModule)
 register_method("pretext_ensemble")(PretextEnsembleModule)
 register_method("robust_distillation")(RobustDistillation)
+register_method("deacl")(DeACL)
+register_method("rocl")(RoCL)
+register_method("dynacl")(DynACL)
+register_method("air")(AIR)

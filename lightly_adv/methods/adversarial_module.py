@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackLike
-from lightly_adv.batch_norm import routes
+from lightly_adv.batch_norm import export_route, routes
 from lightly_adv.errors import UnfitBatchError
+from lightly_adv.isolation import modes
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.models import backbones
@@ -31,6 +34,9 @@ class AdversarialModule(pl.LightningModule):
     Args:
         attack: The default attack of `perturb`, or an `AttackSchedule` that grows it.
         optimizer: Makes optimizer and learning-rate schedule.
+        bn_mode: How the attacks of `perturb` see BatchNorm layers: with statistics of
+            the "batch", or with their running ones ("eval"). See
+            `AdversarialTraining`.
 
     Raises:
         TypeError: If the attack is not one.
@@ -63,12 +69,14 @@ class AdversarialModule(pl.LightningModule):
         attack: AttackLike | None = None,
         *,
         optimizer: OptimizerFactory | None = None,
+        bn_mode: BatchNormMode = "batch",
     ) -> None:
         super().__init__()
         if attack is not None:
             check_attack(attack)
         self.attack = attack
         self.optimizer = optimizer or OneCycleSGD()
+        self.bn_mode: BatchNormMode = bn_mode
         self._frozen_networks: list[nn.Module] = []
         self._noise = noise.BatchNoise()
         self._clean = CleanBatches()
@@ -79,7 +87,7 @@ class AdversarialModule(pl.LightningModule):
         *views: Tensor,
         attack: AttackLike | None = None,
         route: str = routes.ADV,
-        bn_mode: BatchNormMode = "batch",
+        bn_mode: BatchNormMode | None = None,
         generator: Generator | None = None,
     ) -> Any:
         """Return views that raise `loss(*views)`; nothing of the module changes.
@@ -94,7 +102,8 @@ class AdversarialModule(pl.LightningModule):
                 attack expects them. All are perturbed together.
             attack: The attack. Defaults to that of the module.
             route: What layers with several BatchNorm routes take while attacking.
-            bn_mode: How the attack sees BatchNorm layers, see `AdversarialTraining`.
+            bn_mode: How the attack sees BatchNorm layers. Defaults to that of the
+                module.
             generator: Source of the noise. Defaults to that of the batch.
 
         Returns:
@@ -125,7 +134,7 @@ class AdversarialModule(pl.LightningModule):
                 module=self,
                 generator=generator or self.generator,
                 route=route,
-                bn_mode=bn_mode,
+                bn_mode=bn_mode or self.bn_mode,
             )
         except UnfitBatchError as error:
             if self._trainer is None or not self._trainer.training:
@@ -135,6 +144,30 @@ class AdversarialModule(pl.LightningModule):
         else:
             self._clean.attacked()
         return perturbed[0] if len(views) == 1 else perturbed
+
+    @contextmanager
+    def attack_mode(self, route: str = routes.ADV) -> Iterator[None]:
+        """Compute what does not change in an attack, once, as `perturb` would see it.
+
+        There are no gradients inside of the block, and nothing of the module changes.
+
+        Args:
+            route: What layers with several BatchNorm routes take.
+
+        Examples:
+            >>> module = AdversarialModule()
+            >>> module.backbone = nn.BatchNorm1d(3)
+            >>> with module.attack_mode():
+            ...     partner = module.backbone(torch.rand(4, 3))
+            >>> int(module.backbone.num_batches_tracked)
+            0
+        """
+        with (
+            modes.attack_mode(self, self.bn_mode),
+            routes.bn_route(route),
+            torch.no_grad(),
+        ):
+            yield
 
     @property
     def progress(self) -> float:
@@ -160,13 +193,17 @@ class AdversarialModule(pl.LightningModule):
     def encoder(self) -> nn.Module:
         """What goes downstream: from images (B, C, H, W) in [0, 1] to features.
 
-        It is `backbone`, behind `normalize` where the module has one. Override it where
-        something else is kept, such as a moving average.
+        It is `backbone`, behind `normalize` where the module has one. If its BatchNorm
+        layers have routes and there is an attack, it is a plain copy with those of
+        "adv". Override it where something else is kept.
 
         Raises:
             ValueError: If the module has no `backbone`.
         """
-        return backbones.encoder_of(self)
+        encoder = backbones.encoder_of(self)
+        if self.attack is not None and routes.routed_layers(encoder):
+            return export_route(encoder, routes.ADV)
+        return encoder
 
     def frozen(self, network: nn.Module) -> nn.Module:
         """Return a copy of a network that never trains: no gradient, eval mode.

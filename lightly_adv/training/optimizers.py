@@ -91,6 +91,48 @@ class OneCycleSGD:
 
 
 @dataclass(frozen=True)
+class WarmupCosineSGD:
+    """SGD with momentum; the rate rises linearly, then falls on a cosine.
+
+    Args:
+        lr: Highest learning rate.
+        weight_decay: Weight decay of all parameters.
+        warmup: Share of training over which the rate rises, in [0, 1].
+        momentum: Momentum, without Nesterov's.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Examples:
+        >>> factory = WarmupCosineSGD(lr=0.5, warmup=0.1)
+        >>> configured = factory.configure(nn.Linear(2, 1), total_steps=100)
+        >>> configured["optimizer"].param_groups[0]["momentum"]
+        0.9
+    """
+
+    lr: float = 0.5
+    weight_decay: float = 5e-4
+    warmup: float = 0.1
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        _check_not_negative(self, "lr", "weight_decay", "momentum")
+        _check_share("warmup", self.warmup)
+
+    def configure(self, module: nn.Module, *, total_steps: float) -> dict[str, Any]:
+        """See `OneCycleSGD.configure`."""
+        _check_end(total_steps)
+        optimizer = optim.SGD(
+            _trainable(module.parameters()),
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        return _scheduled(optimizer, _warmup_cosine(self.warmup, total_steps))
+
+
+@dataclass(frozen=True)
 class WarmupCosineLARS:
     """LARS for large batches; the rate rises linearly, then falls on a cosine.
 

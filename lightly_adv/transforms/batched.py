@@ -11,7 +11,7 @@ from torchvision import transforms
 
 from lightly_adv.transforms import color, resampling
 from lightly_adv.transforms.blur import GaussianBlur
-from lightly_adv.transforms.crop import RandomResizedCrop
+from lightly_adv.transforms.crop import RandomCrop, RandomResizedCrop
 from lightly_adv.transforms.flip import HorizontalFlip, VerticalFlip
 from lightly_adv.transforms.operation import Compose, Operation, RandomApply
 
@@ -144,6 +144,19 @@ def _resized_crop(transform: Any) -> Operation:
     )
 
 
+def _padded_crop(transform: Any) -> Operation:
+    padding = transform.padding
+    black = transform.fill == 0 and transform.padding_mode == "constant"
+    if not isinstance(padding, int) or not black:
+        raise ValueError(
+            f"RandomCrop has padding={padding!r}, fill={transform.fill!r} and "
+            f"padding_mode={transform.padding_mode!r}; expected one number of black "
+            "pixels. Leave the transform to the loader."
+        )
+    height, width = transform.size
+    return RandomCrop(padding, (height, width))
+
+
 def _color_jitter(transform: Any) -> Operation:
     ranges = {
         name: tuple(getattr(transform, name))
@@ -171,6 +184,7 @@ def _normalize(transform: Any) -> Operation:
 
 _READERS: dict[str, Callable[[Any], Operation]] = {
     "RandomResizedCrop": _resized_crop,
+    "RandomCrop": _padded_crop,
     "RandomHorizontalFlip": lambda transform: HorizontalFlip(),
     "RandomVerticalFlip": lambda transform: VerticalFlip(),
     "ColorJitter": _color_jitter,

@@ -119,6 +119,10 @@ class RandomCrop:
 
     Args:
         padding: Pixels on each side; the crop starts at 0 to `2 * padding`.
+        size: Height and width that the images are expected to have. Defaults to any.
+
+    Raises:
+        ValueError: If the images are of another size, when they are cropped.
 
     Examples:
         >>> crop = RandomCrop(padding=1)
@@ -129,9 +133,16 @@ class RandomCrop:
     """
 
     padding: int
+    size: tuple[int, int] | None = None
 
     def draw(self, images: Tensor, generator: Generator | None = None) -> Corners:
         """Draw where each crop begins."""
+        if self.size not in (None, images.shape[-2:]):
+            raise ValueError(
+                f"the images have {tuple(images.shape[-2:])} pixels, the crops out of "
+                f"padding {self.size}; expected the same, with a transform for images "
+                "of this size."
+            )
         device = sampling.source_device(generator, images.device)
         end, shape = 2 * self.padding + 1, (2, len(images))
         top, left = torch.randint(0, end, shape, generator=generator, device=device)

@@ -10,7 +10,10 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lightly_adv import PGD, ThreatModel
 from lightly_adv.cli.main import main
+from lightly_adv.cli.pretrain import PretrainCLI
+from lightly_adv.methods import PretextModule, RoCL
 from lightly_adv.models import create_backbone, load_backbone
 from tests.cli.conftest import Command
 from tests.cli.tiny import TinyDataModule
@@ -135,3 +138,33 @@ def test_mistakes_are_told_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+class OwnDefaults(PretextModule):
+    """A module whose options have the names of those of the default model."""
+
+    def __init__(self, weight: float = 0.25, lr: float = 0.75) -> None:
+        attack = PGD(ThreatModel(eps=0.1))
+        super().__init__("rotation", backbone="resnet8_tiny", attack=attack)
+        self.values = weight, lr
+
+
+@pytest.mark.parametrize("given", ["option", "config"])
+def test_another_model_keeps_its_own_defaults(given: str, tmp_path: Path) -> None:
+    """Not those that the default model and the default data have by these names."""
+    chosen = ["--model=tests.cli.test_pretrain.OwnDefaults"]
+    data = ["--data=tests.cli.tiny.TinyDataModule"]
+    if given == "config":
+        config = tmp_path / "config.yaml"
+        config.write_text("model: {class_path: tests.cli.test_pretrain.OwnDefaults}")
+        chosen = [f"--config={config}"]
+    made = PretrainCLI([*chosen, *data, f"--out={tmp_path / 'run'}"])
+    assert made.model.values == (0.25, 0.75)
+
+
+def test_methods_are_chosen_by_name(tmp_path: Path) -> None:
+    for chosen in (["--model", "rocl"], ["--model=rocl"]):
+        backbone = "--model.backbone=resnet8_tiny"
+        made = PretrainCLI([*chosen, backbone, f"--out={tmp_path / 'run'}"])
+        assert isinstance(made.model, RoCL)
+        assert made.model.weight == 1 / 256

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from lightly_adv.functional.schedules import Ramp, value_at
+from lightly_adv.functional.schedules import Ramp, StrengthSchedule, value_at
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,17 @@ def test_until_is_a_share_of_training(until: float) -> None:
 def test_numbers_stay_what_they_are() -> None:
     assert value_at(0.3, 0.9) == 0.3
     assert value_at(lambda progress: 1 - progress, 0.75) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("epoch", "strength"), [(1, 1.0), (50, 1.0), (51, 0.95), (951, 0.05), (1000, 0.05)]
+)
+def test_the_strength_of_dynacl(epoch: int, strength: float) -> None:
+    """Epochs are counted from 1 in the paper."""
+    assert StrengthSchedule(1000, 50)(epoch - 1) == pytest.approx(strength)
+
+
+@pytest.mark.parametrize(("epochs", "period"), [(0, 0), (10, 0), (10, 11)])
+def test_periods_that_do_not_fit_are_refused(epochs: int, period: int) -> None:
+    with pytest.raises(ValueError, match=f"epochs={epochs} and period={period}.*20"):
+        StrengthSchedule(epochs, period)
