@@ -65,7 +65,8 @@ class ContrastiveViews(MultiViewTransform):
         self.min_scale = min_scale
         self.flip_probability = flip_probability
         # In shared memory, so that workers that stay between epochs see it, too.
-        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.long)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._strength = strength if isinstance(strength, float | int) else 1.0
         crop = transforms.RandomCrop(size, padding=padding)
         flip = transforms.RandomHorizontalFlip(flip_probability)

@@ -137,7 +137,8 @@ def _views(
         batched = BatchedTransform(transform)
     except ValueError:  # an operation that is not known for batches
         return _image_by_image(transform, images, generator)
-    return batched(images, generator)
+    views: list[Tensor] = batched(images, generator)
+    return views
 
 
 def _is_known(transform: Transform) -> bool:

@@ -1,5 +1,6 @@
 """Pure tensor functions."""
 
+from lightly_adv.functional import clustering as clustering
 from lightly_adv.functional import contrastive as contrastive
 from lightly_adv.functional import losses as losses
 from lightly_adv.functional import norms as norms

@@ -26,6 +26,7 @@ from lightly_adv.methods.pretext import PretextModule as PretextModule
 from lightly_adv.methods.pretext_ensemble import (
     PretextEnsembleModule as PretextEnsembleModule,
 )
+from lightly_adv.methods.pseudo_labels import pseudo_labels as pseudo_labels
 from lightly_adv.methods.robust_distillation import (
     RobustDistillation as RobustDistillation,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightly_adv.functional import precision
 
 
-def views_of(batch: Any, count: int) -> list[Tensor]:
+def views_of(batch: Any, count: int | None = None) -> list[Tensor]:
     """Return the views of a batch, each a tensor that autograd can work with.
 
     A batch is a list of views, or begins with one, as in `(views, labels, names)`.
@@ -17,7 +17,7 @@ def views_of(batch: Any, count: int) -> list[Tensor]:
 
     Args:
         batch: What the data loader gives.
-        count: How many views a method takes.
+        count: How many views a method takes. Defaults to any number but none.
 
     Returns:
         Tensors of shape (B, 3, H, W).
@@ -36,11 +36,11 @@ def views_of(batch: Any, count: int) -> list[Tensor]:
         batch = first
     candidates = batch if isinstance(batch, list | tuple) else [batch]
     views = [x for x in candidates if isinstance(x, Tensor) and x.dim() == 4]
-    if len(views) != count:
+    if not views or count not in (None, len(views)):
         raise ValueError(
-            f"the batch has {len(views)} views of each image; expected {count} tensors "
-            "(B, 3, H, W) with pixels in [0, 1]. Give the data a transform that makes "
-            f"{count}, such as lightly_adv.data.ContrastiveViews, or one of Lightly's "
-            "with normalize=None."
+            f"the batch has {len(views)} views of each image; expected {count or 1} "
+            "tensors (B, 3, H, W) with pixels in [0, 1]. Give the data a transform "
+            "that makes them, such as lightly_adv.data.ContrastiveViews, or one of "
+            "Lightly's with normalize=None."
         )
     return [precision.normal_tensor(view) for view in views]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm.routes import ADV, CLEAN, bn_route
 from lightly_adv.functional.contrastive import nt_xent
+from lightly_adv.functional.schedules import StrengthSchedule
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.methods import augmentation_strength
 from lightly_adv.methods.adversarial_module import AdversarialModule
@@ -123,7 +124,7 @@ class DynACL(AdversarialModule):
         with bn_route(CLEAN):
             clean = self(*views)
         gain = self.gain()
-        loss = ((1 - gain) * clean + (1 + gain) * adversarial) / 2
+        loss: Tensor = ((1 - gain) * clean + (1 + gain) * adversarial) / 2
         values = {
             "train_loss": loss,
             "clean_loss": clean,
@@ -160,5 +161,5 @@ class DynACL(AdversarialModule):
         augmentation_strength.set_epoch(self.trainer)
 
     @property
-    def _schedule(self) -> Any:
+    def _schedule(self) -> StrengthSchedule:
         return augmentation_strength.schedule_of(self.trainer, self.period)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightly.transforms import SimCLRTransform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -31,7 +31,7 @@ def batches(transform: Any, *, workers: int = 0, epochs: int = 1) -> list[Tensor
 
 
 def test_strong_weak_and_clean_views_in_this_order() -> None:
-    transform = ContrastiveViews(2, weak=1, clean=1, size=SIZE, flip_probability=0.0)
+    transform: Any = ContrastiveViews(2, weak=1, clean=1, size=SIZE, flip_probability=0.0)
     views = transform(image())
     assert [view.shape for view in views] == [(3, SIZE, SIZE)] * 4
     assert torch.equal(views[3], to_tensor(image()))
@@ -40,7 +40,7 @@ def test_strong_weak_and_clean_views_in_this_order() -> None:
 
 
 def test_without_strength_there_is_only_a_crop_of_everything() -> None:
-    transform = ContrastiveViews(20, size=SIZE, strength=0.0, flip_probability=0.0)
+    transform: Any = ContrastiveViews(20, size=SIZE, strength=0.0, flip_probability=0.0)
     torch.manual_seed(0)
     clean = to_tensor(image())
     same = sum(torch.allclose(view, clean) for view in transform(image()))
@@ -100,7 +100,7 @@ class Brighter(SimCLRTransform):
 
     def __call__(self, image: Any) -> Any:
         assert isinstance(image, Image.Image)
-        return [view + 2 for view in super().__call__(image)]
+        return [view + 2 for view in super().__call__(image)]  # type: ignore[operator]
 
 
 class Own:
@@ -134,7 +134,7 @@ def test_single_images_have_views_too() -> None:
 
 def test_validation_images_stay_clean() -> None:
     loader = TinyDataModule(transform=ContrastiveViews(size=SIZE)).val_dataloader()
-    images, _ = next(iter(loader))  # type: ignore[arg-type]
+    images, _ = next(iter(loader))
     assert images.shape == (8, 3, SIZE, SIZE)
 
 

@@ -51,10 +51,10 @@ def test_three_views_of_rocl_are_twice_the_mean() -> None:
 
 def test_gradients_reach_detached_keys_not_at_all() -> None:
     first, second = (view.requires_grad_() for view in views(2))
-    pair_losses([first, second], detach_keys=True)[0, 1].backward()
-    assert first.grad is not None
-    assert float(first.grad.abs().sum()) > 0
-    assert second.grad is None or not second.grad.any()
+    loss = pair_losses([first, second], detach_keys=True)[0, 1]
+    moved, kept = torch.autograd.grad(loss, [first, second])
+    assert moved.any()
+    assert not kept.any()
     # The value is the same.
     same = pair_losses([first, second], detach_keys=True)
     torch.testing.assert_close(same, pair_losses([first, second]))

@@ -53,7 +53,7 @@ class Published:
     options: dict[str, Any] = field(default_factory=dict)
     copies: tuple[str, ...] = ("backbone",)
 
-    def create(self, *, steps: int = 1, **options: Any) -> AdversarialModule:
+    def create(self, *, steps: int = 1, **options: Any) -> Any:
         torch.manual_seed(0)
         attack = PGD(ThreatModel(eps=EPS), steps=steps, step_size=EPS / 4)
         values = {"backbone": network(), "attack": attack, **self.options, **options}

@@ -24,7 +24,7 @@ from tests.methods.published import (
 )
 
 METHOD = next(each for each in METHODS if each.name == "dynacl")
-QUIET = {
+QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
     "enable_checkpointing": False,
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:(The|Loading|You|GPU|TPU).*")
 
 def in_epoch(epoch: int, *, legacy: bool) -> Any:
     """A module in an epoch of 1,000, counted from 1 as in the paper."""
-    module = DynACL("resnet8_tiny", legacy=legacy)
+    module: Any = DynACL("resnet8_tiny", legacy=legacy)
     module._trainer = SimpleNamespace(max_epochs=1000, current_epoch=epoch - 1)
     return module
 
@@ -113,7 +113,11 @@ def test_loaders_of_others_are_told_the_epoch() -> None:
     module = METHOD.create()
     views = ContrastiveViews(size=SIZE, strength=StrengthSchedule(2, 1))
     images = TinyViews(views).train_dataset
-    options = {"num_workers": 1, "persistent_workers": True, "collate_fn": identity}
+    options: dict[str, Any] = {
+        "num_workers": 1,
+        "persistent_workers": True,
+        "collate_fn": identity,
+    }
     loader = DataLoader(images, batch_size=8, **options)
     trainer = pl.Trainer(max_epochs=2, limit_train_batches=1, **QUIET)
     trainer.fit(module, loader)
