@@ -62,6 +62,7 @@ class DynACL(AdversarialModule):
             of epochs is not known, or if the views follow another schedule.
 
     Examples:
+        >>> import torch
         >>> from lightly_adv import PGD, ThreatModel
         >>> attack = PGD(ThreatModel(eps=8 / 255), steps=2)
         >>> module = DynACL("resnet8_tiny", attack=attack)
