@@ -63,7 +63,7 @@ def nearest(features: Tensor, centroids: Tensor) -> Tensor:
         >>> nearest(torch.tensor([[0.2], [0.9]]), torch.tensor([[1.0], [0.0]]))
         tensor([1, 0])
     """
-    parts = features.detach().to(centroids.dtype).split(_ROWS)
+    parts = torch.split(features.detach().to(centroids.dtype), _ROWS)
     return torch.cat([torch.cdist(part, centroids).argmin(dim=1) for part in parts])
 
 

@@ -31,7 +31,9 @@ def batches(transform: Any, *, workers: int = 0, epochs: int = 1) -> list[Tensor
 
 
 def test_strong_weak_and_clean_views_in_this_order() -> None:
-    transform: Any = ContrastiveViews(2, weak=1, clean=1, size=SIZE, flip_probability=0.0)
+    transform: Any = ContrastiveViews(
+        2, weak=1, clean=1, size=SIZE, flip_probability=0.0
+    )
     views = transform(image())
     assert [view.shape for view in views] == [(3, SIZE, SIZE)] * 4
     assert torch.equal(views[3], to_tensor(image()))

@@ -20,8 +20,8 @@ def test_clusters_that_are_there_are_found() -> None:
     features, labels = blobs()
     found = nearest(features, k_means(features, 4))
     for label in range(4):
-        assert len(found[labels == label].unique()) == 1
-    assert len(found.unique()) == 4
+        assert len(set(found[labels == label].tolist())) == 1
+    assert len(set(found.tolist())) == 4
 
 
 def test_no_step_lowers_the_error_any_more() -> None:

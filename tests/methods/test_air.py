@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ def shares(views: Tensor, partners: Tensor, temperature: float) -> Tensor:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_the_loss_is_that_of_the_formula(legacy: bool) -> None:
-    weights = {"standard_weight": 0.3, "adversarial_weight": 0.7}
+    weights: dict[str, Any] = {"standard_weight": 0.3, "adversarial_weight": 0.7}
     module = METHOD.create(temperature=0.4, legacy=legacy, **weights)
     made = with_fixed_noise(module)
     views = METHOD.batch()

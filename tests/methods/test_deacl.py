@@ -14,7 +14,8 @@ METHOD = next(each for each in METHODS if each.name == "deacl")
 
 
 def unit(features: torch.Tensor) -> torch.Tensor:
-    return features / features.norm(dim=1, keepdim=True).clamp(min=1e-8)
+    lengths = features.norm(dim=1, keepdim=True)
+    return features / lengths.clamp(min=1e-8)
 
 
 def test_the_loss_is_that_of_the_paper() -> None:

@@ -97,7 +97,7 @@ def test_the_encoder_is_the_moving_average_on_the_adversarial_route() -> None:
 def test_strength_and_weights_go_together_in_training() -> None:
     class Watched(DynACL):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            transform = self.trainer.datamodule.transform
+            transform = self.trainer.datamodule.transform  # type: ignore[attr-defined]
             seen.append((self.strength(), transform.strength))
             return super().training_step(batch, batch_idx)
 

@@ -96,6 +96,7 @@ def test_the_attack_moves_no_statistics_and_the_step_its_own(
 ) -> None:
     module = method.create(steps=2)
     module.training_step(method.batch(), 0)
+    part: Any
     for name, part in module.backbone.named_modules():
         if isinstance(part, _BatchNorm):
             route = name.rpartition("routes.")[2] if "routes." in name else ""

@@ -35,7 +35,7 @@ def test_the_head_has_no_batch_norm() -> None:
 
 
 def test_gradients_through_keys_are_a_choice() -> None:
-    gradients = []
+    gradients: list[torch.Tensor] = []
     for detach_keys in (True, False):
         module = METHOD.create(detach_keys=detach_keys)
         torch.manual_seed(0)
