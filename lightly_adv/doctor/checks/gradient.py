@@ -163,11 +163,13 @@ def _differences(
     low: Sequence[Tensor | None], full: Sequence[Tensor | None]
 ) -> tuple[float, float]:
     """Return the shares of entries that are lost, and of those that change sign."""
-    lost, flipped = [], []
-    for a, b in zip(low, full, strict=True):
-        if a is not None and b is not None:
-            lost.append(((a == 0) & (b != 0)).float().mean())
-            flipped.append((a.sign() * b.sign() < 0).float().mean())
+    pairs = [
+        (a, b)
+        for a, b in zip(low, full, strict=True)
+        if a is not None and b is not None
+    ]
+    lost = [((a == 0) & (b != 0)).float().mean() for a, b in pairs]
+    flipped = [(a.sign() * b.sign() < 0).float().mean() for a, b in pairs]
     return float(torch.stack(lost).mean()), float(torch.stack(flipped).mean())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import nn
 
 from lightly_adv import json_files
@@ -12,11 +13,6 @@ from lightly_adv.json_files import Need
 from lightly_adv.markdown import plain, table
 from lightly_adv.models.export import folder
 from lightly_adv.models.stems import default_cfgs
-
-_UNKNOWN = (
-    "No evaluation came with this network: how robust it is, is not known. See "
-    "`lightly-adv evaluate`."
-)
 
 
 def text(
@@ -39,96 +35,34 @@ def text(
     Raises:
         ValueError: If a report has no rows with accuracies.
     """
-    task = (
-        "image-classification" if config["num_classes"] else "image-feature-extraction"
-    )
-    header = [
-        "---",
-        "library_name: timm",
-        f"pipeline_tag: {task}",
-        "tags: [timm, adversarial-robustness, lightly-adv]",
-        "---",
-    ]
-    parts = [
-        "\n".join(header),
-        f"# {plain(title)}",
-        _what(config, network),
-        "## The images it takes",
-        _images(config),
-        "## How to load it",
-        _usage(config),
-        "## How robust it is",
-        *(_results(reports) if reports else [_UNKNOWN]),
-    ]
-    if facts:
-        lines = [f"- **{plain(name)}:** {plain(fact)}" for name, fact in facts.items()]
-        parts += ["## Where it comes from", "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _what(config: Mapping[str, Any], network: nn.Module) -> str:
-    count = sum(parameter.numel() for parameter in network.parameters())
-    classes = config["num_classes"]
-    kind = (
-        f"A classifier of {classes} classes"
-        if classes
-        else f"A backbone with {config['num_features']} features"
-    )
-    names = ", ".join(map(plain, config.get("label_names", ())))
-    listed = f" Classes, in order: {names}." if names else ""
-    return f"{kind}: `{config['architecture']}` with {count:,} parameters.{listed}"
-
-
-def _images(config: Mapping[str, Any]) -> str:
-    channels, height, width = config["pretrained_cfg"]["input_size"]
-    size = f"{height} x {width} with {channels} channels"
-    found = folder.normalization(config)
-    if found is None:
-        return (
-            f"Images of {size}, as pixels in [0, 1], without normalisation (mean 0 "
-            "and std 1 in `config.json`)."
+    page = (
+        _environment()
+        .get_template("card.md.j2")
+        .render(
+            title=title,
+        names=", ".join(map(plain, config.get("label_names", ()))),
+            config=config,
+            parameters=f"{sum(each.numel() for each in network.parameters()):,}",
+            normalize=folder.normalization(config),
+            # Only what this package registers is unknown to timm without it.
+            registered_here=config["architecture"] in default_cfgs,
+            table=table(_HEADINGS, map(_row, reports)),
+            reports=reports,
+            facts=facts,
         )
-    mean, std = (list(found[key]) for key in ("mean", "std"))
-    return (
-        f"Images of {size}, normalised: `(pixels - mean) / std` for pixels in [0, "
-        f"1], with\n\n- mean `{mean}`\n- std `{std}`\n\nThe network does not do this "
-        "itself. Perturbations, and eps below, are measured in pixels, before it."
     )
+    return f"{page.rstrip()}\n"
 
 
-def _usage(config: Mapping[str, Any]) -> str:
-    name = config["architecture"]
-    # Only what this package registers is unknown to timm without it.
-    own = f"import lightly_adv  # registers {name}\n" if name in default_cfgs else ""
-    return (
-        f"```python\nimport timm\n{own}\n"
-        'model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()\n'
-        "```\n\nor with `lightly_adv`, which checks every key and brings the "
-        "normalisation along:\n\n```python\n"
-        "from lightly_adv.models.export import load_exported\n\n"
-        'model = load_exported("FOLDER").on_pixels()\n```'
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lightly_adv.models.export"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _results(reports: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    headings = (
-        "suite",
-        "threat model",
-        "images",
-        "clean % (95 %)",
-        "robust % (95 %)",
-    )
-    yield table(headings, map(_row, reports))
-    doubts = [line for report in reports for line in _doubts(report)]
-    if doubts:
-        yield "\n".join(doubts)
-
-
-def _doubts(report: Mapping[str, Any]) -> Iterator[str]:
-    suite = plain(report["rows"][0].get("suite", "evaluation"))
-    for kind in ("warning", "note"):
-        for line in report.get(f"{kind}s") or ():
-            yield f"- {kind} ({suite}): {plain(line)}"
+    environment.filters["plain"] = plain
+    return environment
 
 
 def _row(report: Mapping[str, Any]) -> list[str]:
@@ -175,6 +109,7 @@ def _are_lines(part: Any) -> bool:
 
 
 _ACCURACIES = ("clean_accuracy", "robust_accuracy")
+_HEADINGS = ("suite", "threat model", "images", "clean % (95 %)", "robust % (95 %)")
 
 NEEDS = {
     "rows": Need(_are_rows, "one row with clean_accuracy and robust_accuracy"),
