@@ -95,7 +95,8 @@ class Parser(cli.LightningArgumentParser):
         that Lightning's `int | float` may be read as `float | int`. One batch would
         then become 1.0, which means all of them.
         """
-        numbers = _numbers(class_type) if issubclass(class_type, pl.Trainer) else {}
+        is_trainer = isinstance(class_type, type) and issubclass(class_type, pl.Trainer)
+        numbers = _numbers(class_type) if is_trainer else {}
         if numbers:
             options["skip"] = {*(options.get("skip") or ()), *numbers}
         added = super().add_class_arguments(class_type, nested_key, *args, **options)
