@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -91,6 +91,47 @@ class Registry(Generic[T]):
         """
         created: T = self.load(name)(**kwargs)
         return created
+
+    def resolve(self, value: object, kind: type[T]) -> T:
+        """Return the object behind a name; an object comes back as it is.
+
+        Args:
+            value: The name or the object.
+            kind: The type of objects.
+
+        Raises:
+            TypeError: If it is neither.
+            ValueError: If the name is unknown, with the near ones.
+        """
+        if isinstance(value, str):
+            return self.create(value)
+        if isinstance(value, kind):
+            return value
+        raise TypeError(
+            f"{self.kind} is a {type(value).__name__}; expected a {kind.__name__} or "
+            f"one of the names {self.list()}."
+        )
+
+    def resolve_all(self, values: Sequence[object], kind: type[T]) -> tuple[T, ...]:
+        """Return the objects behind several names; see `resolve`.
+
+        Raises:
+            TypeError: If one is neither a name nor an object.
+            ValueError: If a name is unknown, or if there is none, or one twice.
+        """
+        if isinstance(values, str):
+            self.load(values)  # an unknown name has an error of its own
+            raise ValueError(
+                f"{values!r} is one {self.kind}; expected a list, [{values!r}]."
+            )
+        found = tuple(self.resolve(value, kind) for value in values)
+        names = [getattr(value, "name", None) for value in found]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"{self.kind}: got {names}; expected one or more, each once and with a "
+                "name of its own."
+            )
+        return found
 
     def list(self, pattern: str = "*") -> list[str]:
         """Names that match a shell pattern, sorted. Loads nothing."""

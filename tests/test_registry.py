@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import lightly_adv
+from lightly_adv import evaluation
 from lightly_adv.registry import PluginClashError, Registry
 
 
@@ -164,12 +165,18 @@ def test_built_ins_need_no_entry_points() -> None:
         ("pretext_tasks", lightly_adv.list_pretext_tasks()),
         ("methods", lightly_adv.list_methods()),
         ("suites", lightly_adv.list_suites()),
+        ("corruptions", evaluation.list_corruptions()),
+        ("unforeseen_attacks", evaluation.list_unforeseen_attacks()),
     ):
         installed = metadata.entry_points(group=f"lightly_adv.{group}")
         assert set(names) - {point.name for point in installed}
 
 
 def test_public_names_are_there() -> None:
-    for kind in ("attack", "pretext_task", "method", "suite"):
-        for name in (f"create_{kind}", f"list_{kind}s", f"register_{kind}"):
-            assert callable(getattr(lightly_adv, name))
+    for module, kinds in (
+        (lightly_adv, ("attack", "pretext_task", "method", "suite")),
+        (evaluation, ("suite", "corruption", "unforeseen_attack")),
+    ):
+        for kind in kinds:
+            for name in (f"create_{kind}", f"list_{kind}s", f"register_{kind}"):
+                assert callable(getattr(module, name))

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Literal
+from collections.abc import Callable
 
-import interleaved
 import torch
-from lightly.transforms.simclr_transform import SimCLRTransform
+from lightly.transforms import SimCLRTransform
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
@@ -27,8 +26,10 @@ import lightly_adv
 from lightly_adv.data import ImageFolderDataModule
 from lightly_adv.transforms import BatchedTransform
 
+Epoch = Callable[[], object]
 
-def each_image(options: argparse.Namespace) -> interleaved.Run:
+
+def each_image(options: argparse.Namespace) -> Epoch:
     transform = SimCLRTransform(input_size=options.image_size)
     images = ImageFolder(f"{options.data}/train", transform=transform)
     count = round(options.fraction * len(images))
@@ -37,9 +38,7 @@ def each_image(options: argparse.Namespace) -> interleaved.Run:
     return lambda: [batch[0] for batch in loader]
 
 
-def batched(
-    options: argparse.Namespace, decode: Literal["once", "batch"]
-) -> interleaved.Run:
+def batched(options: argparse.Namespace, decode: str) -> Epoch:
     data = ImageFolderDataModule(
         options.data,
         image_size=options.image_size,
@@ -53,6 +52,12 @@ def batched(
     loader = data.train_dataloader()
     transform = BatchedTransform(SimCLRTransform(input_size=options.image_size))
     return lambda: [transform(images) for images, _ in loader]
+
+
+def seconds(run: Epoch) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def main() -> None:
@@ -71,7 +76,10 @@ def main() -> None:
     ways = {"once": batched(options, "once")}
     print(f"decoding all images of train once: {time.process_time() - start:.1f} s")
     ways |= {"batch": batched(options, "batch"), "each image": each_image(options)}
-    taken = interleaved.measure(ways, rounds=options.rounds)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(options.rounds):
+        for name, run in ways.items():
+            taken[name].append(seconds(run))
     print(f"{'seconds an epoch':<18} {'fastest':>8} {'slowest':>8}")
     for name, values in taken.items():
         print(f"{name:<18} {min(values):8.2f} {max(values):8.2f}")

@@ -17,6 +17,7 @@ from lightly_adv.evaluation.encoders import EncoderReport as EncoderReport
 from lightly_adv.evaluation.encoders import evaluate_encoder as evaluate_encoder
 from lightly_adv.evaluation.evaluate import evaluate_robustness as evaluate_robustness
 from lightly_adv.evaluation.evaluate import robust_curve as robust_curve
+from lightly_adv.evaluation.evaluation import EvaluationOptions as EvaluationOptions
 from lightly_adv.evaluation.report import Report as Report
 from lightly_adv.evaluation.robustness_report import (
     RobustnessReport as RobustnessReport,

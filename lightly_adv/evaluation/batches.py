@@ -17,22 +17,21 @@ from lightly_adv.types import NormalizeStats
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch of an evaluation."""
+    """One batch of an evaluation.
+
+    Args:
+        images: Images of shape (B, C, H, W), on the device of the model.
+        labels: Class numbers of shape (B,), on the same device.
+        index: Number of the batch.
+        first: Number of its first image.
+        key: Integers that seed all that is drawn for this batch.
+    """
 
     images: Tensor
-    """Images of shape (B, C, H, W), on the device of the model."""
-
     labels: Tensor
-    """Class numbers of shape (B,), on the same device."""
-
     index: int
-    """Number of the batch."""
-
     first: int
-    """Number of its first image."""
-
     key: tuple[int, int, int]
-    """Integers that seed all that is drawn for this batch."""
 
 
 @dataclass(frozen=True, eq=False)

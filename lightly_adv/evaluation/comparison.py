@@ -6,13 +6,13 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
 from torch import Generator, Tensor
 
-from lightly_adv.evaluation import formatting, statistics
+from lightly_adv.evaluation import encoding, formatting, statistics
 from lightly_adv.evaluation.robustness_report import RobustnessReport
 
 FEW = 10
@@ -198,18 +198,10 @@ class Comparison:
     def to_json(self) -> str:
         """Return everything as JSON."""
         content = {
-            "names": self.names,
-            "label": self.label,
-            "num_samples": self.num_samples,
+            **encoding.encode(self),
             "verdict": self.verdict,
             "notes": self.notes,
-            "accuracy": self.accuracy,
-            "differences": {
-                name: asdict(pair) for name, pair in self.differences.items()
-            },
             "attack_order": list(self.differences),
-            "only": {"A": self.only[0], "B": self.only[1]},
-            "images_needed": self.needed,
         }
         return json.dumps(content, indent=2) + "\n"
 
@@ -242,7 +234,10 @@ def compare(
         >>> compare(report(0), report(10)).verdict
         'B better by 25.0 points [12.5, 40.0]'
     """
-    first, second = _loaded(first), _loaded(second)
+    first, second = (
+        each if isinstance(each, RobustnessReport) else RobustnessReport.load(each)
+        for each in (first, second)
+    )
     _check(first, second)
     pairs = {name: (first.flags[name], second.flags[name]) for name in first.flags}
     one, other = list(pairs.values())[-1]
@@ -260,16 +255,8 @@ def compare(
     )
 
 
-def _loaded(
-    report: RobustnessReport | str | os.PathLike[str],
-) -> RobustnessReport:
-    if isinstance(report, RobustnessReport):
-        return report
-    return RobustnessReport.load(report)
-
-
 def _check(first: RobustnessReport, second: RobustnessReport) -> None:
-    """Refuse what cannot be compared image by image."""
+    """Check that two reports can be compared image by image."""
     same: tuple[tuple[str, Callable[[RobustnessReport], object], str], ...] = (
         ("threat model", _ball, "--norm and --eps"),
         ("suite", _suite, "--suite and --restarts"),

@@ -1,4 +1,4 @@
-"""Whether what a model said holds when it is asked again."""
+"""Whether what a model answers holds when it is asked again."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class UnconfirmedError(RuntimeError):
 
 
 class Shown:
-    """One batch of images, each as it was last shown, and what the model said.
+    """One batch of images, each as it was last shown, and what the model answers.
 
     An evaluation shows an image in many ways. One of them is kept for each, so that
     all of it is confirmed by one more pass of the batch.
 
     Args:
         images: The images without an attack, of shape (B, C, H, W).
-        said: What the model said to them, of shape (B, D). None where every image is
-            going to be shown in another way.
+        answers: What the model answers to them, of shape (B, D). None where every
+            image is going to be shown in another way.
 
     Examples:
         >>> images, model = torch.rand(4, 3, 2, 2), nn.Flatten()
@@ -44,38 +44,38 @@ class Shown:
         >>> shown.confirm(model)
     """
 
-    def __init__(self, images: Tensor, said: Tensor | None = None) -> None:
+    def __init__(self, images: Tensor, answers: Tensor | None = None) -> None:
         self._images = images
-        self._said = said
+        self._answers = answers
 
-    def update(self, rows: Tensor, images: Tensor, said: Tensor) -> None:
+    def update(self, rows: Tensor, images: Tensor, answers: Tensor) -> None:
         """Keep other versions of some images.
 
         Args:
             rows: Their numbers.
             images: What became of them, in that order.
-            said: What the model said to that.
+            answers: What the model answers to that.
         """
-        if self._said is None:
-            self._said = said.new_zeros(len(self._images), said.shape[1])
+        if self._answers is None:
+            self._answers = answers.new_zeros(len(self._images), answers.shape[1])
         self._images = self._images.index_copy(0, rows, images)
-        self._said = self._said.index_copy(0, rows, said)
+        self._answers = self._answers.index_copy(0, rows, answers)
 
     def take_turns(
-        self, images: Tensor, said: Tensor, *, kind: int, kinds: int, shift: int = 0
+        self, images: Tensor, answers: Tensor, *, kind: int, kinds: int, shift: int = 0
     ) -> None:
         """Keep some of the images of one kind, so that all kinds have their turn.
 
         Args:
             images: All images of the batch, shown in this way.
-            said: What the model said to them.
+            answers: What the model answers to them.
             kind: Number of the kind.
             kinds: How many there are.
             shift: Which kind the first image is of, such as the number of the batch.
         """
         rows = torch.arange(len(images), device=images.device)
         rows = rows[(rows + shift) % kinds == kind]
-        self.update(rows, images[rows], said[rows])
+        self.update(rows, images[rows], answers[rows])
 
     def confirm(self, model: nn.Module, differ: Differing | None = None) -> None:
         """Ask the model again.
@@ -92,8 +92,8 @@ class Shown:
             UnconfirmedError: If the answers are others.
         """
         differ = differ or other_classes
-        assert self._said is not None, "no image was shown"
-        changed = differ(self._said, model(self._images))
+        assert self._answers is not None, "no image was shown"
+        changed = differ(self._answers, model(self._images))
         if changed.any() and _answers_alike(model, self._images, changed):
             count, total = int(changed.sum()), len(changed)
             raise UnconfirmedError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -80,14 +79,6 @@ class Data:
         for image in images:
             _add(self._images, image)
         self._labels.update(_bytes(labels.long()))
-
-    def of(
-        self, loaded: Iterable[tuple[Tensor, Tensor]]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches, and add them."""
-        for images, labels in loaded:
-            self.add(images, labels)
-            yield images, labels
 
     def hexdigest(self) -> str:
         """Return the digest of what was added so far."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from lightly_adv.attacks import Attack, notices
 from lightly_adv.evaluation import batches, classification, encoding, processes, suites
@@ -16,7 +17,7 @@ from lightly_adv.evaluation.checks import Check, CheckContext, CheckFunction, in
 from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.checks.outputs import probabilities
 from lightly_adv.evaluation.checks.sample import Sample
-from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
 from lightly_adv.evaluation.overshoot import Overshoot
 from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
@@ -29,13 +30,9 @@ def evaluate_robustness(
     threat_model: ThreatModel,
     *,
     suite: str | Suite = "pgd-20",
-    max_samples: int | None = None,
-    device: str | torch.device | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    state: str | os.PathLike[str] | None = None,
     checks: Sequence[CheckFunction[CheckContext]] | None = None,
     surrogate: nn.Module | None = None,
+    **options: Unpack[EvaluationOptions],
 ) -> RobustnessReport:
     """Measure how many images are correctly classified, clean and under attack.
 
@@ -52,18 +49,11 @@ def evaluate_robustness(
         threat_model: What the attacks may do. Its `normalize` must be what the
             transform of the loader did to the images.
         suite: Which attacks to run; a name, or a `Suite`.
-        max_samples: Evaluate only the first that many images. Defaults to what the
-            suite evaluates.
-        device: Where to evaluate; the model is moved there, and stays there. Defaults
-            to the device of the model.
-        seed: Seed of all that is drawn. The same seed and batches give the same result.
-        progress: Show a progress bar.
-        state: File to keep results in, batch by batch. If it exists, the evaluation
-            resumes behind the batches in it; the loader has to give the same ones. In
-            a process group every process has its own, whose name ends in its number.
         checks: What to check, on up to 64 of the images, to tell whether the numbers
             can be believed. Defaults to the checks of the suite.
         surrogate: Another classifier, to attack this one by; one of the checks.
+        **options: `max_samples`, by default that of the suite, `device`, `seed`,
+            `progress` and `state`; see `EvaluationOptions`.
 
     Raises:
         TypeError: If a batch, the labels or the output of the model are of the wrong
@@ -85,18 +75,29 @@ def evaluate_robustness(
     checks = suite.checks if checks is None else checks
     _check_surrogate(surrogate, checks)
     attacks = suite.create_attacks(threat_model)
-    settings = {name: attack.settings() for name, attack in attacks.items()}
-    identity = {"threat model": encoding.encode(threat_model), "attacks": settings}
     evaluation = Evaluation(
         {"model": model} if surrogate is None else {"model": model, SECOND: surrogate},
-        {"suite": suite.name, **identity},
-        device=device,
-        seed=seed,
-        state=state,
-        progress=progress,
+        {
+            "suite": suite.name,
+            "attacks": {name: attack.settings() for name, attack in attacks.items()},
+            "threat model": encoding.encode(threat_model),
+        },
+        **options,
     )
-    warnings = _precision_warnings(model, evaluation.device)
-    limits = (n for n in (suite.max_samples, max_samples) if n is not None)
+    return _report(evaluation, loader, threat_model, suite, attacks, checks)
+
+
+def _report(
+    evaluation: Evaluation,
+    loader: Iterable[Any],
+    threat_model: ThreatModel,
+    suite: Suite,
+    attacks: Mapping[str, Attack],
+    checks: Sequence[CheckFunction[CheckContext]],
+) -> RobustnessReport:
+    """Attack, check and report."""
+    warnings = _precision_warnings(evaluation.models["model"], evaluation.device)
+    limits = (n for n in (suite.max_samples, evaluation.max_samples) if n is not None)
     limit = min(limits, default=None)
     sample, overshoot = Sample(), Overshoot(threat_model)
     # What the report warns of, over all images, is not said batch by batch.
@@ -124,7 +125,7 @@ def evaluate_robustness(
         flags=flags,
         labels=values["labels"],
         predictions={name: values[name] for name in ("clean", "attacked")},
-        attacks=settings,
+        attacks={name: attack.settings() for name, attack in attacks.items()},
         warnings=warnings + overshoot.warnings() + inspection.warnings_of(checked),
         notes=[x for each in attacks.values() for x in each.notes(classes=classes)],
         checks=checked,
@@ -189,8 +190,8 @@ def robust_curve(
     threat_model: ThreatModel,
     eps_values: Sequence[float],
     *,
-    state: str | os.PathLike[str] | None = None,
-    **options: Any,
+    suite: str | Suite = "pgd-20",
+    **options: Unpack[EvaluationOptions],
 ) -> list[RobustnessReport]:
     """Evaluate one model at several radii, without checks.
 
@@ -202,9 +203,9 @@ def robust_curve(
         loader: Batches; they are gone through once per radius.
         threat_model: Gives all but the radius.
         eps_values: Radii, in pixels: of [0, 1], or of the bounds.
-        state: File to keep results in; one per radius, which is added to its name.
-        **options: Further options of `evaluate_robustness`: `suite`, whose steps should
-            grow with eps (step_size=None), `max_samples`, `device`, `seed`, `progress`.
+        suite: Which attacks to run. Let their steps grow with eps (step_size=None).
+        **options: See `EvaluationOptions`. There is a state file for each radius,
+            which is added to its name.
 
     Returns:
         One report per radius, in the order of `eps_values`.
@@ -216,16 +217,16 @@ def robust_curve(
         >>> reports[0].robust_accuracy == reports[0].clean_accuracy
         True
     """
-    return [
-        evaluate_robustness(
-            model,
-            loader,
-            dataclasses.replace(threat_model, eps=eps),
-            state=None if state is None else f"{os.fspath(state)}.{eps:.6g}",
-            **{"checks": (), **options},
+    state, reports = options.get("state"), []
+    for eps in eps_values:
+        if state is not None:
+            options["state"] = f"{os.fspath(state)}.{eps:.6g}"
+        ball = dataclasses.replace(threat_model, eps=eps)
+        report = evaluate_robustness(
+            model, loader, ball, suite=suite, checks=(), **options
         )
-        for eps in eps_values
-    ]
+        reports.append(report)
+    return reports
 
 
 def _check_surrogate(

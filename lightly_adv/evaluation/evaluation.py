@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -36,19 +36,41 @@ def logits_of(model: nn.Module, batch: Batch) -> Tensor:
     return classification.checked_logits(model(batch.images), batch.labels)
 
 
+class EvaluationOptions(TypedDict, total=False):
+    """What means the same in all evaluations; any of it may be left out.
+
+    Args:
+        max_samples: Evaluate only the first that many images. Defaults to all of them.
+        device: Where to evaluate; models are moved there, and stay there. Defaults to
+            the device of the model, of the first one if there are several.
+        seed: Seed of all that is drawn, by default 0. With the same seed and the same
+            batches the result is the same.
+        progress: Show a progress bar. Defaults to False.
+        state: File to keep results in, batch by batch. If it exists, the evaluation
+            resumes behind the batches in it; the loader has to give the same ones. In
+            a process group every process has its own, whose name ends in its number.
+    """
+
+    max_samples: int | None
+    device: str | torch.device | None
+    seed: int
+    progress: bool
+    state: str | os.PathLike[str] | None
+
+
 class Evaluation:
     """Runs a function over the batches that fall to this process and are not done yet.
 
     Args:
-        models: The models that the results are about, by name; they are moved to the
-            device, and stay there.
+        models: The models that the results are about, by name.
         settings: What tells this evaluation from others, besides the models, ready for
             JSON; a state file of other settings is refused.
-        device: Where to evaluate. Defaults to the device of the first model.
-        seed: Seed of all that is drawn.
-        state: File to keep the results in, if any; see `State`.
-        progress: Show a progress bar.
         answers: What models are recognised by. Defaults to their logits.
+        max_samples: See `EvaluationOptions`, also for the rest.
+        device: Where to evaluate.
+        seed: Seed of all that is drawn.
+        progress: Show a progress bar.
+        state: File to keep results in.
 
     Raises:
         TypeError: If a model is not a module.
@@ -60,19 +82,21 @@ class Evaluation:
         models: Mapping[str, nn.Module],
         settings: Mapping[str, Any],
         *,
+        answers: AnswerFunction = logits_of,
+        max_samples: int | None = None,
         device: str | torch.device | None = None,
         seed: int = 0,
-        state: str | os.PathLike[str] | None = None,
         progress: bool = False,
-        answers: AnswerFunction = logits_of,
+        state: str | os.PathLike[str] | None = None,
     ) -> None:
         self.models = models
+        self.max_samples = max_samples
         self.seed = seed
         self.device = isolated_model.to_device(models, device)
         self._progress = progress
         self._answers = answers
         self._rank, self._size = processes.rank_and_size()
-        self.settings = settings
+        self.settings = dict(settings)
         self.kept: State | None = None
         self._state = state
         if state is not None:
@@ -102,16 +126,16 @@ class Evaluation:
         loaded: Iterable[tuple[Tensor, Tensor]],
         measure: BatchFunction,
         *,
-        total: int | None,
         description: str,
+        total: int | None = None,
     ) -> list[BatchResult]:
         """Return the results of all batches, also of those of other processes.
 
         Args:
             loaded: Images and labels, the same in all processes.
             measure: Returns the result of a batch.
-            total: Number of images, if it is known.
             description: What the progress bar says.
+            total: Number of images, if it is known.
 
         Raises:
             ValueError: If the state belongs to other images or another model.

@@ -62,8 +62,14 @@ class Report(ABC):
 
     @property
     @abstractmethod
+    def conditions(self) -> str:
+        """What the numbers were measured with, such as the suite."""
+
+    @property
     def label(self) -> str:
-        """What has to be said with every number, such as suite and threat model."""
+        """What has to be said with every number: conditions, threat model, images."""
+        ball = [] if self.threat_model is None else [formatting.ball(self.threat_model)]
+        return ", ".join([self.conditions, *ball, images(self.num_samples)])
 
     @property
     @abstractmethod
@@ -71,12 +77,20 @@ class Report(ABC):
         """The main numbers, in one line."""
 
     @abstractmethod
+    def numbers(self) -> dict[str, Any]:
+        """Return the main numbers by name, with both accuracies in percent first."""
+
     def row(self, name: str | None = None) -> dict[str, Any]:
         """Return the main numbers in one row, for tables and figures.
 
         Args:
             name: Name of the row. Defaults to that of the model.
         """
+        row = {"name": self.name if name is None else name, **self.numbers()}
+        if self.threat_model is not None:
+            row["norm"], row["eps"] = self.threat_model.norm, self.threat_model.eps
+            row["eps_text"] = formatting.fraction(self.threat_model.eps)
+        return {**row, "num_samples": self.num_samples}
 
     def derived(self) -> dict[str, Any]:
         """Return numbers that follow from the fields, for readers of the JSON."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lightly_adv.evaluation import breakdown, encoding, formatting, report, statistics
+from lightly_adv.evaluation import breakdown, encoding, statistics
 from lightly_adv.evaluation.checks.check import Check
 from lightly_adv.evaluation.encoding import Flags, Integers
 from lightly_adv.evaluation.report import Report
@@ -95,31 +95,21 @@ class RobustnessReport(Report):
         return statistics.percent(self.flags[list(self.flags)[-1]])
 
     @property
-    def label(self) -> str:
-        """What has to be said with every number: suite, threat model, images."""
-        ball = formatting.ball(self.threat_model)
-        return f"{self.suite}, {ball}, {report.images(self.num_samples)}"
+    def conditions(self) -> str:
+        """The suite."""
+        return self.suite
 
     @property
     def summary(self) -> str:
         """Both accuracies."""
         return f"clean {self.clean_accuracy:.1f} %, robust {self.robust_accuracy:.1f} %"
 
-    def row(self, name: str | None = None) -> dict[str, Any]:
-        """Return the numbers in one row, for tables and figures.
-
-        Args:
-            name: Name of the row. Defaults to that of the model.
-        """
+    def numbers(self) -> dict[str, Any]:
+        """Return both accuracies, and the suite."""
         return {
-            "name": self.name if name is None else name,
             "clean_accuracy": self.clean_accuracy,
             "robust_accuracy": self.robust_accuracy,
             "suite": self.suite,
-            "norm": self.threat_model.norm,
-            "eps": self.threat_model.eps,
-            "eps_text": formatting.fraction(self.threat_model.eps),
-            "num_samples": self.num_samples,
         }
 
     def intervals(self) -> dict[str, list[float]]:

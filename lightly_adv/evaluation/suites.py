@@ -84,14 +84,7 @@ def resolve(suite: str | Suite) -> Suite:
         >>> resolve("pgd-20").name
         'pgd-20'
     """
-    if isinstance(suite, Suite):
-        return suite
-    if isinstance(suite, str):
-        return REGISTRY.create(suite)
-    raise TypeError(
-        f"suite is a {type(suite).__name__}; expected a Suite or one of the names "
-        f"{REGISTRY.list()}."
-    )
+    return REGISTRY.resolve(suite, Suite)
 
 
 @REGISTRY.register("pgd")
@@ -289,7 +282,7 @@ def _check_attack(
 ) -> None:
     if name == "clean":
         raise ValueError(
-            f"the suite {suite!r} calls an attack 'clean', the name of the verdict "
+            f"the suite {suite!r} calls an attack 'clean', the name of the result "
             "without an attack; choose another one."
         )
     if attack.threat_model != threat_model:

@@ -28,22 +28,21 @@ pixels in [0, 1]: a function of the name of a change and the number of its level
 
 
 class Sweep(NamedTuple):
-    """What a sweep has found."""
+    """What a sweep has found.
+
+    Args:
+        clean: Whether each image is correctly classified as it is, of shape (N,).
+        flags: The same under each change, by its name, of shape (levels, N).
+        image_size: Height and width of the images.
+        num_classes: Number of classes that the model tells apart.
+        probabilities: Whether the model returned probabilities for all batches.
+    """
 
     clean: Tensor
-    """Whether each image is correctly classified as it is, of shape (N,)."""
-
     flags: dict[str, Tensor]
-    """The same under each change, by its name, of shape (levels, N)."""
-
     image_size: tuple[int, int]
-    """Height and width of the images."""
-
     num_classes: int
-    """Number of classes that the model tells apart."""
-
     probabilities: bool
-    """Whether the model returned probabilities for all batches."""
 
 
 def run(
@@ -52,7 +51,6 @@ def run(
     levels: Mapping[str, int],
     change: Change,
     *,
-    max_samples: int | None,
     normalize: NormalizeStats | None,
     check: Callable[[Batch], None],
     description: str,
@@ -64,7 +62,6 @@ def run(
         loader: Batches (images, labels, ...), with images of one size.
         levels: At how many levels each change is made, by its name.
         change: Makes the changes.
-        max_samples: Evaluate only the first that many images.
         normalize: Mean and std that the transform of the loader has normalised with.
         check: Validates a batch of pixels before it is changed.
         description: What the progress bar says.
@@ -74,7 +71,7 @@ def run(
         UnconfirmedError: If the model does not repeat its answers.
     """
     kinds = [(name, level) for name, count in levels.items() for level in range(count)]
-    device = evaluation.device
+    device, limit = evaluation.device, evaluation.max_samples
     with evaluation.isolated() as models:
         model = on_pixels(models["model"], normalize, device=device)
 
@@ -83,13 +80,13 @@ def run(
             return _measured(model, batch, kinds, change, evaluation.describe)
 
         size, loaded = _of_one_size(
-            batches.load(loader, device=device, limit=max_samples, normalize=normalize)
+            batches.load(loader, device=device, limit=limit, normalize=normalize)
         )
         results = evaluation.run(
             loaded,
             measure,
-            total=batches.count(loader, max_samples),
             description=description,
+            total=batches.count(loader, limit),
         )
     flags = batches.joined([result.flags for result in results])
     values = batches.joined([result.values for result in results])
@@ -219,19 +216,13 @@ class SweepReport(Report):
         """Mean over changes of the mean over their levels, in percent."""
         return statistics.mean(list(self.means.values()))
 
-    def row(self, name: str | None = None) -> dict[str, Any]:
-        """Return the numbers in one row; robust is the mean over all changes.
-
-        Args:
-            name: Name of the row. Defaults to that of the model.
-        """
+    def numbers(self) -> dict[str, Any]:
+        """Return clean accuracy and means; robust is the mean over all changes."""
         return {
-            "name": self.name if name is None else name,
             "clean_accuracy": self.clean_accuracy,
             "robust_accuracy": self.mean_accuracy,
             **{f"{member}_accuracy": mean for member, mean in self.means.items()},
             "suite": self.suite,
-            "num_samples": self.num_samples,
         }
 
     def details(self, name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -11,13 +10,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from typing_extensions import Unpack
 
 from lightly_adv.attacks import Attack, notices
 from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import batches, encoding
 from lightly_adv.evaluation.batches import Batch, BatchResult
 from lightly_adv.evaluation.classification import checked_logits
-from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
 from lightly_adv.evaluation.isolated_model import IsolatedModel
 from lightly_adv.evaluation.transfer_report import TransferReport
 from lightly_adv.functional import precision
@@ -29,12 +29,7 @@ def measure_transfer(
     models: Mapping[str, nn.Module] | nn.ModuleDict,
     loader: Iterable[Any],
     attack: Attack,
-    *,
-    max_samples: int | None = None,
-    device: str | torch.device | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    state: str | os.PathLike[str] | None = None,
+    **options: Unpack[EvaluationOptions],
 ) -> TransferReport:
     """Perturb images for each model in turn, and show them to all of them.
 
@@ -52,11 +47,8 @@ def measure_transfer(
         attack: The attack. Noise of a random start lowers the cosines, and differs from
             model to model; `random_start=False` has none. For pretext tasks the threat
             model is in pixels, without `normalize`.
-        max_samples: See `evaluate_robustness`, also for what follows.
-        device: Where to compute. Defaults to the device of the first model.
-        seed: Seed of questions and noise.
-        progress: Show a progress bar.
-        state: File to keep results in.
+        **options: `max_samples`, `device`, `seed`, `progress` and `state`; see
+            `EvaluationOptions`.
 
     Returns:
         Accuracies in percent, and cosines.
@@ -88,18 +80,15 @@ def measure_transfer(
             "attack": attack.settings(),
             "threat model": encoding.encode(attack.threat_model),
         },
-        device=device,
-        seed=seed,
-        state=state,
-        progress=progress,
         answers=_answers,
+        **options,
     )
     with notices.once(set()), evaluation.isolated() as isolated:
         results = evaluation.run(
-            batches.first(loader, max_samples, unpack),
+            batches.first(loader, evaluation.max_samples, unpack),
             partial(_measure, list(isolated.values()), attack),
-            total=batches.count(loader, max_samples),
             description="transfer",
+            total=batches.count(loader, evaluation.max_samples),
         )
     clean, accuracy, cosine = (
         _mean(results, name) for name in ("clean", "accuracy", "cosine")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightly_adv.evaluation import figures, formatting, report
+from lightly_adv.evaluation import figures, formatting
 from lightly_adv.evaluation.report import Report
 from lightly_adv.threat_model import ThreatModel
 
@@ -66,11 +66,9 @@ class TransferReport(Report):
             )
 
     @property
-    def label(self) -> str:
-        """What has to be said with every number: attack, threat model, images."""
-        ball = formatting.ball(self.threat_model)
-        kind = formatting.attack(self.attack)
-        return f"{kind}, {ball}, {report.images(self.num_samples)}"
+    def conditions(self) -> str:
+        """The attack."""
+        return formatting.attack(self.attack)
 
     @property
     def summary(self) -> str:
@@ -81,22 +79,17 @@ class TransferReport(Report):
             for row in self.rows()
         )
 
-    def row(self, name: str | None = None) -> dict[str, Any]:
-        """Return the row of one model; robust is its accuracy under its own attack.
-
-        Args:
-            name: Name of the model. Defaults to that of the first one.
-        """
-        index = 0 if name is None else self.names.index(name)
+    def numbers(self, index: int = 0) -> dict[str, Any]:
+        """Return the accuracies of one model; robust is that under its own attack."""
         return {
-            "name": self.names[index],
             "clean_accuracy": self.clean_accuracy[index],
             "robust_accuracy": self.accuracy[index][index],
         }
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each model."""
-        return [self.row(name) for name in self.names]
+        names = enumerate(self.names)
+        return [{"name": name, **self.numbers(index)} for index, name in names]
 
     def figure(self) -> Figure:
         """Draw both matrices; see `figures.transfer_maps`.

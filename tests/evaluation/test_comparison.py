@@ -224,4 +224,4 @@ def test_the_json_tells_all() -> None:
     assert found["names"] == ["a", "b"]
     assert found["verdict"].startswith("B better by 15.0 points")
     assert found["differences"]["pgd"]["mean"] == pytest.approx(15.0)
-    assert found["only"] == {"A": 0, "B": 60}
+    assert found["only"] == [0, 60]

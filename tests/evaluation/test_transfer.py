@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,8 +209,11 @@ def test_the_report_as_json_and_as_a_figure() -> None:
     assert content["attack"]["steps"] == 3
     assert TransferReport.from_json(found.to_json()).to_json() == found.to_json()
     pytest.importorskip("matplotlib")
-    texts = {text.get_text() for axes in found.figure().axes for text in axes.texts}
-    assert {"left", "right", "100.0", "0.0", "1.00", "0.00"} <= texts
+    axes = found.figure().axes
+    texts = {text.get_text() for part in axes for text in part.texts}
+    assert {"100.0", "0.0", "1.00", "0.00"} <= texts
+    names = {label.get_text() for part in axes for label in part.get_yticklabels()}
+    assert {"left", "right"} <= names
 
 
 @pytest.mark.parametrize(
@@ -256,3 +260,43 @@ def test_arguments_that_cannot_be_meant() -> None:
 def small_task(name: str) -> PretextTask:
     torch.manual_seed(0)
     return create_pretext_task(name, backbone=TinyNet(), **GRID.get(name, {}))
+
+
+CALLS = {"done": 0, "most": 10**9}
+"""Outside of the models, which an evaluation leaves as they were."""
+
+
+class Stopped(Half):
+    """Does not get farther than a number of forward passes."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        CALLS["done"] += 1
+        if CALLS["done"] > CALLS["most"]:
+            raise KeyboardInterrupt
+        return super().forward(images)
+
+
+def test_an_interrupted_measurement_goes_on(tmp_path: Path) -> None:
+    images = torch.rand(12, 3, 8, 8, generator=Generator().manual_seed(0))
+    labels = torch.split(torch.arange(12) % 2, 4)
+    loader = list(zip(torch.split(images, 4), labels, strict=True))
+
+    def measure(
+        seed: int = 0, state: Path | None = None, most: int = 10**9
+    ) -> tuple[TransferReport, int]:
+        models = {"left": Stopped(LEFT), "right": Stopped(RIGHT)}
+        attack = PGD(ThreatModel(eps=0.1), steps=3)
+        CALLS.update(done=0, most=most)
+        report = measure_transfer(models, loader, attack, seed=seed, state=state)
+        return report, CALLS["done"]
+
+    state = tmp_path / "state"
+    expected, passes = measure()
+    with pytest.raises(KeyboardInterrupt):
+        measure(state=state, most=int(0.85 * passes))
+    assert len(json.loads(state.read_text())["batches"]) == 2
+    report, rest = measure(state=state)
+    assert report.to_json() == expected.to_json()
+    assert rest < 0.7 * passes
+    with pytest.raises(ValueError, match="differs in its seed"):
+        measure(seed=1, state=state)

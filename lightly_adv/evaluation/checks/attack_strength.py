@@ -11,13 +11,11 @@ RISING_SHARE = 0.25
 the way at the same pace."""
 
 
+@significance.of_robust_images
 def more_steps(context: CheckContext) -> Check:
     """Count robust images that the attack breaks with twice the steps."""
-    known = without_attack("more steps", context)
-    if known is not None:
-        return known
-    steps, found = context.attack.steps, context.long_run
-    late = found.broken(steps=2 * steps) & ~found.broken(steps=steps)
+    steps, trace = context.attack.steps, context.long_run
+    late = trace.broken(steps=2 * steps) & ~trace.broken(steps=steps)
     count = int(late.sum())
     return significance.judge(
         "more steps",
@@ -31,11 +29,9 @@ def more_steps(context: CheckContext) -> Check:
     )
 
 
+@significance.of_robust_images
 def restarts(context: CheckContext) -> Check:
     """Count robust images that another run breaks from another random start."""
-    known = without_attack("restarts", context)
-    if known is not None:
-        return known
     steps = context.attack.steps
     count = int(context.long_run.broken(steps=steps).sum())
     return significance.judge(
@@ -44,21 +40,19 @@ def restarts(context: CheckContext) -> Check:
         context.correct_count,
         message=f"{count} of {_robust_images(context)} are broken by another run of "
         f"{_name(context)} with {steps} steps",
-        remedy="The result hangs on where the attack starts: evaluate with more "
+        remedy="The result depends on where the attack starts: evaluate with more "
         "restarts, or with 'apgd', and report that number.",
         values={"steps": steps, "attacked": len(context.robust_rows)},
     )
 
 
+@significance.of_robust_images
 def loss_curve(context: CheckContext) -> Check:
     """Count robust images whose loss still rises at the end of twice the steps."""
-    known = without_attack("loss curve", context)
-    if known is not None:
-        return known
-    found = context.long_run
+    trace = context.long_run
     # The highest so far: PGD jumps to and fro once it has arrived.
-    stood = ~found.wrong.any(dim=0)
-    losses = found.losses[:, stood].double().cummax(dim=0).values
+    robust = ~trace.wrong.any(dim=0)
+    losses = trace.losses[:, robust].double().cummax(dim=0).values
     start, end = losses[0], losses[-1]
     late = end - losses[-1 - len(losses) // 4]
     rising = (late >= RISING_SHARE * (end - start)) & (late > 1e-3 * end)
@@ -77,23 +71,6 @@ def loss_curve(context: CheckContext) -> Check:
             "loss at the end": float(end.mean()) if left else 0.0,
         },
     )
-
-
-def without_attack(name: str, context: CheckContext) -> Check | None:
-    """Return the result if no attack is needed, else None."""
-    correct, robust = int(context.correct.sum()), int(context.robust.sum())
-    if not correct:
-        return Check(name, "SKIP", "no image is correctly classified without an attack")
-    if context.threat_model.eps == 0:
-        return Check(name, "SKIP", "eps is 0: there is nothing to find")
-    if robust > significance.allowed(correct):
-        return None
-    message = (
-        f"only {robust} of {correct} correct images are robust: the number cannot be "
-        "far off"
-    )
-    values = {"count": 0, "of": correct, "allowed": significance.allowed(correct)}
-    return Check(name, "PASS", message, values=values)
 
 
 def _name(context: CheckContext) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
+
 from lightly_adv.attacks import PGD, ClassificationObjective, Square
 from lightly_adv.evaluation.checks import significance
-from lightly_adv.evaluation.checks.attack_strength import without_attack
-from lightly_adv.evaluation.checks.check import Check
+from lightly_adv.evaluation.checks.check import Check, CheckFunction, SkipError
 from lightly_adv.evaluation.checks.check_context import CheckContext
 
 QUERIES = 60
@@ -15,11 +17,9 @@ STEPS = 20
 """Steps of the attack on the second classifier."""
 
 
+@significance.of_robust_images
 def black_box(context: CheckContext) -> Check:
     """Count robust images that a short random search over squares breaks."""
-    known = without_attack("black box", context)
-    if known is not None:
-        return known
     rows = context.robust_rows
     attack = Square(context.threat_model, steps=QUERIES)
     trace = context.attacked(attack, rows, key="black box")
@@ -37,14 +37,25 @@ def black_box(context: CheckContext) -> Check:
     )
 
 
+def _with_surrogate(check: CheckFunction[CheckContext]) -> CheckFunction[CheckContext]:
+    """Run a check only where there is a second classifier."""
+
+    @functools.wraps(check)
+    def run(context: CheckContext) -> Check | Iterable[Check]:
+        if context.surrogate is None:
+            raise SkipError(
+                "no second classifier was given (surrogate=, or --surrogate)"
+            )
+        return check(context)
+
+    return run
+
+
+@_with_surrogate
+@significance.of_robust_images
 def transfer(context: CheckContext) -> Check:
     """Count robust images that an attack on another classifier breaks."""
-    if context.surrogate is None:
-        message = "no second classifier was given (surrogate=, or --surrogate)"
-        return Check("transfer", "SKIP", message)
-    known = without_attack("transfer", context)
-    if known is not None:
-        return known
+    assert context.surrogate is not None
     rows, generator = context.robust_rows, context.generator("transfer")
     # Unlike APGD, it goes on where the other model is wrong already.
     attack, count = PGD(context.threat_model, steps=STEPS), 0

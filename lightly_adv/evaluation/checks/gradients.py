@@ -10,7 +10,7 @@ from lightly_adv.attacks import PGD, ClassificationObjective
 from lightly_adv.attacks.gradients import loss_and_gradients
 from lightly_adv.errors import UnreachedError
 from lightly_adv.evaluation.checks import significance
-from lightly_adv.evaluation.checks.check import Check
+from lightly_adv.evaluation.checks.check import Check, SkipError
 from lightly_adv.evaluation.checks.check_context import CheckContext
 from lightly_adv.functional import norms
 from lightly_adv.threat_model import ThreatModel
@@ -22,7 +22,7 @@ def zero_gradients(context: CheckContext) -> Check:
     """Count correct images at which the gradient of the cross-entropy is exactly 0."""
     rows = context.correct_rows
     if not len(rows):
-        return Check("zero gradients", "SKIP", NONE_CORRECT)
+        raise SkipError(significance.NONE_CORRECT)
     count, entries = 0, 0.0
     for part in context.parts(rows):
         objective = ClassificationObjective(context.model, context.labels[part])
@@ -53,7 +53,7 @@ def large_eps(context: CheckContext) -> Check:
     """Check that accuracy drops to about 0 where images may turn grey all over."""
     correct = int(context.correct.sum())
     if not correct:
-        return Check("large eps", "SKIP", NONE_CORRECT)
+        raise SkipError(significance.NONE_CORRECT)
     wide = _wide(context)
     if context.threat_model.eps >= wide.eps:
         left, total = int(context.robust.sum()), correct
@@ -83,6 +83,3 @@ def _wide(context: CheckContext) -> ThreatModel:
     count = context.images[0].numel()
     spread = norms.norm_of_ones(count, norm=model.norm)
     return replace(model, eps=(high - low) / 2 * spread)
-
-
-NONE_CORRECT = "no image is correctly classified without an attack"

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import PGD
-from lightly_adv.evaluation.checks.check import Check
+from lightly_adv.evaluation.checks import significance
+from lightly_adv.evaluation.checks.check import Check, SkipError
 from lightly_adv.evaluation.checks.check_context import MOST_ATTACKED, CheckContext
 
 REPEATED = 1e-4
@@ -20,7 +21,7 @@ REGROUPED = 1e-2
 
 
 def probabilities(found: bool) -> Check:
-    """Tell whether the model returns probabilities in place of logits.
+    """Check that the model returns logits, not probabilities.
 
     Args:
         found: Whether all outputs are non-negative and sum to 1.
@@ -41,73 +42,65 @@ def probabilities(found: bool) -> Check:
 
 
 def random_outputs(context: CheckContext) -> Check:
-    """Tell whether the model answers differently when it is asked twice."""
+    """Check that the model answers the same when it is asked twice."""
     differences = difference(context.logits, context.logits_again)
     count, total = int((differences > REPEATED).sum()), len(differences)
-    message = f"asked twice, the model changes its answer to {count} of {total} images"
-    values = {"count": count, "of": total, "largest": float(differences.max())}
-    if not count:
-        return Check("random outputs", "PASS", message, values=values)
-    return Check(
+    return significance.judge(
         "random outputs",
-        "WARN",
-        message,
-        "One pass says little, and its gradient misleads: let the model draw the same "
-        "numbers every time, or return the mean over many passes, and evaluate that.",
-        values,
+        count,
+        total,
+        message=f"asked twice, the model changes its answer to {count} of {total} "
+        "images",
+        remedy="One pass says little, and its gradient misleads: let the model draw "
+        "the same numbers every time, or return the mean over many passes, and "
+        "evaluate that.",
+        values={"largest": float(differences.max())},
+        most=0,
     )
 
 
 def batch_size(context: CheckContext) -> Check:
-    """Tell whether the answer to an image depends on those that it comes with."""
+    """Check that the answer to an image does not depend on those that it comes with."""
     total = len(context.images)
-    small = max(context.batch_size // 4, 2)
-    if small >= min(context.batch_size, total):
-        message = f"there are no smaller batches than of {min(small, total)} images"
-        return Check("batch size", "SKIP", message)
+    small, large = max(context.batch_size // 4, 2), min(context.batch_size, total)
+    if small >= large:
+        raise SkipError(
+            f"there are no smaller batches than of {min(small, total)} images"
+        )
     again = context.logits_again
     if bool((difference(context.logits, again) > REPEATED).any()):
-        message = "the model answers differently even to the same batch"
-        return Check("batch size", "SKIP", message)
+        raise SkipError("the model answers differently even to the same batch")
     differences = difference(again, context.logits_of(context.images, batch_size=small))
     count = int((differences > tolerance(again.dtype)).sum())
-    message = (
-        f"in batches of {small} in place of {min(context.batch_size, total)}, the "
-        f"model changes its answer to {count} of {total} images"
-    )
-    values = {"count": count, "of": total, "largest": float(differences.max())}
-    if not count:
-        return Check("batch size", "PASS", message, values=values)
-    return Check(
+    return significance.judge(
         "batch size",
-        "WARN",
-        message,
-        "An attack on one image then works through the others, and the number holds "
-        "for this batch size only: let the model use fixed statistics, as BatchNorm "
-        "in eval mode does.",
-        values,
+        count,
+        total,
+        message=f"in batches of {small} in place of {large}, the model changes its "
+        f"answer to {count} of {total} images",
+        remedy="An attack on one image then works through the others, and the number "
+        "holds for this batch size only: let the model use fixed statistics, as "
+        "BatchNorm in eval mode does.",
+        values={"largest": float(differences.max())},
+        most=0,
     )
 
 
 def zero_eps(context: CheckContext) -> Check:
-    """Tell whether an attack that may not change anything leaves the clean accuracy."""
+    """Check that an attack that may not change anything leaves the clean accuracy."""
     attack = PGD(replace(context.threat_model, eps=0.0), steps=1)
     rows = torch.arange(len(context.images), device=context.images.device)
     rows = rows[:MOST_ATTACKED]
-    found = context.attacked(attack, rows, key="zero eps")
-    count = int((found.wrong[-1] == context.correct[rows].cpu()).sum())
-    total = len(rows)
-    message = f"at eps 0 the verdict on {count} of {total} images is another"
-    values = {"count": count, "of": total, "allowed": 1}
-    if count <= 1:  # rounding may decide one that is too close to call
-        return Check("zero eps", "PASS", message, values=values)
-    return Check(
+    trace = context.attacked(attack, rows, key="zero eps")
+    count = int((trace.wrong[-1] == context.correct[rows].cpu()).sum())
+    return significance.judge(
         "zero eps",
-        "WARN",
-        message,
-        "Nothing but the model itself changes there: look for parts that draw numbers, "
-        "adapt while they are evaluated, or depend on the batch.",
-        values,
+        count,
+        len(rows),
+        message=f"at eps 0 the result of {count} of {len(rows)} images is another",
+        remedy="Nothing but the model itself changes there: look for parts that draw "
+        "numbers, adapt while they are evaluated, or depend on the batch.",
+        most=1,  # rounding may decide one that is too close to call
     )
 
 

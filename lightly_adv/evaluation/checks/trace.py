@@ -14,14 +14,16 @@ from lightly_adv.types import Views
 
 
 class Trace(NamedTuple):
-    """One run of an attack on some images."""
+    """One run of an attack on some images.
+
+    Args:
+        losses: Cross-entropy at every evaluation, of shape (evaluations, B), float32,
+            on the CPU; NaN where an image was not looked at.
+        wrong: Where it was misclassified, bools of the same shape.
+    """
 
     losses: Tensor
-    """Cross-entropy at every evaluation, of shape (evaluations, B), float32, on the
-    CPU; NaN where an image was not looked at."""
-
     wrong: Tensor
-    """Where it was misclassified, bools of the same shape."""
 
     def broken(self, *, steps: int) -> Tensor:
         """Return which images are misclassified where they are after some steps.
@@ -43,10 +45,10 @@ class Trace(NamedTuple):
         return self.wrong.gather(0, last).squeeze(0)
 
 
-class Evaluation(NamedTuple):
-    """One evaluation."""
+class _Moment(NamedTuple):
+    """What the classifier said to some of the images."""
 
-    places: Tensor
+    indices: Tensor
     losses: Tensor
     wrong: Tensor
 
@@ -56,12 +58,12 @@ class Recorder(ClassificationObjective):
     """The cross-entropy of a classifier, which notes what it was at every evaluation.
 
     Args:
-        places: Numbers of the images, of shape (B,).
-        evaluations: List that the evaluations are added to.
+        indices: Indices of the images, of shape (B,).
+        moments: List that they are added to.
     """
 
-    places: Tensor
-    evaluations: list[Evaluation]
+    indices: Tensor
+    moments: list[_Moment]
 
     def logits(self, views: Views) -> Tensor:
         """Return the logits of the images, and note what they say."""
@@ -69,8 +71,8 @@ class Recorder(ClassificationObjective):
         said = logits.detach().float()
         losses = functional.cross_entropy(said, self.labels, reduction="none")
         wrong = said.argmax(dim=1) != self.labels
-        evaluation = Evaluation(self.places.cpu(), losses.cpu(), wrong.cpu())
-        self.evaluations.append(evaluation)
+        moment = _Moment(self.indices.cpu(), losses.cpu(), wrong.cpu())
+        self.moments.append(moment)
         return logits
 
 
@@ -98,22 +100,20 @@ def attacked(
         torch.split(images, batch_size), torch.split(labels, batch_size), strict=True
     )
     for part, true in parts:
-        places = torch.arange(len(part), device=part.device)
-        recorder = Recorder(model, true, places, [])
+        indices = torch.arange(len(part), device=part.device)
+        recorder = Recorder(model, true, indices, [])
         (perturbed,) = attack(recorder, [part], generator=generator)
         recorder.logits([perturbed])  # PGD does not look at where it comes to an end
-        runs.append((recorder.evaluations, len(part)))
-    count = max((len(evaluations) for evaluations, _ in runs), default=0)
-    tables = [_table(evaluations, count, size) for evaluations, size in runs]
+        runs.append((recorder.moments, len(part)))
+    count = max((len(moments) for moments, _ in runs), default=0)
+    tables = [_table(moments, count, size) for moments, size in runs]
     return Trace(*(torch.cat(each, dim=1) for each in zip(*tables, strict=True)))
 
 
-def _table(
-    evaluations: list[Evaluation], count: int, size: int
-) -> tuple[Tensor, Tensor]:
+def _table(moments: list[_Moment], count: int, size: int) -> tuple[Tensor, Tensor]:
     losses = torch.full((count, size), torch.nan)
     wrong = torch.zeros(count, size, dtype=torch.bool)
-    for row, evaluation in enumerate(evaluations):
-        losses[row, evaluation.places] = evaluation.losses
-        wrong[row, evaluation.places] = evaluation.wrong
+    for row, moment in enumerate(moments):
+        losses[row, moment.indices] = moment.losses
+        wrong[row, moment.indices] = moment.wrong
     return losses, wrong

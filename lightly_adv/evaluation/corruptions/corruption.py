@@ -94,21 +94,9 @@ def resolve(corruptions: str | Sequence[str | Corruption]) -> tuple[Corruption, 
         >>> [len(resolve(names)) for names in ("common", "all", ["fog"])]
         [15, 19, 1]
     """
-    groups = {"common": COMMON, "all": PUBLISHED}
-    if isinstance(corruptions, str):
-        if corruptions not in groups:
-            REGISTRY.load(corruptions)
-            raise ValueError(
-                f"corruptions={corruptions!r}; expected a list, [{corruptions!r}]."
-            )
-        corruptions = groups[corruptions]
-    found = tuple(
-        REGISTRY.create(each) if isinstance(each, str) else each for each in corruptions
-    )
-    names = [each.name for each in found]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"corruptions={names}; expected one or more, each once.")
-    return found
+    groups: dict[str, Sequence[str]] = {"common": COMMON, "all": PUBLISHED}
+    chosen = groups.get(corruptions) if isinstance(corruptions, str) else None
+    return REGISTRY.resolve_all(chosen or corruptions, Corruption)
 
 
 def check_severities(severities: Sequence[int]) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from lightly_adv.evaluation import sweep
 from lightly_adv.evaluation.batches import Batch
@@ -21,7 +21,7 @@ from lightly_adv.evaluation.corruptions.corruption import (
     resolve,
 )
 from lightly_adv.evaluation.corruptions.report import STYLE, CorruptionReport
-from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
 from lightly_adv.evaluation.filters import SIDE
 from lightly_adv.types import NormalizeStats
 
@@ -33,18 +33,13 @@ def evaluate_corruptions(
     *,
     severities: Sequence[int] = SEVERITIES,
     files: CifarC | str | os.PathLike[str] | None = None,
-    max_samples: int | None = None,
     normalize: NormalizeStats | None = None,
-    device: str | torch.device | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    state: str | os.PathLike[str] | None = None,
+    **options: Unpack[EvaluationOptions],
 ) -> CorruptionReport:
     """Measure how many images are correctly classified when they are corrupted.
 
-    The images of the loader are corrupted as they come, each for itself: see
-    `corrupt`. Such numbers are "C-style", and compare with each other, not with
-    published ones on CIFAR-10-C; those take its files.
+    Images are corrupted as they come, each for itself: see `corrupt`. Such numbers are
+    "C-style", and compare with each other; published ones take the files of CIFAR-10-C.
 
     - [0] Benchmarking Neural Network Robustness to Common Corruptions and
       Perturbations, 2019, https://arxiv.org/abs/1903.12261
@@ -58,20 +53,15 @@ def evaluate_corruptions(
         severities: From 1 to 5.
         files: CIFAR-10-C or CIFAR-100-C, or its folder, to take the corrupted images
             from. The loader has to give the test set in its own order, in 32 x 32.
-        max_samples: See `evaluate_robustness`, also for what is not explained here.
         normalize: Mean and std that the transform of the loader has normalised with.
-        device: Where to evaluate.
-        seed: Seed of the draws.
-        progress: Show a progress bar.
-        state: File to keep results in.
+        **options: `max_samples`, `device`, `seed`, `progress` and `state`; see
+            `EvaluationOptions`.
 
     Raises:
         TypeError: If a batch or the output of the model is of the wrong type.
         FileNotFoundError: If a file of CIFAR-10-C is missing.
-        ValueError: If the loader is empty, if images leave [0, 1] or do not suit a
-            corruption, if a corruption or a severity is unknown, if the files are
-            damaged or belong to other images, or if the state is that of another
-            evaluation.
+        ValueError: If there is no image, if images do not suit a corruption, if a name
+            or severity is unknown, or if files or state belong to something else.
         UnconfirmedError: See `evaluate_robustness`.
 
     Examples:
@@ -88,21 +78,21 @@ def evaluate_corruptions(
     if official is not None:
         official.check(names)
     source = STYLE if official is None else str(official.folder)
-    settings = {"corruptions": names, "severities": levels, "source": source}
+    constants = {
+        corruption.name: [corruption.levels[level - 1] for level in levels]
+        for corruption in chosen
+    }
+    settings = {"corruptions": constants, "severities": levels, "source": source}
     evaluation = Evaluation(
         {"model": model},
         {**settings, "normalize": normalize},
-        device=device,
-        seed=seed,
-        state=state,
-        progress=progress,
+        **options,
     )
     found = sweep.run(
         evaluation,
         loader,
         dict.fromkeys(names, len(levels)),
-        _change(chosen, levels, official, seed),
-        max_samples=max_samples,
+        _change(chosen, levels, official, evaluation.seed),
         normalize=normalize,
         check=partial(_check_labels, official),
         description="corrupted",
@@ -113,10 +103,7 @@ def evaluate_corruptions(
         clean=found.clean,
         flags=found.flags,
         severities=levels,
-        levels={
-            corruption.name: [corruption.levels[level - 1] for level in levels]
-            for corruption in chosen
-        },
+        levels=constants,
         image_size=found.image_size,
         source=source,
         warnings=[] if official is not None else _warnings(found.image_size),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightly_adv import markdown
-from lightly_adv.evaluation import figures, report, statistics
+from lightly_adv.evaluation import figures, statistics
 from lightly_adv.evaluation.corruptions.corruption import COMMON, SOURCE, Level
 from lightly_adv.evaluation.sweep import SweepReport
 
@@ -81,9 +81,9 @@ class CorruptionReport(SweepReport):
         return statistics.mean([means[name] for name in COMMON])
 
     @property
-    def label(self) -> str:
-        """What has to be said with every number: source, severities, images."""
-        return f"{self.source}, {self._strengths}, {report.images(self.num_samples)}"
+    def conditions(self) -> str:
+        """Source and severities."""
+        return f"{self.source}, {self._strengths}"
 
     @property
     def summary(self) -> str:
@@ -99,14 +99,10 @@ class CorruptionReport(SweepReport):
         """What the mean accuracy is a mean of, without the path of a folder."""
         return f"{self._over}, {Path(self.source).name}, {self._strengths}"
 
-    def row(self, name: str | None = None) -> dict[str, Any]:
-        """Return the numbers in one row; robust is the mean over all corruptions.
-
-        Args:
-            name: Name of the row. Defaults to that of the model.
-        """
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of every sweep, and the mean error."""
         return {
-            **super().row(name),
+            **super().numbers(),
             "mean_corruption_error": self.mean_corruption_error,
             "common_accuracy": self.common_accuracy,
             "source": self.source,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from lightly_adv.attacks import APGD, PGD, Attack
 from lightly_adv.evaluation import batches, confirmation, digests, encoding
@@ -26,7 +26,7 @@ from lightly_adv.evaluation.encoders.objectives import (
     MatchEmbedding,
 )
 from lightly_adv.evaluation.encoders.report import EncoderReport, NeighborResult
-from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
 from lightly_adv.isolation import rng
 from lightly_adv.models.normalization import on_pixels
 from lightly_adv.threat_model import ThreatModel
@@ -45,12 +45,8 @@ def evaluate_encoder(
     pairs: Pairs = "random",
     k: int = 200,
     temperature: float = 0.1,
-    max_samples: int | None = None,
     max_bank: int | None = None,
-    device: str | torch.device | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    state: str | os.PathLike[str] | None = None,
+    **options: Unpack[EvaluationOptions],
 ) -> EncoderReport:
     """Measure how robust the embeddings of images are.
 
@@ -77,12 +73,9 @@ def evaluate_encoder(
         pairs: Which image is attacked towards which: "random" or "nearest".
         k: How many images of the bank vote.
         temperature: How much the nearest ones outweigh the others.
-        max_samples: See `evaluate_robustness`, also for what is not explained here.
         max_bank: Use only the first that many images of the bank.
-        device: Where to compute.
-        seed: Seed of noise and pairs.
-        progress: Show a progress bar.
-        state: File to keep results in.
+        **options: `max_samples`, `device`, `seed`, `progress` and `state`; see
+            `EvaluationOptions`.
 
     Returns:
         A report with shares in percent and the drift as a cosine distance.
@@ -98,17 +91,17 @@ def evaluate_encoder(
     attack = _attack(threat_model, steps=steps, restarts=restarts)
     settings: dict[str, Any] = {"distance": distance, "pairs": pairs}
     settings["attack"] = attack.settings()
-    identity = {"threat model": encoding.encode(threat_model), "k": k}
+    vote = {"k": k, "temperature": temperature}
+
+    def embedder_of(model: nn.Module) -> Embedder:
+        stats, device = threat_model.normalize, evaluation.device
+        return Embedder(on_pixels(model, stats, device=device))
+
     evaluation = Evaluation(
         {"model": encoder},
-        {**settings, **identity, "temperature": temperature},
-        device=device,
-        seed=seed,
-        state=state,
-        progress=progress,
-        answers=lambda model, batch: _embedder(model, evaluation, threat_model)(
-            batch.images
-        ),
+        {**settings, **vote, "threat model": encoding.encode(threat_model)},
+        answers=lambda model, batch: embedder_of(model)(batch.images),
+        **options,
     )
     load = partial(
         batches.load,
@@ -116,45 +109,41 @@ def evaluate_encoder(
         normalize=threat_model.normalize,
         bounds=threat_model.bounds,
     )
+    unpack = batches.without_labels if bank is None else batches.unpack
     with evaluation.isolated() as models:
-        embedder = _embedder(models["model"], evaluation, threat_model)
-        voters, voting = None, digests.Data()
+        embedder, voters = embedder_of(models["model"]), None
         if bank is not None:
-            embeddings, labels = _embed(embedder, voting.of(load(bank, limit=max_bank)))
-            voters = NeighborBank(embeddings, labels, k, temperature)
-        unpack = batches.unpack if bank is not None else batches.without_labels
-        attacked = digests.Data()
-        loaded = list(attacked.of(load(loader, limit=max_samples, unpack=unpack)))
-        # What becomes of an image depends on the others and on the bank.
-        both = {"images": attacked.hexdigest(), "bank": voting.hexdigest()}
-        evaluation.settings = {**evaluation.settings, **both}
+            voting = _embed(embedder, load(bank, limit=max_bank))
+            voters = NeighborBank(voting.embeddings, voting.labels, k, temperature)
+            evaluation.settings["bank"] = voting.digest
+        loaded = list(load(loader, limit=evaluation.max_samples, unpack=unpack))
         embedder.check_gradient(loaded[0][0])
-        clean, labels = _embed(embedder, loaded)
-        _check_labels(labels, voters)
-        partners = measures.match(
-            clean.cpu(),
-            generator=rng.batch_generator(seed, 0),
-            pairs=pairs,
-            distance=distance,
-        ).to(clean.device)
-        attacks = _Attacks(embedder, attack, distance, voters, clean, partners, seed)
+        images = _embed(embedder, loaded)
+        # What becomes of an image depends on the others.
+        evaluation.settings["images"] = images.digest
+        attacks = _Attacks(embedder, attack, distance, pairs, images, voters)
+        partners = attacks.partners(evaluation.seed)
         results = evaluation.run(
-            loaded, attacks.measure, total=len(clean), description="encoder"
+            loaded,
+            partial(attacks.measure, partners.to(evaluation.device)),
+            description="encoder",
+            total=len(images.labels),
         )
-    flags = batches.joined([result.flags for result in results])
-    values = batches.joined([result.values for result in results])
-    partners, labels = partners.cpu(), labels.cpu()
     return EncoderReport(
         **settings,
         # With the normalisation that was asked for; inside everything is in pixels.
         threat_model=threat_model,
-        drift=values["drift"],
-        breakaway=values["breakaway"],
-        quantile=values["quantile"],
-        overlap=measures.overlap(values["moved"], values["reached"], partners),
-        neighbors=_neighbors(voters, flags, values, labels, partners),
+        **attacks.joined(results, partners),
         **evaluation.facts(),
     )
+
+
+class _Embedded(NamedTuple):
+    """Embeddings (N, D) and labels (N,) of images, and a digest of these."""
+
+    embeddings: Tensor
+    labels: Tensor
+    digest: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,25 +154,47 @@ class _Attacks:
         embedder: The encoder, on pixels.
         attack: The attack, on pixels.
         distance: What it raises.
+        pairs: Which image is attacked towards which.
+        images: All images without an attack.
         voters: The bank, if there is one.
-        clean: The embeddings of all images, (N, D).
-        partners: Which image each is attacked towards, (N,); -1 for none.
-        seed: Seed of the noise.
+
+    Raises:
+        ValueError: If the bank lacks a class.
     """
 
     embedder: Embedder
     attack: Attack
     distance: Distance
+    pairs: Pairs
+    images: _Embedded
     voters: NeighborBank | None
-    clean: Tensor
-    partners: Tensor
-    seed: int
 
-    def measure(self, batch: Batch) -> BatchResult:
+    def __post_init__(self) -> None:
+        """Validate the arguments."""
+        if self.voters is None:
+            return
+        classes = (set(each.labels.tolist()) for each in (self.images, self.voters))
+        missing = sorted(next(classes) - next(classes))
+        if missing:
+            raise ValueError(
+                f"the bank has no image of class {missing[0]}, which the loader has; "
+                "give a bank with images of all classes. Is it cut off by max_bank?"
+            )
+
+    def partners(self, seed: int) -> Tensor:
+        """Return which image each is attacked towards, (N,), on the CPU; -1: none."""
+        return measures.match(
+            self.images.embeddings.cpu(),  # in float64, which not every device has
+            generator=rng.batch_generator(seed, 0),
+            pairs=self.pairs,
+            distance=self.distance,
+        )
+
+    def measure(self, partners: Tensor, batch: Batch) -> BatchResult:
         """Attack the images of a batch, and compare embeddings with all clean ones."""
-        count = len(batch.images)
-        rows = torch.arange(batch.first, batch.first + count, device=self.clean.device)
-        own, partner = self.clean[rows], self.clean[self.partners[rows]]
+        clean, count = self.images.embeddings, len(batch.images)
+        rows = torch.arange(batch.first, batch.first + count, device=clean.device)
+        own, partner = clean[rows], clean[partners[rows]]
         objectives: dict[str, Objective] = {
             "away": EmbeddingDistance(self.embedder, own, self.distance),
             "toward": MatchEmbedding(self.embedder, partner, self.distance),
@@ -193,10 +204,10 @@ class _Attacks:
                 self.embedder, self.voters, batch.labels
             )
         attacked = self.attacked(batch, objectives)
-        paired = (self.partners[rows] >= 0)[:, None]
+        paired = (partners[rows] >= 0)[:, None]
         toward = attacked["toward"] = torch.where(paired, attacked["toward"], own)
-        # In float64, which not every accelerator has.
-        every, away, at = self.clean.cpu(), attacked["away"].cpu(), rows.cpu()
+        # In float64, which not every device has.
+        every, away, at = clean.cpu(), attacked["away"].cpu(), rows.cpu()
         values = {
             "drift": distances.between(every[at], away),
             "breakaway": measures.breakaway(every, away, self.distance, at),
@@ -204,12 +215,12 @@ class _Attacks:
             "moved": distances.between(own, toward, self.distance),
             "reached": distances.between(partner, toward, self.distance),
         }
-        flags: dict[str, Tensor] = {}
-        if self.voters is not None:
-            classes = {k: self.voters.predict(x) for k, x in attacked.items()}
-            values["toward"] = classes["toward"]
-            classes["clean"] = self.voters.predict(own)
-            flags = {name: x == batch.labels for name, x in classes.items()}
+        if self.voters is None:
+            return BatchResult(values=values)
+        classes = {name: self.voters.predict(x) for name, x in attacked.items()}
+        values["class toward"] = classes["toward"]
+        classes["clean"] = self.voters.predict(own)
+        flags = {name: x == batch.labels for name, x in classes.items()}
         return BatchResult(flags, values)
 
     def attacked(
@@ -218,7 +229,7 @@ class _Attacks:
         """Return the embeddings of the images under each attack."""
         attacked, shown = {}, Shown(batch.images)
         for number, (name, objective) in enumerate(objectives.items()):
-            generator = rng.batch_generator(self.seed, 1, batch.index, number)
+            generator = rng.batch_generator(batch.key[0], 1, batch.index, number)
             (images,) = self.attack(objective, [batch.images], generator=generator)
             attacked[name] = self.embedder(images)
             shown.take_turns(
@@ -231,33 +242,29 @@ class _Attacks:
         shown.confirm(self.embedder, confirmation.far_apart)
         return attacked
 
-
-def _neighbors(
-    voters: NeighborBank | None,
-    flags: Mapping[str, Tensor],
-    values: Mapping[str, Tensor],
-    labels: Tensor,
-    partners: Tensor,
-) -> NeighborResult | None:
-    """Return what the neighbours gave, if there was a bank."""
-    if voters is None:
-        return None
-    wanted = labels[partners]
-    counted = flags["clean"] & (partners >= 0) & (wanted != labels)
-    return NeighborResult(
-        voters.k,
-        voters.temperature,
-        len(voters.labels),
-        clean=flags["clean"],
-        robust=torch.stack(list(flags.values())).all(dim=0),
-        impersonated=(values["toward"] == wanted)[counted],
-    )
-
-
-def _embedder(
-    model: nn.Module, evaluation: Evaluation, threat_model: ThreatModel
-) -> Embedder:
-    return Embedder(on_pixels(model, threat_model.normalize, device=evaluation.device))
+    def joined(
+        self, results: Sequence[BatchResult], partners: Tensor
+    ) -> dict[str, Any]:
+        """Return what the report says of all images."""
+        values = batches.joined([result.values for result in results])
+        found: dict[str, Any] = {
+            **{name: values[name] for name in ("drift", "breakaway", "quantile")},
+            "overlap": measures.overlap(values["moved"], values["reached"], partners),
+        }
+        if self.voters is not None:
+            flags = batches.joined([result.flags for result in results])
+            labels = self.images.labels.cpu()
+            wanted = labels[partners]
+            counted = flags["clean"] & (partners >= 0) & (wanted != labels)
+            found["neighbors"] = NeighborResult(
+                self.voters.k,
+                self.voters.temperature,
+                len(self.voters.labels),
+                clean=flags["clean"],
+                robust=torch.stack(list(flags.values())).all(dim=0),
+                impersonated=(values["class toward"] == wanted)[counted],
+            )
+        return found
 
 
 def _attack(threat_model: ThreatModel, *, steps: int, restarts: int) -> Attack:
@@ -267,22 +274,10 @@ def _attack(threat_model: ThreatModel, *, steps: int, restarts: int) -> Attack:
     return kind(pixels, steps=steps, restarts=restarts)
 
 
-def _embed(
-    embedder: Embedder, loaded: Iterable[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    """Return the embeddings (N, D) and labels (N,) of all images."""
-    pairs = [(embedder(images), labels) for images, labels in loaded]
+def _embed(embedder: Embedder, loaded: Iterable[tuple[Tensor, Tensor]]) -> _Embedded:
+    pairs, data = [], digests.Data()
+    for images, labels in loaded:
+        data.add(images, labels)
+        pairs.append((embedder(images), labels))
     embeddings, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    return embeddings, labels
-
-
-def _check_labels(labels: Tensor, voters: NeighborBank | None) -> None:
-    """Check that the bank can vote for the classes of all images."""
-    if voters is None:
-        return
-    missing = sorted(set(labels.tolist()) - set(voters.labels.tolist()))
-    if missing:
-        raise ValueError(
-            f"the bank has no image of class {missing[0]}, which the loader has; "
-            "give a bank with images of all classes. Is it cut off by max_bank?"
-        )
+    return _Embedded(embeddings, labels, data.hexdigest())

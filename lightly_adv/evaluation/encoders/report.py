@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation import formatting, report, statistics
+from lightly_adv.evaluation import formatting, statistics
 from lightly_adv.evaluation.encoders.distances import Distance
 from lightly_adv.evaluation.encoders.measures import Pairs
 from lightly_adv.evaluation.encoding import Flags, Numbers
@@ -107,11 +107,9 @@ images)
         return len(self.drift)
 
     @property
-    def label(self) -> str:
-        """What has to be said with every number: attack, threat model, images."""
-        ball = formatting.ball(self.threat_model)
-        kind = formatting.attack(self.attack)
-        return f"{kind}, {ball}, {report.images(self.num_samples)}"
+    def conditions(self) -> str:
+        """The attack."""
+        return formatting.attack(self.attack)
 
     def metrics(self) -> dict[str, float | None]:
         """Return all numbers by name: the drift as a distance, all else in percent."""
@@ -138,36 +136,20 @@ images)
             if key in metrics
         )
 
-    def row(self, name: str | None = None) -> dict[str, Any]:
-        """Return the numbers in one row, for tables and figures.
-
-        Accuracies are those of the nearest neighbours, None without a bank.
-
-        Args:
-            name: Name of the row. Defaults to that of the encoder.
-        """
-        metrics = self.metrics()
+    def numbers(self) -> dict[str, Any]:
+        """Return all metrics; accuracies are those of the nearest neighbours."""
+        metrics, kind = self.metrics(), self.conditions
+        knn = self.neighbors and f"robust kNN, {kind}, k={self.neighbors.k}"
         return {
-            "name": self.name if name is None else name,
             "clean_accuracy": metrics.get("val_knn_top1"),
             "robust_accuracy": metrics.get("val_robust_knn_top1"),
             **metrics,
-            "suite": self._suite,
-            "norm": self.threat_model.norm,
-            "eps": self.threat_model.eps,
-            "eps_text": formatting.fraction(self.threat_model.eps),
-            "num_samples": self.num_samples,
+            "suite": knn or kind,
         }
 
     def derived(self) -> dict[str, Any]:
         """Return the intervals of both accuracies of the nearest neighbours."""
         return {"intervals": self.neighbors.intervals() if self.neighbors else {}}
-
-    @property
-    def _suite(self) -> str:
-        """What the accuracies in the row are."""
-        kind = formatting.attack(self.attack)
-        return f"robust kNN, {kind}, k={self.neighbors.k}" if self.neighbors else kind
 
 
 def _percent(shares: Tensor) -> float | None:

@@ -204,24 +204,6 @@ def resolve(
         >>> [attack.name for attack in resolve(["l1", "fog"])]
         ['l1', 'fog']
     """
-    if isinstance(attacks, str):
-        raise TypeError(f"attacks={attacks!r}; expected a list, [{attacks!r}].")
-    chosen = tuple(_resolve(x) for x in (PUBLISHED if attacks is None else attacks))
-    names = [attack.name for attack in chosen]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(
-            f"attacks={names}; expected one or more, each once. Give an attack with "
-            "other strengths a name of its own."
-        )
-    return chosen
-
-
-def _resolve(attack: str | UnforeseenAttack) -> UnforeseenAttack:
-    if isinstance(attack, UnforeseenAttack):
-        return attack
-    if isinstance(attack, str):
-        return REGISTRY.create(attack)
-    raise TypeError(
-        f"an attack is a {type(attack).__name__}; expected an UnforeseenAttack or one "
-        f"of the names {REGISTRY.list()}."
+    return REGISTRY.resolve_all(
+        PUBLISHED if attacks is None else attacks, UnforeseenAttack
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from typing_extensions import Unpack
 
 from lightly_adv.evaluation import sweep
 from lightly_adv.evaluation.batches import Batch
-from lightly_adv.evaluation.evaluation import Evaluation
+from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
 from lightly_adv.evaluation.unforeseen.attack import UnforeseenAttack, resolve
 from lightly_adv.evaluation.unforeseen.parametrization import maximize
 from lightly_adv.evaluation.unforeseen.report import UnforeseenReport
@@ -30,12 +30,8 @@ def evaluate_unforeseen(
     attacks: Sequence[str | UnforeseenAttack] | None = None,
     *,
     steps: int = 200,
-    max_samples: int | None = None,
     normalize: NormalizeStats | None = None,
-    device: str | torch.device | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    state: str | os.PathLike[str] | None = None,
+    **options: Unpack[EvaluationOptions],
 ) -> UnforeseenReport:
     """Measure how many images are correctly classified under attacks of ten kinds.
 
@@ -52,12 +48,9 @@ def evaluate_unforeseen(
         attacks: Names of attacks, or attacks with strengths of your own. Defaults to
             the ten of [0].
         steps: Number of gradient steps of each attack; 200 in the paper.
-        max_samples: See `evaluate_robustness`, also for what is not explained here.
         normalize: Mean and std that the transform of the loader has normalised with.
-        device: Where to evaluate.
-        seed: Seed of starts and targets.
-        progress: Show a progress bar.
-        state: File to keep results in.
+        **options: `max_samples`, `device`, `seed`, `progress` and `state`; see
+            `EvaluationOptions`.
 
     Raises:
         TypeError: If a batch or the output of the model is of the wrong type.
@@ -81,17 +74,13 @@ def evaluate_unforeseen(
     evaluation = Evaluation(
         {"model": model},
         {"attacks": strengths, "steps": steps, "normalize": normalize},
-        device=device,
-        seed=seed,
-        state=state,
-        progress=progress,
+        **options,
     )
     found = sweep.run(
         evaluation,
         loader,
         {name: len(eps) for name, eps in strengths.items()},
         _change(chosen, steps),
-        max_samples=max_samples,
         normalize=normalize,
         check=partial(_check_images, chosen),
         description="unforeseen",

@@ -18,22 +18,21 @@ WIDTH, HEIGHT = 2.05, 1.95
 
 
 class StrengthCurve(NamedTuple):
-    """Accuracy over the strength of one attack."""
+    """Accuracy over the strength of one attack.
+
+    Args:
+        name: Name of the attack.
+        strengths: Its strengths, as text.
+        unit: What these are.
+        accuracies: Accuracy at each of them, in percent.
+        best: What a network reaches that is trained against it; None where not known.
+    """
 
     name: str
-    """Name of the attack."""
-
     strengths: tuple[str, ...]
-    """Its strengths, as text."""
-
     unit: str
-    """What these are."""
-
     accuracies: tuple[float, ...]
-    """Accuracy at each of them, in percent."""
-
     best: tuple[float, ...] | None
-    """What a network reaches that is trained against it; None where not known."""
 
 
 @canvas.names_as_they_are

@@ -112,16 +112,17 @@ class FrankWolfe:
 
 
 class Parametrization(NamedTuple):
-    """What an attack can make of one batch of images."""
+    """What an attack can make of one batch of images.
+
+    Args:
+        start: Parameters (B, ...) to start from, inside of the space.
+        space: Where the parameters may lie.
+        render: From parameters to images (B, C, H, W) in [0, 1], differentiable.
+    """
 
     start: Tensor
-    """Parameters (B, ...) to start from, inside of the space."""
-
     space: Space
-    """Where the parameters may lie."""
-
     render: Callable[[Tensor], Tensor]
-    """From parameters to images (B, C, H, W) in [0, 1], differentiable."""
 
 
 class Parametrize(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightly_adv.evaluation import formatting, report, statistics
+from lightly_adv.evaluation import formatting, statistics
 from lightly_adv.evaluation.checks import outputs
 from lightly_adv.evaluation.sweep import SweepReport
 from lightly_adv.evaluation.unforeseen import figure
@@ -102,9 +102,10 @@ class UnforeseenReport(SweepReport):
         return statistics.mean(list(self.uar.values())) if self.uar else None
 
     @property
-    def label(self) -> str:
-        """What has to be said with every number: attacks, steps, images."""
-        return f"{self._attacks}, {report.images(self.num_samples)}"
+    def conditions(self) -> str:
+        """Attacks and steps."""
+        kinds = "attack" if len(self.attacks) == 1 else "attacks"
+        return f"{len(self.attacks)} unforeseen {kinds}, {self.steps} steps"
 
     @property
     def summary(self) -> str:
@@ -115,15 +116,11 @@ class UnforeseenReport(SweepReport):
     @property
     def suite(self) -> str:
         """What the mean accuracy is a mean of."""
-        return f"mean over {self._attacks}"
+        return f"mean over {self.conditions}"
 
-    def row(self, name: str | None = None) -> dict[str, Any]:
-        """Return the numbers in one row; robust is the mean over all attacks.
-
-        Args:
-            name: Name of the row. Defaults to that of the model.
-        """
-        return {**super().row(name), "mean_uar": self.mean_uar, "steps": self.steps}
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of every sweep, and the mean UAR."""
+        return {**super().numbers(), "mean_uar": self.mean_uar, "steps": self.steps}
 
     def table(self) -> list[dict[str, Any]]:
         """Return a row for each attack: accuracies, their mean, and UAR."""
@@ -198,8 +195,3 @@ class UnforeseenReport(SweepReport):
             clean_accuracy=self.clean_accuracy,
             title=self.label,
         )
-
-    @property
-    def _attacks(self) -> str:
-        kinds = "attack" if len(self.attacks) == 1 else "attacks"
-        return f"{len(self.attacks)} unforeseen {kinds}, {self.steps} steps"

@@ -123,7 +123,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path) -> None:
     assert again.done == passes / 3 + 1 + STEADY  # one to recognise it
     for options, words in (
         ({"seed": 1}, "differs in its seed"),
-        ({"severities": [1]}, "differs in its severities"),
+        ({"severities": [1]}, "differs in its corruptions, severities"),
     ):
         with pytest.raises(ValueError, match=words):
             run(Brightness(), batches(), **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from lightly_adv.evaluation import digests, statistics
 from lightly_adv.evaluation.batches import Batch
 from lightly_adv.evaluation.encoders import EncoderReport, evaluate, evaluate_encoder
 from lightly_adv.evaluation.encoders.evaluate import _Attacks
+from tests.evaluation.counting import Counting
 
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -357,3 +359,37 @@ def test_bounds_of_levels_give_what_those_of_0_and_1_give(encoder: nn.Module) ->
     )
     assert torch.allclose(found.drift, expected.drift, atol=0.02)
     assert found.metrics().keys() == expected.metrics().keys()
+
+
+class Stopped(Counting):
+    """Does not get farther than a number of forward passes."""
+
+    def __init__(self, encoder: nn.Module, passes: float = math.inf) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.passes = passes
+
+    def forward(self, images: Tensor) -> Any:
+        self.sizes.append(len(images))
+        if self.done > self.passes:
+            raise KeyboardInterrupt
+        return self.encoder(images)
+
+
+def test_an_interrupted_evaluation_goes_on(encoder: nn.Module, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    whole = Stopped(encoder)
+    expected = run(whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopped(encoder, 0.85 * whole.done), state=state)
+    assert len(json.loads(state.read_text())["batches"]) == 2
+    again = Stopped(encoder)
+    assert run(again, state=state).to_json() == expected.to_json()
+    assert again.done < 0.8 * whole.done
+    for words, options in (
+        ("bank", {"bank": sample_images(30, seed=2)}),
+        ("images", {"max_samples": 12}),
+        ("seed", {"seed": 1}),
+    ):
+        with pytest.raises(ValueError, match=f"differs in its .*{words}.*; give"):
+            run(Stopped(encoder), state=state, **options)

@@ -256,8 +256,8 @@ def test_a_gradient_that_is_nan_is_an_error() -> None:
         (["zzz"], ValueError, r"'zzz'\. Known: elastic, fog"),
         (["fog", "fog"], ValueError, "each once"),
         ([], ValueError, "expected one or more"),
-        ("fog", TypeError, r"expected a list, \['fog'\]"),
-        ([7], TypeError, "an attack is a int"),
+        ("fog", ValueError, r"expected a list, \['fog'\]"),
+        ([7], TypeError, "unforeseen attack is a int; expected a UnforeseenAttack"),
     ],
 )
 def test_names(attacks: Any, error: type[Exception], message: str) -> None:
