@@ -180,3 +180,27 @@ def test_public_names_are_there() -> None:
         for kind in kinds:
             for name in (f"create_{kind}", f"list_{kind}s", f"register_{kind}"):
                 assert callable(getattr(module, name))
+
+
+def test_names_and_objects_are_resolved(things: Registry[int]) -> None:
+    things.register("one")(lambda: 1)
+    assert things.resolve("one", int) == things.resolve(1, int) == 1
+    with pytest.raises(TypeError, match=r"thing is a float; expected a int or .*'one'"):
+        things.resolve(1.0, int)
+
+
+def test_several_names_are_resolved_each_once() -> None:
+    suites = lightly_adv.evaluation.suites.REGISTRY
+    kind = lightly_adv.evaluation.Suite
+    assert [x.name for x in suites.resolve_all(["smoke", "pgd-20"], kind)] == [
+        "smoke",
+        "pgd-20",
+    ]
+    for values, words in (
+        ("smoke", r"'smoke' is one suite; expected a list, \['smoke'\]"),
+        ("smok", "Unknown suite 'smok'. Did you mean 'smoke'"),
+        ([], "expected one or more, each once"),
+        (["smoke", "smoke"], "expected one or more, each once"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            suites.resolve_all(values, kind)

@@ -54,8 +54,3 @@ def attack(settings: Mapping[str, Any]) -> str:
         'PGD-20'
     """
     return f"{settings['type']}-{settings['steps']}"
-
-
-def is_attack(part: Any) -> bool:
-    """Return whether something is the settings of an attack."""
-    return isinstance(part, dict) and {"type", "steps"} <= part.keys()
