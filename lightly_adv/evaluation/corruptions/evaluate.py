@@ -65,6 +65,7 @@ def evaluate_corruptions(
         UnconfirmedError: See `evaluate_robustness`.
 
     Examples:
+        >>> import torch
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 5))
         >>> loader = [(torch.rand(8, 3, 16, 16), torch.arange(8) % 5)]
         >>> report = evaluate_corruptions(model, loader, ["fog"], severities=[1, 5])

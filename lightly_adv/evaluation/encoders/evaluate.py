@@ -85,6 +85,13 @@ def evaluate_encoder(
         ValueError: If the encoder returns maps or NaN or lets no gradient through, or
             if images, bank, labels, numbers or names do not fit each other.
         UnconfirmedError: See `evaluate_robustness`.
+
+    Examples:
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))
+        >>> images, threat_model = torch.rand(8, 3, 8, 8), ThreatModel(eps=8 / 255)
+        >>> report = evaluate_encoder(encoder, [images], threat_model, steps=2)
+        >>> report.num_samples, report.label
+        (8, 'APGD-2, Linf 8/255, 8 images')
     """
     distances.check(distance)
     neighbors.check_vote(k, temperature)
