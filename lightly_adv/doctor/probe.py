@@ -14,7 +14,6 @@ import torch
 from torch import Generator, Tensor
 
 from lightly_adv.attacks import Attack, gradients
-from lightly_adv.batch_norm import routes
 from lightly_adv.callbacks import AdversarialTraining
 from lightly_adv.callbacks.preflight import TwoEvaluations, evaluate_twice
 from lightly_adv.doctor import targets
@@ -25,7 +24,7 @@ from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.errors import UnreachedError
 from lightly_adv.evaluation.checks.check import SkipError
 from lightly_adv.isolation import leaks
-from lightly_adv.isolation.isolated import Isolation, isolated
+from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.training import places
 from lightly_adv.training.batch_attack import BatchAttack, explained
@@ -82,16 +81,14 @@ class Probe:
         module: The LightningModule.
         choice: The attack, and what training does with it.
         batch: The first batch; None if there is none.
-        step: The training step, as a function of the batch; None if training does
-            not start.
+        step: The training step of a batch; None if training does not start.
         options: Options of the Trainer.
         precision: What the Trainer computes with.
         random_images: What makes the images, where they are random.
         structure: The structure of a random batch.
         data_classes: How many classes the data have, if known.
         steps_per_epoch: How many batches an epoch has, if known.
-        full_size: Images in the batch before some were left out; None if all of them
-            are there.
+        full_size: Images in the batch before some were left out, if some were.
     """
 
     module: Any
@@ -141,6 +138,14 @@ class Probe:
             isolation=Isolation(self.module),
         )
 
+    def _step_to_targets(self, batch: Any) -> Any:
+        """Take the step, and end it at labels that do not fit: the views are made."""
+        try:
+            with targets.watched(batch):
+                return self.training_step(batch)
+        except TargetError:
+            return None  # `outcome` reports it
+
     @property
     def attacked_numbers(self) -> list[int]:
         """The numbers of the attacked views among all image views."""
@@ -170,11 +175,7 @@ class Probe:
 
     @property
     def training_step(self) -> Step:
-        """The training step.
-
-        Raises:
-            SkipError: If training does not start.
-        """
+        """The training step, or `SkipError` if training does not start."""
         if self.step is None:
             raise SkipError
         return self.step
@@ -231,55 +232,18 @@ class Probe:
         except (TypeError, ValueError) as error:
             raise SkipError from error
         attack = self.attack
-        share = self._timed_grads[1] * self.evaluations / ATTACK_SECONDS
+        runs = len(self.selected.views) if self.training.independent else 1
+        share = self._timed_grads[1] * runs * attack.evaluations / ATTACK_SECONDS
         if share > 1:
-            steps = max(1, int(attack.steps / share))
-            attack = _shortened(attack, steps)
+            attack = _shortened(attack, steps=max(1, int(attack.steps / share)))
         found, seconds = _timed(
-            self.device, lambda: self._run_attack(attack, self.objective)
+            self.device, lambda: self.run_attack(attack, self.objective)
         )
         scale = self.attack.evaluations / attack.evaluations
         return Attacked(attack, found, seconds * scale)
 
-    @functools.cached_property
-    def attacked_loss(self) -> Tensor:
-        """The loss on the perturbed views, as the attack sees it."""
-        return self.objective(self.attacked.views).detach()
-
-    @functools.cached_property
-    def nudged_loss(self) -> Tensor:
-        """That loss after one step of eps / 10 along the gradient."""
-        length = self.threat_model.eps / 10
-        small = Attack(
-            dataclasses.replace(self.threat_model, eps=length),
-            steps=1,
-            step_size=length,
-            random_start=False,
-        )
-        return self.objective(self._run_attack(small, self.objective)).detach()
-
-    @functools.cached_property
-    def batch_losses(self) -> tuple[Tensor, Tensor]:
-        """The loss before and after the attack under `bn_mode="batch"`."""
-        objective = dataclasses.replace(self.objective, bn_mode="batch")
-        found = self._run_attack(self.attacked.attack, objective)
-        clean = objective(self.selected.views).detach()
-        return clean, objective(found).detach()
-
-    @functools.cached_property
-    def trained_loss(self) -> float:
-        """The loss on the perturbed views as it is trained on: in train mode."""
-        step, perturbed = self.training_step, self.attacked.views
-        with isolated(self.module), routes.bn_route(routes.ADV):
-            return float(loss_of(self.selected.evaluated(step, perturbed)).detach())
-
-    @functools.cached_property
-    def step_seconds(self) -> float:
-        """How long the training step takes, forward and backward, without attack."""
-        return self.seconds_of(places.mapped(torch.clone, self.batch))
-
     def seconds_of(self, batch: Any) -> float:
-        """Return how long the training step takes on another batch."""
+        """Return how long a training step takes, forward and backward, unattacked."""
 
         def train() -> None:
             with isolated_training(self.module), targets.watched(batch):
@@ -289,12 +253,6 @@ class Probe:
                     torch.autograd.grad(loss, trained, allow_unused=True)
 
         return _timed(self.device, train)[1]
-
-    @property
-    def evaluations(self) -> int:
-        """How often the attack evaluates the loss in a step."""
-        each = len(self.selected.views) if self.training.independent else 1
-        return each * self.attack.evaluations
 
     @functools.cached_property
     def _timed_grads(self) -> tuple[list[Tensor | None], float]:
@@ -316,21 +274,14 @@ class Probe:
         except UnreachedError as error:
             raise explained(error, self.objective, leaves) from None
 
-    def _step_to_targets(self, batch: Any) -> Any:
-        """Take the step, and end it at labels that do not fit: the views are made."""
-        try:
-            with targets.watched(batch):
-                return self.training_step(batch)
-        except TargetError:
-            return None  # `outcome` reports it
-
-    def _run_attack(self, attack: Attack, objective: StepObjective) -> list[Tensor]:
+    def run_attack(self, attack: Attack, objective: StepObjective) -> list[Tensor]:
+        """Return the views that an attack makes of the clean ones."""
         run = attack_per_view if self.training.independent else type(attack).__call__
         generator = Generator().manual_seed(0)
         return run(attack, objective, self.selected.views, generator=generator)
 
 
-def _shortened(attack: Attack, steps: int) -> Attack:
+def _shortened(attack: Attack, *, steps: int) -> Attack:
     """Return the attack with fewer steps, if it is one that has them."""
     try:
         return dataclasses.replace(attack, steps=steps, restarts=1)
@@ -340,13 +291,9 @@ def _shortened(attack: Attack, steps: int) -> Attack:
 
 def _timed(device: torch.device, run: Callable[[], T]) -> tuple[T, float]:
     """Return what a function returns, and its seconds on the device."""
-    _wait(device)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda _: None
+    wait(device)
     start = time.perf_counter()
     result = run()
-    _wait(device)
+    wait(device)
     return result, time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

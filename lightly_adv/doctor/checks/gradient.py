@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,9 +10,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightly_adv.attacks import Attack
+from lightly_adv.batch_norm import routes
 from lightly_adv.doctor.checks.named import Result, named, views
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.evaluation.checks.check import SkipError
+from lightly_adv.isolation.isolated import isolated
+from lightly_adv.training.step_objective import loss_of
 
 MASKED = 0.8
 """Share of zeros from which on a gradient looks masked."""
@@ -76,14 +81,14 @@ def loss(probe: Probe) -> Iterator[Result]:
     if flat or probe.threat_model.eps == 0:
         raise SkipError
     attacked = probe.attacked
-    clean, raised = _mean(probe.twice.losses[0]), _mean(probe.attacked_loss)
+    clean, raised = _mean(probe.twice.losses[0]), _mean(probe.objective(attacked.views))
     seen = f"{clean:.4g} before the attack and {raised:.4g} after it"
     if attacked.attack.evaluations < probe.attack.evaluations:
         seen += f" (examined with {attacked.attack.steps} steps only)"
     if not raised > clean:
         yield _not_raised(probe, clean, f"{seen}: it does not rise")
         return
-    trained = probe.trained_loss
+    trained = _trained_loss(probe)
     seen += f"; as trained on: {probe.run.loss:.4g} and {trained:.4g}"
     if math.isfinite(trained) and trained <= probe.run.loss:
         remedy = f"{_DIFFERENCE[probe.training.bn_mode]}, and here that matters."
@@ -95,7 +100,10 @@ def loss(probe: Probe) -> Iterator[Result]:
 def _not_raised(probe: Probe, clean: float, seen: str) -> Result:
     """Distinguish an attack that does not suit the loss from a wrong gradient."""
     if probe.training.bn_mode == "eval":
-        before, after = (_mean(each) for each in probe.batch_losses)
+        objective = dataclasses.replace(probe.objective, bn_mode="batch")
+        perturbed = probe.run_attack(probe.attacked.attack, objective)
+        before = _mean(objective(probe.selected.views))
+        after = _mean(objective(perturbed))
         if after > before:
             return (
                 "WARN",
@@ -104,7 +112,7 @@ def _not_raised(probe: Probe, clean: float, seen: str) -> Result:
                 "Pass bn_mode='batch', at least until the running statistics of the "
                 "BatchNorm layers fit the images.",
             )
-    if _mean(probe.nudged_loss) > clean:
+    if _nudged_loss(probe) > clean:
         return (
             "WARN",
             f"{seen}, but it does with one small step along the gradient.",
@@ -116,6 +124,21 @@ def _not_raised(probe: Probe, clean: float, seen: str) -> Result:
         "The gradient is not that of the loss. Look for detach(), straight-through "
         "estimators and custom backward passes on the way from the views.",
     )
+
+
+def _nudged_loss(probe: Probe) -> float:
+    """Return the loss after one step of eps / 10 along the gradient."""
+    length = probe.threat_model.eps / 10
+    threat_model = dataclasses.replace(probe.threat_model, eps=length)
+    nudge = Attack(threat_model, steps=1, step_size=length, random_start=False)
+    return _mean(probe.objective(probe.run_attack(nudge, probe.objective)))
+
+
+def _trained_loss(probe: Probe) -> float:
+    """Return the loss on the perturbed views as it is trained on: in train mode."""
+    step, perturbed = probe.training_step, probe.attacked.views
+    with isolated(probe.module), routes.bn_route(routes.ADV):
+        return float(loss_of(probe.selected.evaluated(step, perturbed)).detach())
 
 
 @named
@@ -174,4 +197,4 @@ def _differences(
 
 
 def _mean(loss: Tensor) -> float:
-    return float(loss.float().mean())
+    return float(loss.detach().float().mean())

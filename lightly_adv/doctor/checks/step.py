@@ -13,6 +13,7 @@ from lightly_adv.doctor.checks.named import Result, listed, named
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.evaluation.checks.check import SkipError
+from lightly_adv.training import places
 from lightly_adv.training.cost import StepCost
 from lightly_adv.training.step_objective import StepSkippedError
 
@@ -178,7 +179,8 @@ def _measured(probe: Probe) -> tuple[float, float]:
     """Return the seconds of a clean and of an adversarial step, for a whole batch."""
     size = len(probe.selected.images[0])
     factor = 1 if probe.full_size is None else probe.full_size / size
-    attack, step = factor * probe.attacked.seconds, factor * probe.step_seconds
+    attack = factor * probe.attacked.seconds
+    step = factor * probe.seconds_of(places.mapped(torch.clone, probe.batch))
     if probe.choice.attacks_itself:
         # Such a step passes both streams, which are clean here.
         return step / probe.choice.streams, step + attack
