@@ -2,8 +2,9 @@ r"""Make a ready encoder robust, from images without labels.
 
 The encoder learns to give attacked images the features that it gave clean ones.
 --out gets checkpoints/ and, at the end, exported/, which timm.create_model and the
-other commands take under the keys that the encoder had before. The same command again
-goes on after Ctrl-C or a kill.
+other commands take under the keys that the encoder had before; with --measure also
+before-after.json, .md and .png, on some of the images at eps 1, 2, 4 and 8 /255. The
+same command again goes on after Ctrl-C or a kill.
 
 Examples:
   lightly-adv robustify --backbone vit_small_patch14_dinov2.lvd142m --data pictures \
@@ -21,7 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from lightly_adv import json_files
+import torch
+
+from lightly_adv import files, json_files
 from lightly_adv.attacks import PGD
 from lightly_adv.callbacks.progress_lines import ProgressLines, duration
 from lightly_adv.cli import checkpoints, console, encoders, fractions, step_cost
@@ -31,7 +34,8 @@ from lightly_adv.cli.run_folder import RunFolder, write_json
 from lightly_adv.data.image_dataset import identity
 from lightly_adv.data.image_files import ImageFiles
 from lightly_adv.data.training_loader import TrainingLoader, TrainingSampler
-from lightly_adv.evaluation import formatting
+from lightly_adv.evaluation import figures, formatting
+from lightly_adv.evaluation.encoders import before_and_after
 from lightly_adv.functional.feature_distances import DISTANCES
 from lightly_adv.lightning import loggers, pl
 from lightly_adv.methods import CleanConstraint, RobustDistillation
@@ -99,6 +103,8 @@ def run(arguments: Sequence[str]) -> int:
         facts=_facts(encoder, module, options, len(images)),
     )
     console.say(f"robustify: {exported} is written; timm loads it under the same keys")
+    if options.measure:
+        _measure(module, images, options, folder.path)
     return 0
 
 
@@ -169,7 +175,7 @@ def _fit(
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return what a run that goes on has to have in common with the one before."""
-    other = {"out", "workers", "accelerator", "dry_run"}
+    other = {"out", "workers", "accelerator", "dry_run", "measure"}
     chosen = {name: v for name, v in vars(options).items() if name not in other}
     found: dict[str, Any] = json.loads(json.dumps(chosen, default=str))
     return found
@@ -265,6 +271,36 @@ def _facts(
     }
 
 
+def _measure(
+    module: RobustDistillation,
+    images: ImageFiles,
+    options: argparse.Namespace,
+    path: Path,
+) -> None:
+    """Attack the encoder before and after, and write both side by side."""
+    count = min(options.measure, len(images))
+    spread = torch.linspace(0, len(images) - 1, count).long().tolist()
+    batches = [
+        images.__getitems__(spread[first : first + options.batch_size])
+        for first in range(0, count, options.batch_size)
+    ]
+    before, after = (
+        torch.nn.Sequential(module.normalize, network).eval().cpu()
+        for network in (module.teacher, module.robust_backbone())
+    )
+    found = before_and_after(before, after, batches, seed=options.seed)
+    for ending, content in (
+        ("json", found.to_json),
+        ("md", found.to_markdown),
+        ("png", lambda: figures.to_png(found.figure())),
+    ):
+        try:
+            files.replace(path / f"before-after.{ending}", content())
+        except ImportError as error:  # matplotlib is an extra
+            console.say(f"robustify: {error}")
+    console.say(found.to_markdown())
+
+
 def _short(values: Sequence[float]) -> str:
     return "/".join(f"{value:.3g}" for value in values)
 
@@ -300,6 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", default="32-true", help="such as bf16-mixed; default: 32-true")
     add("--accelerator", default="auto", help="as for the Trainer; default: auto")
     add("--workers", type=int, default=0, help="processes that read images; default: 0")
+    measure = "attack that many of the images before and after; default: none"
+    add("--measure", type=int, default=0, metavar="IMAGES", help=measure)
     add("--seed", type=int, default=0, help="default: 0")
     add("--dry-run", action="store_true", help="only say what it would take")
     out = "folder to write to; default: runs/robustify"

@@ -57,8 +57,9 @@ def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
 def test_from_a_folder_to_an_exported_encoder(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    extra = ["--keep", "0.05", "--eps", "8/255", "--measure", "4"]
     with pytest.warns(UserWarning, match=r"skipped: .*broken.jpg"):
-        code = main(["robustify", *options, "--keep", "0.05", "--eps", "8/255"])
+        code = main(["robustify", *options, *extra])
     printed = capsys.readouterr().out
     assert code == 0
     for words in (
@@ -76,6 +77,9 @@ def test_from_a_folder_to_an_exported_encoder(
     assert before.keys() == after.keys()
     card = (tmp_path / "run" / "exported" / "README.md").read_text()
     assert "rho = 0.05" in card
+    measured = json.loads((tmp_path / "run" / "before-after.json").read_text())
+    assert [row["name"] for row in measured["rows"]] == 4 * ["before"] + 4 * ["after"]
+    assert "| before | 8/255 |" in (tmp_path / "run" / "before-after.md").read_text()
     # What was exported is an encoder to begin from.
     exported = str(tmp_path / "run" / "exported")
     rest = [*options[4:-4], "--accelerator", "cpu"]

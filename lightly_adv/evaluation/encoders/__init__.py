@@ -1,5 +1,10 @@
 """How robust an encoder is, with and without labels."""
 
+from lightly_adv.evaluation.encoders.before_after import BeforeAfter as BeforeAfter
+from lightly_adv.evaluation.encoders.before_after import (
+    before_and_after as before_and_after,
+)
+from lightly_adv.evaluation.encoders.before_after import cosine_shift as cosine_shift
 from lightly_adv.evaluation.encoders.evaluate import (
     evaluate_encoder as evaluate_encoder,
 )
