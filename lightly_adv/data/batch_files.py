@@ -1,4 +1,4 @@
-"""Reading `.npz` files with a batch of images each, as ImageNet-32 has them."""
+"""Read `.npz` files with a batch of images each, as in ImageNet-32."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
-"""Lengths of the name and of the extra field, at the end of a header of a zip."""
+"""Lengths of the name and of the extra field, at the end of a zip file header."""
 
 
 class BatchFile(NamedTuple):
-    """Images (N, 3 * size * size), uint8, and labels (N,) as they are numbered."""
+    """Images (N, 3 * size * size), uint8, and labels (N,) as numbered in the file."""
 
     data: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -104,11 +104,12 @@ def _map(path: Path, name: str) -> NDArray[Any] | None:
         if info.compress_type != zipfile.ZIP_STORED:
             return None
         with archive.open(info) as file:
-            version = np.lib.format.read_magic(file)
-            read = _HEADERS.get(version)
-            if read is None:
-                return None
-            shape, fortran, dtype = read(file)
+            is_first = np.lib.format.read_magic(file) == (1, 0)
+            shape, fortran, dtype = (
+                np.lib.format.read_array_header_1_0(file)
+                if is_first
+                else np.lib.format.read_array_header_2_0(file)
+            )
             header = file.tell()
     if dtype.hasobject or not np.prod(shape):
         return None
@@ -118,9 +119,3 @@ def _map(path: Path, name: str) -> NDArray[Any] | None:
     start = info.header_offset + len(local) + sum(_LOCAL_HEADER.unpack(local)) + header
     order: Literal["F", "C"] = "F" if fortran else "C"
     return np.memmap(path, dtype, mode="r", offset=start, shape=shape, order=order)
-
-
-_HEADERS: dict[Any, Any] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}

@@ -1,8 +1,9 @@
-"""What all data modules share: splits, labelled subsets, augmentation and loaders."""
+"""The base of all data modules: splits, labelled subsets, augmentation, loaders."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,14 +21,14 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     """Batches of images (B, 3, H, W), float32 in [0, 1], and labels (B,), int64.
 
     Training images are cropped at random, flipped where that makes sense, and
-    shuffled. What comes in a batch follows from the seed that `seed_everything` or
-    `torch.manual_seed` was given before `train_dataloader`, from the epoch and from the
-    place of the batch, whatever `num_workers` is, so that runs repeat and resumed ones
-    go on in the middle of an epoch as if they had not stopped. Validation and test
+    shuffled. A batch is determined by the seed that was given to `seed_everything` or
+    `torch.manual_seed` before `train_dataloader`, by the epoch and by the index of the
+    batch, whatever `num_workers` is, so that runs repeat, and resumed ones continue in
+    the middle of an epoch as if they had not stopped. Validation and test
     images come clean and always in the same order: those of validation with
     alternating classes, so that the first few represent all, test images as loaded.
-    A subclass says where the images are: `load_train`, `load_test`, and `load_val` if
-    it has such a part.
+    A subclass loads the images: `load_train`, `load_test`, and `load_val` if it has
+    such a part.
 
     Args:
         batch_size: Images in a batch. The last, smaller batch of an epoch is
@@ -90,9 +91,6 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.flip_share = flip_share
         self.transform = transform
         self._check_options()
-        self._train: ImageDataset | None = None
-        self._val: ImageDataset | None = None
-        self._test: ImageDataset | None = None
 
     @property
     @abstractmethod
@@ -112,35 +110,31 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return None
 
     def setup(self, stage: str | None = None) -> None:
-        """Load what a stage needs; does nothing for what is there already.
+        """Load what a stage needs, unless it is loaded already.
 
         Args:
             stage: "fit", "validate", "test", "predict", or None for everything.
         """
-        if stage in ("fit", "validate", None) and self._train is None:
-            self._setup_fit()
-        if stage in ("test", "predict", None) and self._test is None:
-            self._test = _whole(self.load_test())
+        if stage in ("fit", "validate", None):
+            _ = self._train_and_val
+        if stage in ("test", "predict", None):
+            _ = self.test_dataset
 
     @property
     def train_dataset(self) -> ImageDataset:
         """The images trained on, loaded if need be."""
-        self.setup("fit")
-        assert self._train is not None
-        return self._train
+        return self._train_and_val[0]
 
     @property
     def val_dataset(self) -> ImageDataset | None:
         """The validation images, loaded if need be; None if there are none."""
-        self.setup("validate")
-        return self._val
+        return self._train_and_val[1]
 
-    @property
+    @cached_property
     def test_dataset(self) -> ImageDataset:
         """The test images, loaded if need be."""
-        self.setup("test")
-        assert self._test is not None
-        return self._test
+        images = self.load_test()
+        return ImageDataset(images, torch.arange(len(images.labels)))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """Shuffled batches of augmented training images."""
@@ -167,23 +161,24 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         """Batches of clean test images, in order."""
         return self._loader(self.test_dataset)
 
-    def _setup_fit(self) -> None:
+    @cached_property
+    def _train_and_val(self) -> tuple[ImageDataset, ImageDataset | None]:
         images, held_out = self.load_train(), self.load_val()
         share = self.val_fraction if held_out is None else 0.0
         train, val = splits.split(images.labels, fraction=share, seed=self.seed)
         if held_out is not None:
-            self._val = ImageDataset(
-                held_out, splits.interleave_classes(held_out.labels)
-            )
-        elif len(val):
-            val = val[splits.interleave_classes(images.labels[val])]
-            self._val = ImageDataset(images, val)
+            val = torch.arange(len(held_out.labels))
         used = splits.subsample(len(train), fraction=self.fraction, seed=self.seed)
         train = train[used]
         train = train[self._pick_labelled(images.labels[train])]
-        self._train = ImageDataset(
+        dataset = ImageDataset(
             images, train, augmentation=self._augmentation(), transform=self.transform
         )
+        if not len(val):
+            return dataset, None
+        source = held_out or images
+        order = splits.interleave_classes(source.labels[val])
+        return dataset, ImageDataset(source, val[order])
 
     def _augmentation(self) -> Compose | None:
         padding = self.padding if self.crop_padding is None else self.crop_padding
@@ -211,44 +206,32 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         }
 
     def _check_options(self) -> None:
-        if self.batch_size < 1 or self.num_workers < 0:
-            raise ValueError(
-                f"batch_size={self.batch_size} and num_workers={self.num_workers}; "
-                "expected at least 1 and 0."
-            )
-        if not 0 <= self.val_fraction < 1:
-            raise ValueError(
-                f"val_fraction={self.val_fraction} must be at least 0 and less than "
-                "1; 0.1 keeps a tenth of the training images for validation."
-            )
-        if not 0 < self.fraction <= 1:
-            raise ValueError(
-                f"fraction={self.fraction} must be more than 0 and at most 1; 0.1 uses "
-                "a tenth of the training images."
-            )
-        if (self.crop_padding or 0) < 0 or not 0 <= (self.flip_share or 0) <= 1:
-            raise ValueError(
-                f"crop_padding={self.crop_padding} and flip_share={self.flip_share}; "
-                "expected pixels, at least 0, and a share in [0, 1]."
-            )
-        given = (self.crop_padding, self.flip_share)
-        if self.transform is not None and given != (None, None):
+        tenth = "0.1 is a tenth of the training images"
+        val, used, labelled = self.val_fraction, self.fraction, self.labelled_fraction
+        expected = {
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "num_workers": (self.num_workers >= 0, "at least 0"),
+            "val_fraction": (0 <= val < 1, f"at least 0 and less than 1; {tenth}"),
+            "fraction": (0 < used <= 1, f"more than 0 and at most 1; {tenth}"),
+            "labelled_fraction": (
+                0 < labelled <= 1,
+                "more than 0 and at most 1; for a number of images use num_labelled",
+            ),
+            "crop_padding": ((self.crop_padding or 0) >= 0, "pixels, at least 0"),
+            "flip_share": (0 <= (self.flip_share or 0) <= 1, "a share in [0, 1]"),
+        }
+        for name, (is_valid, what) in expected.items():
+            if not is_valid:
+                raise ValueError(f"{name}={getattr(self, name)}; expected {what}.")
+        crop_and_flip = (self.crop_padding, self.flip_share)
+        if self.transform is not None and crop_and_flip != (None, None):
             raise ValueError(
                 f"crop_padding={self.crop_padding} and flip_share={self.flip_share} "
                 "came with a transform, which takes their place; leave them out, and "
                 "crop and flip in the transform."
-            )
-        if not 0 < self.labelled_fraction <= 1:
-            raise ValueError(
-                f"labelled_fraction={self.labelled_fraction} must be more than 0 and "
-                "at most 1; for a number of images use num_labelled."
             )
         if self.num_labelled is not None and self.labelled_fraction != 1:
             raise ValueError(
                 f"labelled_fraction={self.labelled_fraction} and "
                 f"num_labelled={self.num_labelled} are both given; use one of them."
             )
-
-
-def _whole(images: Images) -> ImageDataset:
-    return ImageDataset(images, torch.arange(len(images.labels)))

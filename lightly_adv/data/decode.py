@@ -15,25 +15,25 @@ from torchvision.transforms import functional as pil
 Channels = list[NDArray[np.float32]]
 
 HIGHEST = 65535
-"""Of 16 bits."""
+"""Largest number of 16 bits."""
 
 
 class Opened(NamedTuple):
-    """An image, and what only its file tells."""
+    """An image, and the facts about its file that decoding loses."""
 
     image: Image.Image
     format: str | None
     stored: str
-    """How its numbers are stored, in the words of Pillow."""
+    """How its numbers are stored, as Pillow describes it."""
 
 
 def square(path: str, size: int) -> Tensor:
     """Return an image, scaled and cropped to a square.
 
-    It lies as viewers show it (the orientation in its EXIF data is followed). Grey
-    ones get three equal channels, palettes and CMYK become RGB, and transparency is
-    left out, as torchvision does; where there is some, that is said. 16 bits are
-    divided by 65535; numbers in floating point have to be in [0, 1].
+    It is oriented as viewers show it, by its EXIF data. Grey images get three equal
+    channels, palettes and CMYK become RGB, and transparency is dropped, as torchvision
+    does, with a warning. 16 bits are divided by 65535; floating-point numbers have to
+    be in [0, 1].
 
     Args:
         path: The file.
@@ -44,8 +44,7 @@ def square(path: str, size: int) -> Tensor:
         bits for each channel.
 
     Raises:
-        ValueError: If it cannot be read, or if it does not tell the range of its
-            numbers.
+        ValueError: If it cannot be read, or if the range of its numbers is unknown.
     """
     opened = _open(path)
     channels = _deep(opened, path)
@@ -92,7 +91,7 @@ def _to_rgb(image: Image.Image, path: str) -> Image.Image:
 
 
 def _deep(opened: Opened, path: str) -> Channels | None:
-    """Return channels in [0, 1] of what has more than 8 bits, which RGB would cut."""
+    """Return channels in [0, 1] if there are more than 8 bits, which RGB would cut."""
     mode, stored = opened.image.mode, opened.stored
     if mode == "F":
         return [_in_range(np.asarray(opened.image, dtype=np.float32), path)]
@@ -119,7 +118,7 @@ def _in_range(pixels: NDArray[np.float32], path: str) -> NDArray[np.float32]:
 
 
 def _channels_of_16_bits(opened: Opened, path: str) -> Channels:
-    """Read colours of 16 bits, of which Pillow keeps 8."""
+    """Read colours of 16 bits, of which Pillow would keep 8."""
     if opened.format != "PNG":
         raise ValueError(
             f"{path} has colours of 16 bits, which are read from PNG files only; save "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,9 +36,6 @@ class DigitsDataModule(ImageDataModule):
     padding = 2
     flip_probability = 0.0
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-
     @property
     def classes(self) -> list[str]:
         """The ten digits."""
@@ -48,7 +43,7 @@ class DigitsDataModule(ImageDataModule):
 
     @property
     def num_classes(self) -> int:
-        """How many there are."""
+        """Ten."""
         return len(self.classes)
 
     def load_train(self) -> Images:

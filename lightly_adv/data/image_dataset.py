@@ -1,4 +1,4 @@
-"""Data sets that hand out whole batches, without a loop over the images."""
+"""Data sets that yield whole batches, without a loop over the images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ImageDataset(Dataset[tuple[Any, Tensor]]):
     """Some of the images of a set, read batch by batch.
 
     A `DataLoader` finds `__getitems__` and asks for a batch at once; give it
-    `collate_fn=identity`, for there is nothing left to collate.
+    `collate_fn=identity`, as there is nothing left to collate.
 
     Args:
         images: The set.
@@ -115,7 +115,7 @@ class ImageDataset(Dataset[tuple[Any, Tensor]]):
             images = self.augmentation(images, generator)
         labels = self.images.labels[indices]
         if self.transform is None:
-            return _to_pixels(images), labels
+            return to_pixels(images), labels
         if isinstance(first, Draw) and hasattr(self.transform, "set_epoch"):
             self.transform.set_epoch(first.epoch)
         return _views(self.transform, images, generator), labels
@@ -164,5 +164,6 @@ def _image_by_image(
     return [torch.stack(each) for each in zip(*views, strict=True)]
 
 
-def _to_pixels(images: Tensor) -> Tensor:
+def to_pixels(images: Tensor) -> Tensor:
+    """Return images as float32 in [0, 1]; uint8 are divided by 255."""
     return images / 255 if images.dtype == torch.uint8 else images

@@ -14,7 +14,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightly_adv.data import decode
 from lightly_adv.data.datamodule import ImageDataModule
-from lightly_adv.data.image_dataset import Images, InMemory, Source
+from lightly_adv.data.image_dataset import Images, InMemory, Source, to_pixels
 from lightly_adv.functional import validation
 
 _SHOWN = 5
@@ -83,7 +83,7 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def classes(self) -> list[str]:
-        """Names of the folders in `root/train`, sorted; a label is a place here."""
+        """Names of the folders in `root/train`, sorted; labels are their indices."""
         classes = _class_folders(self.root / "train")
         if len(classes) < 2:
             raise ValueError(
@@ -135,7 +135,7 @@ class ImageFolderDataModule(ImageDataModule):
         return InMemory(images) if fits else on_disk
 
     def _fits(self, count: int, *, channel_bytes: int) -> bool:
-        """Whether that many images fit into the cache; raise where they have to."""
+        """Return whether so many images fit into the cache; raise if they have to."""
         needed = count * 3 * self.image_size**2 * channel_bytes
         if self.decode == "once" and needed > self.cache_bytes:
             raise ValueError(
@@ -149,7 +149,7 @@ class ImageFolderDataModule(ImageDataModule):
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Images that are decoded when they are asked for, as squares of one size."""
+    """Images that are decoded on demand, as squares of one size."""
 
     paths: tuple[str, ...]
     image_size: int
@@ -164,13 +164,9 @@ class OnDisk:
         for position, index in enumerate(indices.tolist()):
             image = decode.square(self.paths[index], size)
             if image.dtype != images.dtype:  # 8 bits of some, more of others
-                images, image = _to_floats(images), _to_floats(image)
+                images, image = to_pixels(images), to_pixels(image)
             images[position] = image
         return images
-
-
-def _to_floats(images: Tensor) -> Tensor:
-    return images / 255 if images.dtype == torch.uint8 else images
 
 
 def _class_folders(folder: Path) -> list[str]:
@@ -179,17 +175,14 @@ def _class_folders(folder: Path) -> list[str]:
             f"there is no folder {folder}; expected images in "
             f"{folder}/<class>/, with one folder for each class."
         )
-    classes = [entry.name for entry in folder.iterdir() if _is_class(entry)]
+    classes = [entry.name for entry in folder.iterdir() if entry.is_dir()]
+    classes = [name for name in classes if not name.startswith(".")]
     if not classes:
         raise FileNotFoundError(
             f"{folder} holds no folders; expected images in {folder}/<class>/, with "
             "one folder for each class."
         )
     return sorted(classes)
-
-
-def _is_class(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
 
 
 def _images(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""ImageNet scaled down to 32 x 32 pixels, from the files that it is published as."""
+"""ImageNet scaled down to 32 x 32 pixels, read from the published files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ImageNet32DataModule(ImageDataModule):
 
     @property
     def num_classes(self) -> int:
-        """1,000, or what was given."""
+        """Number of classes, by default 1,000."""
         return self._num_classes
 
     def load_train(self) -> Images:
@@ -123,7 +123,7 @@ class ImageNet32DataModule(ImageDataModule):
 
 
 def _files(root: Path, part: str) -> list[Path]:
-    """Return the files of a part in the order of their numbers."""
+    """Return the files of a part, in numerical order."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}; pass root= with another.")
     folders = [root, *sorted(entry for entry in root.iterdir() if entry.is_dir())]

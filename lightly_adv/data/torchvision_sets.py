@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -21,26 +20,8 @@ SetName: TypeAlias = Literal["CIFAR10", "CIFAR100", "STL10"]
 Part: TypeAlias = Literal["train", "test"]
 
 
-@dataclass(frozen=True)
-class _Facts:
-    num_classes: int
-    image_size: int
-    parts: Mapping[Part, Mapping[str, Any]]
-
-
-_CIFAR_PARTS: Mapping[Part, Mapping[str, Any]] = {
-    "train": {"train": True},
-    "test": {"train": False},
-}
-_STL_PARTS: Mapping[Part, Mapping[str, Any]] = {
-    "train": {"split": "train"},
-    "test": {"split": "test"},
-}
-_SETS: Mapping[SetName, _Facts] = {
-    "CIFAR10": _Facts(10, 32, _CIFAR_PARTS),
-    "CIFAR100": _Facts(100, 32, _CIFAR_PARTS),
-    "STL10": _Facts(10, 96, _STL_PARTS),
-}
+_CLASSES: Mapping[SetName, int] = {"CIFAR10": 10, "CIFAR100": 100, "STL10": 10}
+_SIZES: Mapping[SetName, int] = {"CIFAR10": 32, "CIFAR100": 32, "STL10": 96}
 
 
 class TorchvisionDataModule(ImageDataModule):
@@ -87,13 +68,13 @@ class TorchvisionDataModule(ImageDataModule):
         self.name: SetName = name
         self.root = root
         self.download = download
-        self.image_size = _SETS[name].image_size
+        self.image_size = _SIZES[name]
         self.padding = self.image_size // 8
 
     @property
     def num_classes(self) -> int:
         """10, or 100 for CIFAR-100."""
-        return _SETS[self.name].num_classes
+        return _CLASSES[self.name]
 
     def prepare_data(self) -> None:
         """Download the set, if that was asked for. The Trainer calls this once."""
@@ -128,9 +109,10 @@ class TorchvisionDataModule(ImageDataModule):
         )
 
     def _open(self, part: Part, *, download: bool) -> Any:
-        arguments = _SETS[self.name].parts[part]
+        is_stl = self.name == "STL10"
+        chosen = {"split": part} if is_stl else {"train": part == "train"}
         dataset = getattr(datasets, self.name)
-        return dataset(os.fspath(self.root), download=download, **arguments)
+        return dataset(os.fspath(self.root), download=download, **chosen)
 
 
 def _channels_first(data: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training batches that follow from the seed, the epoch and their place in it."""
+"""Training batches determined by the seed, the epoch and their index in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightly_adv.isolation import rng
 
 
 class Draw(NamedTuple):
-    """A training image, and what its augmentation is drawn from.
+    """Index of a training image, and what its augmentation is drawn from.
 
     It travels to the workers with the index, so that no worker has to know how far
     training is.
@@ -35,7 +35,7 @@ class Draw(NamedTuple):
 
 
 class TrainingSampler(DistributedSampler[Draw]):
-    """An order of the images that is drawn from seed and epoch alone.
+    """Shuffle the images by seed and epoch alone.
 
     Lightning sets the epoch, and leaves samplers of this base class in place when it
     trains in several processes; each of them gets its share. In a plain loop the epoch
@@ -59,12 +59,12 @@ class TrainingSampler(DistributedSampler[Draw]):
         self.skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin another epoch; the one that it is in already goes on."""
+        """Begin another epoch; if it is the current one, continue it."""
         if epoch != self.epoch:
             self.epoch, self.skipped = epoch, 0
 
     def __iter__(self) -> Iterator[Draw]:
-        """Go through the rest of the epoch, then count it."""
+        """Yield the rest of the epoch, then begin the next one."""
         start, self.skipped = self.skipped, 0
         own = self._order()[self.rank : self.total_size : self.num_replicas]
         for index in own[start:].tolist():
@@ -72,7 +72,7 @@ class TrainingSampler(DistributedSampler[Draw]):
         self.epoch += 1
 
     def _order(self) -> Tensor:
-        """Return the images of all processes, some twice so that each has as many."""
+        """Return the images of all processes; some repeat, to make equal shares."""
         order = torch.arange(self.count)
         if self.shuffle:
             generator = rng.batch_generator(self.seed, self.epoch)
@@ -81,11 +81,11 @@ class TrainingSampler(DistributedSampler[Draw]):
 
 
 class TrainingLoader(DataLoader[Any]):
-    """A loader with a `TrainingSampler` that goes on within an epoch.
+    """A loader with a `TrainingSampler` that can resume within an epoch.
 
-    Its state is the epoch and the number of batches that it has given. Lightning keeps
-    that in every checkpoint and sets it on resume; what was given then is skipped
-    without being loaded.
+    Its state is the epoch and the number of batches that it has yielded. Lightning
+    saves it in every checkpoint and restores it on resume; batches that were trained
+    on are skipped without being loaded.
 
     Args:
         dataset: Takes lists of `Draw` where it would take lists of indices.
@@ -110,10 +110,10 @@ class TrainingLoader(DataLoader[Any]):
     """
 
     place = (0, 0)
-    """The epoch, and how many of its batches have been given."""
+    """The epoch, and how many of its batches have been yielded."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Give the batches that are left of the epoch, from the first `next` on."""
+        """Yield the remaining batches of the epoch."""
         # Workers are ahead of what is given, and so is the sampler.
         epoch, given = self._own_sampler.epoch, self._own_sampler.skipped
         self.place = (epoch, given // (self.batch_size or 1))
@@ -122,12 +122,12 @@ class TrainingLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return how far the epoch is."""
+        """Return the epoch and the number of batches yielded."""
         epoch, batches = self.place
         return {"epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next iteration there."""
+        """Resume there in the next iteration."""
         epoch, batches = state["epoch"], state["batches"]
         if batches >= len(self):
             epoch, batches = epoch + 1, 0
@@ -142,7 +142,7 @@ class TrainingLoader(DataLoader[Any]):
 
 
 def _seed(together: bool) -> int:
-    """Return the seed of the training, the same one in all processes."""
+    """Return the seed of the training, the same in all processes."""
     if together:
         return int(os.environ.get("PL_GLOBAL_SEED", 0))
     return abs(torch.initial_seed())

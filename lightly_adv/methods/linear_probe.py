@@ -19,6 +19,7 @@ from lightly_adv.evaluation import (
 )
 from lightly_adv.isolation import modes, rng
 from lightly_adv.lightning import pl
+from lightly_adv.methods.fit import fit
 from lightly_adv.methods.linear_classifier import (
     STEPS,
     FinetuningProtocol,
@@ -143,8 +144,15 @@ def linear_probe(
             protocol=protocol,
             threat_model=threat_model,
         )
-        trainer = _trainer(best, epochs, accelerator=accelerator, progress=progress)
-        trainer.fit(classifier, train, val)
+        trainer = fit(
+            classifier,
+            train,
+            val,
+            epochs=epochs,
+            callbacks=[best],
+            accelerator=accelerator,
+            enable_progress_bar=progress,
+        ).trainer
     states = {"last": _state(classifier), "best": best.state}
     reports = {}
     for name, state in states.items():
@@ -170,23 +178,6 @@ def linear_probe(
     }
     counts = {"last": epochs, "best": best.epochs}
     return LinearProbeReport(protocol, settings, reports, counts, states)
-
-
-def _trainer(
-    best: pl.Callback, epochs: int, *, accelerator: str, progress: bool
-) -> pl.Trainer:
-    """Return a trainer that writes nothing."""
-    return pl.Trainer(
-        max_epochs=epochs,
-        accelerator=accelerator,
-        devices=1,
-        callbacks=[best],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
 
 
 class _KeepBest(pl.Callback):

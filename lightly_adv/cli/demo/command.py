@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -49,7 +50,8 @@ def run(arguments: Sequence[str], settings: Settings | None = None) -> int:
     results = _run_arms(dict.fromkeys(options.seeds), settings)
     seconds = time.perf_counter() - started
     rows = report.write(options.out, results, settings, seconds)
-    console.say(f"\n{console.table(rows, report.COLUMNS)}\n\n{report.NOTE}")
+    notes = "\n".join(textwrap.fill(note, 88) for note in report.NOTES)
+    console.say(f"\n{console.table(rows, report.COLUMNS)}\n\n{notes}")
     console.say(f"\n{seconds:.0f} seconds; see {options.out / 'report.html'}")
     return 0
 

@@ -30,12 +30,14 @@ COLUMNS = {
 }
 """Columns of the table, and their headings."""
 
-NOTE = """\
-clean, robust: accuracy on test images after the last epoch, mean of the seeds.
-epochs: epochs of fine-tuning until robust accuracy on validation images reaches the
-best value of training from scratch; '-' if not every seed reaches it. Pre-training
-counts in the seconds, but not in these epochs. There are few seeds: differences of a
-few points between two rows, or of a few epochs, may be chance."""
+NOTES = (
+    "clean, robust: accuracy on test images after the last epoch, mean of the seeds.",
+    "epochs: epochs of fine-tuning until robust accuracy on validation images reaches "
+    "the best value of training from scratch; '-' if not every seed reaches it.",
+    "seconds: of training, pre-training included.",
+    "There are few seeds: differences of a few points between two rows, or of a few "
+    "epochs, may be chance.",
+)
 
 
 def write(out: Path, results: Results, settings: Settings, seconds: float) -> list[Row]:
@@ -57,10 +59,11 @@ def write(out: Path, results: Results, settings: Settings, seconds: float) -> li
         "settings": facts,
         "seconds": round(seconds, 1),
         "versions": versions(),
-        "notes": [NOTE.replace("\n", " ")],
+        "notes": NOTES,
     }
     write_json(out / "report.json", content)
     eps = formatting.fraction(settings.eps)
+    seeds = ", ".join(map(str, results))
     drawn = {
         f"Clean and robust accuracy at eps {eps}": figures.save(
             figures.accuracy_scatter([run["row"] for run in runs]), out / "accuracy.png"
@@ -72,7 +75,8 @@ def write(out: Path, results: Results, settings: Settings, seconds: float) -> li
     text = render(
         "demo.html.j2",
         title="lightly-adv demo: three ways to a robust classifier of digits",
-        lead=NOTE,
+        lead=f"{settings.labels} labels, {settings.suite}, L-inf {eps}, seeds {seeds}",
+        notes=NOTES,
         warnings=dict.fromkeys(text for run in runs for text in run["row"]["warnings"]),
         columns=COLUMNS,
         rows=rows,
@@ -82,7 +86,12 @@ def write(out: Path, results: Results, settings: Settings, seconds: float) -> li
         },
         shown=ARMS[ADVERSARIAL],
         examples=next(iter(results.values()))[ADVERSARIAL]["examples"],
-        settings={**facts, "eps": eps, **versions()},
+        settings={
+            **{key.replace("_", " "): value for key, value in facts.items()},
+            "eps": eps,
+            "seeds": seeds,
+            **versions(),
+        },
     )
     files.replace(out / "report.html", text)
     return rows

@@ -46,7 +46,7 @@ def workers(
         yield pool
     except BaseException:
         for process in set(multiprocessing.active_children()) - set(others):
-            process.terminate()
+            process.kill()  # Lightning takes SIGTERM, and only ends after a batch
         raise
     finally:
         pool.shutdown(cancel_futures=True)

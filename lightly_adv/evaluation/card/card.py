@@ -1,4 +1,4 @@
-"""What is known of one evaluation, and the three files that tell it."""
+"""The result card of one evaluation, and the three files it is written to."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
 
 MOST_CLASSES = 100
-"""Up to how many classes there is a matrix of confusion."""
+"""Largest number of classes for which there is a confusion matrix."""
 
 ENDINGS = (".html", ".md", ".json")
-"""Of the files of a card, in the order in which they are written."""
+"""Endings of the files of a card, in the order in which they are written."""
 
 
 @dataclass(frozen=True, eq=False)
 class ResultCard:
-    """One evaluation, told as JSON, as Markdown and as one self-contained HTML file.
+    """One evaluation as JSON, as Markdown and as one self-contained HTML file.
 
     Args:
-        report: What the evaluation found.
+        report: The report of the evaluation.
         name: Name of the model.
-        class_names: Names of the classes; None stands for their numbers.
+        class_names: Names of the classes. Defaults to their numbers.
         curves: Robust accuracy over radius and steps, if it was measured.
         examples: Images to show, if there are any.
         facts: Further facts, ready for JSON, such as the digest of a checkpoint.
@@ -91,7 +91,7 @@ class ResultCard:
     def write(self, path: str | os.PathLike[str]) -> list[Path]:
         """Write `<path>.html`, `<path>.md` and `<path>.json`; return their paths.
 
-        The JSON file comes last, so where it is the others are, too.
+        The JSON file comes last: where it exists, the others do, too.
 
         Args:
             path: Path without an ending. Missing folders are made.
@@ -104,7 +104,7 @@ class ResultCard:
         return found
 
     def _confusion(self) -> dict[str, Any]:
-        """Return what classes are taken for under attack, where that is known."""
+        """Return true against predicted classes under attack, where they are known."""
         labels, predictions = self.report.labels, self.report.predictions
         if labels is None or "attacked" not in predictions:
             return {}
@@ -148,16 +148,16 @@ def make_card(
     Args:
         model: The model that was evaluated.
         loader: The batches that the report is about, in the same order.
-        report: What the evaluation found.
+        report: The report of the evaluation.
         suite: The suite that was run; a name, or a `Suite`.
         name: Name of the model.
-        class_names: Names of the classes; None stands for their numbers.
+        class_names: Names of the classes. Defaults to their numbers.
         curve_samples: On how many images to measure curves over radius and steps;
             0 leaves them out.
         example_count: How many images to show; 0 shows none.
-        device: Where to attack; None stands for the device of the model.
+        device: Where to attack. Defaults to the device of the model.
         progress: Show progress bars.
-        state: Beginning of the names of files that the verdicts are kept in.
+        state: Prefix of the paths of the state files, for resuming.
         facts: Further facts, ready for JSON.
 
     Examples:

@@ -19,7 +19,7 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Radii of the curve, as multiples of that of the threat model."""
 
 STEPS = (1, 2, 5, 10, 20, 50)
-"""Steps of the other curve."""
+"""Numbers of steps of the other curve."""
 
 USUAL = 20
 """Steps of the curve over the radius."""
@@ -27,7 +27,7 @@ USUAL = 20
 
 @dataclass(frozen=True)
 class Curves:
-    """What PGD leaves standing as it may do more, in percent.
+    """Robust accuracy under PGD over the radius and over the steps, in percent.
 
     Args:
         num_samples: On how many images.
@@ -42,7 +42,7 @@ class Curves:
 
     @property
     def passes(self) -> int:
-        """What they cost, in passes of one image, forward and backward."""
+        """Their cost, in passes of one image, forward and backward."""
         over_eps = (len(self.eps) - 1) * USUAL
         over_steps = sum(int(each["steps"]) for each in self.steps) - USUAL
         return self.num_samples * (over_eps + over_steps)
@@ -70,20 +70,20 @@ def measure_curves(
     progress: bool = False,
     state: str | os.PathLike[str] | None = None,
 ) -> Curves:
-    """Run PGD with other radii, and with other numbers of steps.
+    """Run PGD with several radii, and with several numbers of steps.
 
-    Accuracy should fall to about 0 as the radius grows, and should fall no further
-    behind the steps that the suite takes.
+    Accuracy should fall to about 0 as the radius grows, and should hardly fall beyond
+    the number of steps that the suite takes.
 
     Args:
-        model: See `evaluate_robustness`, also for all that is not explained here.
-        loader: Batches; they are gone through once per point.
+        model: See `evaluate_robustness`, also for the arguments not explained here.
+        loader: Batches; iterated once per point.
         threat_model: What the attacks may do, with a radius above 0.
         max_samples: On how many images, the first ones.
         device: Where to evaluate.
         seed: Seed of the noise.
         progress: Show progress bars.
-        state: Beginning of the names of files that the verdicts are kept in.
+        state: Prefix of the paths of the state files, for resuming.
 
     Raises:
         ValueError: If the radius is 0.
@@ -127,7 +127,7 @@ def measure_curves(
 
 
 def _radii(threat_model: ThreatModel) -> list[float]:
-    """Return the radii, no more than it takes to reach every image."""
+    """Return the radii, up to the one that reaches every image."""
     found = [each * threat_model.eps for each in MULTIPLES]
     return [each for each in found if threat_model.norm != "Linf" or each <= 1]
 

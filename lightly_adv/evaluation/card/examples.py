@@ -1,4 +1,4 @@
-"""A few images, attacked once more to be looked at."""
+"""A few images of an evaluation, attacked again to be shown."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lightly_adv.functional import pixels
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import ThreatModel
 
-BROKEN = 6
-"""How many of the images are, if there are so many, ones that an attack breaks."""
+MISLED = 6
+"""How many images to choose, at most, on which an attack misleads the model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +27,13 @@ class Example:
     """One image before and after an attack.
 
     Args:
-        number: Its place in the evaluation, from 0.
+        number: Its index in the evaluation.
         attack: Name of the attack.
-        label: Its class.
-        clean_prediction: What it is taken for.
-        attacked_prediction: What it is taken for under attack.
-        clean: Its pixels (C, H, W) in [0, 1].
-        attacked: Its pixels under attack.
+        label: True class.
+        clean_prediction: Predicted class without an attack.
+        attacked_prediction: Predicted class under attack.
+        clean: Pixels (C, H, W) in [0, 1].
+        attacked: Pixels under attack, of the same shape.
     """
 
     number: int
@@ -45,32 +45,27 @@ class Example:
     attacked: Tensor
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is said about the images, ready for JSON."""
-        return {
-            "number": self.number,
-            "attack": self.attack,
-            "label": self.label,
-            "clean_prediction": self.clean_prediction,
-            "attacked_prediction": self.attacked_prediction,
-        }
+        """Return everything but the pixels, ready for JSON."""
+        pixels = ("clean", "attacked")
+        return {key: value for key, value in vars(self).items() if key not in pixels}
 
 
 def choose(report: RobustnessReport, count: int) -> list[int]:
-    """Choose images: most of them broken by an attack, some that withstand.
+    """Choose images: most of them misclassified under attack, some robust.
 
     Args:
-        report: What is known of the images.
-        count: How many to choose, if there are so many.
+        report: The report of the evaluation.
+        count: How many to choose, if there are as many.
 
     Returns:
-        Their places in the evaluation, in order, from the first ones of each kind.
+        Sorted indices of the first images of each kind.
     """
     clean, worst = report.flags["clean"], list(report.flags.values())[-1]
-    broken, standing, wrong = (
+    misled, robust, wrong = (
         kind.nonzero().flatten().tolist() for kind in (clean & ~worst, worst, ~clean)
     )
-    first = min(BROKEN, count)
-    order = broken[:first] + standing + broken[first:] + wrong
+    first = min(MISLED, count)
+    order = misled[:first] + robust + misled[first:] + wrong
     return sorted(order[:count])
 
 
@@ -83,49 +78,48 @@ def attack_again(
     count: int = 8,
     device: str | torch.device | None = None,
 ) -> list[Example]:
-    """Attack a few images with the attack that had broken each.
+    """Attack a few images again, each by the first attack that misled the model.
 
-    Those that withstand are shown after the first attack of the suite. The noise is
-    drawn anew, so that an attack may end elsewhere than it did.
+    Robust images are shown after the first attack of the suite. The noise is another
+    one than in the evaluation, so that the result may differ.
 
     Args:
         model: See `evaluate_robustness`.
         loader: The batches that the report is about.
-        report: What is known of the images.
+        report: The report of the evaluation.
         suite: The suite that was run.
         count: How many images.
         device: Where to attack.
 
     Raises:
-        ValueError: If the loader does not give the images of the report.
+        ValueError: If the loader does not yield the images of the report.
     """
     where = to_device({"model": model}, device)
     chosen = choose(report, count)
     attacks = suite.create_attacks(report.threat_model)
     groups: dict[str, list[int]] = {}
-    for row, number in enumerate(chosen):
-        groups.setdefault(_attack_of(report, number), []).append(row)
-    found: list[Example] = []
+    for index, number in enumerate(chosen):
+        groups.setdefault(_attack_of(report, number), []).append(index)
+    examples: list[Example] = []
     with isolated(model, device=where, seed=report.seed) as isolated_model:
-        # In here, so that a loader that shuffles does so as it did in the evaluation.
+        # In here, so that a loader that shuffles does so as in the evaluation.
         images, labels = _images(loader, chosen)
         _check(labels, chosen, report)
-        for name, rows in groups.items():
-            own, classes = images[rows].to(where), labels[rows].to(where)
-            generator = rng.batch_generator(report.seed, chosen[rows[0]])
+        for name, indices in groups.items():
+            clean, classes = images[indices].to(where), labels[indices].to(where)
+            generator = rng.batch_generator(report.seed, chosen[indices[0]])
             objective = ClassificationObjective(isolated_model, classes)
-            (attacked,) = attacks[name](objective, [own], generator=generator)
-            predictions = [
-                isolated_model(each).argmax(dim=1) for each in (own, attacked)
-            ]
-            numbers = [chosen[row] for row in rows]
+            (attacked,) = attacks[name](objective, [clean], generator=generator)
+            both = (clean, attacked)
+            predictions = [isolated_model(batch).argmax(dim=1) for batch in both]
+            numbers = [chosen[index] for index in indices]
             facts = (each.tolist() for each in (classes, *predictions))
-            shown = (_to_pixels(each, report.threat_model) for each in (own, attacked))
-            found += [
-                Example(number, name, *each)
-                for number, *each in zip(numbers, *facts, *shown, strict=True)
+            shown = (_to_pixels(batch, report.threat_model) for batch in both)
+            examples += [
+                Example(number, name, *rest)
+                for number, *rest in zip(numbers, *facts, *shown, strict=True)
             ]
-    return sorted(found, key=lambda example: example.number)
+    return sorted(examples, key=lambda example: example.number)
 
 
 def _to_pixels(images: Tensor, threat_model: ThreatModel) -> Tensor:
@@ -136,7 +130,7 @@ def _to_pixels(images: Tensor, threat_model: ThreatModel) -> Tensor:
 
 
 def _attack_of(report: RobustnessReport, number: int) -> str:
-    """Return the attack that broke an image, or the first one."""
+    """Return the first attack that misled the model on an image, or the first one."""
     clean, *attacks = report.flags
     if report.flags[clean][number]:
         for name in attacks:
@@ -146,7 +140,7 @@ def _attack_of(report: RobustnessReport, number: int) -> str:
 
 
 def _check(labels: Tensor, chosen: Sequence[int], report: RobustnessReport) -> None:
-    """Refuse images that the report is not about, as far as labels tell them."""
+    """Raise if the labels are not those of the report."""
     if report.labels is None:
         return
     expected = report.labels[list(chosen)].tolist()
@@ -155,30 +149,30 @@ def _check(labels: Tensor, chosen: Sequence[int], report: RobustnessReport) -> N
             raise ValueError(
                 f"image {number} of the loader is of class {label}, that of the "
                 f"report of class {known}; expected the same images in the same "
-                "order. Give the loader shuffle=False in both, or no generator of its "
-                "own, which goes on where the evaluation has left it."
+                "order. Use a loader with shuffle=False, or without a generator of its "
+                "own, which continues where the evaluation left it."
             )
 
 
 def _images(loader: Iterable[Any], chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Return images and labels by their places; stop behind the last one."""
-    found = list(_rows(loader, set(chosen)))
-    if len(found) < len(chosen):
+    """Return images and labels by their indices; stop after the last one."""
+    pairs = list(_pairs(loader, set(chosen)))
+    if len(pairs) < len(chosen):
         raise ValueError(
-            f"the loader has no image {chosen[len(found)]}, which the report has; "
-            "expected the same images. Is it an iterator that is used up?"
+            f"the loader has no image {chosen[len(pairs)]}, which the report has; "
+            "expected the same images. Is it an exhausted iterator?"
         )
-    images, labels = zip(*found, strict=True)
+    images, labels = zip(*pairs, strict=True)
     return torch.stack(images), torch.stack(labels).long()
 
 
-def _rows(loader: Iterable[Any], chosen: set[int]) -> Iterator[tuple[Tensor, Tensor]]:
+def _pairs(loader: Iterable[Any], chosen: set[int]) -> Iterator[tuple[Tensor, Tensor]]:
     number = 0
     for batch in loader:
         images, labels = batches.unpack(batch)
         for image, label in zip(images, labels, strict=True):
             if number in chosen:
-                # A copy: attacks take no tensor that was made in inference mode.
+                # A copy: attacks do not take tensors created in inference mode.
                 yield image.clone(), label.clone()
             number += 1
         if number > max(chosen):

@@ -1,6 +1,6 @@
 """Blank figures, their style, and how they are saved.
 
-Figures are made without pyplot, so that they need no display, and close with the last
+Figures are made without pyplot: they need no display, and are freed with the last
 reference to them.
 """
 
@@ -31,7 +31,7 @@ COLORS = (
 """Colours that people with colour blindness can tell apart, after Okabe and Ito."""
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-"""One fewer than colours, so that 56 names look different."""
+"""One fewer than colours, so that 56 names differ in colour or marker."""
 
 INK, MUTED, FAINT = "#222222", "#6b6b6b", "#e4e4e4"
 WRONG = "#c62828"
@@ -57,7 +57,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def names_as_they_are(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw names such as `a$b$c` as they are, not as formulas."""
+    """Draw names such as `a$b$c` literally, not as formulas."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -72,12 +72,12 @@ def names_as_they_are(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def look(index: int) -> tuple[str, str]:
-    """Return colour and marker of the row at an index."""
+    """Return the colour and marker of the name at an index."""
     return COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
 
 
 def plain_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> Axes:
-    """Add axes with a faint grid and no frame, at a place in shares of the figure."""
+    """Add axes with a faint grid and no frame; the rectangle is in figure fractions."""
     axes = figure.add_axes(rectangle)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
@@ -88,11 +88,11 @@ def plain_axes(figure: Figure, rectangle: tuple[float, float, float, float]) -> 
 
 
 def draw_legend(axes: Axes, heights: Sequence[float]) -> None:
-    """List what is labelled beside the axes, from the highest to the lowest.
+    """Draw a legend beside the axes, from the highest to the lowest.
 
     Args:
         axes: The axes.
-        heights: How high each of the labelled artists is, in the order of drawing.
+        heights: Height of each labelled artist, in the order of drawing.
     """
     handles, names = axes.get_legend_handles_labels()
     order = sorted(range(len(names)), key=lambda index: -heights[index])
@@ -108,7 +108,7 @@ def draw_legend(axes: Axes, heights: Sequence[float]) -> None:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Write a small remark below the right end of the axes."""
+    """Write a small note below the right end of the axes."""
     axes.annotate(
         text,
         (1.0, 0.0),
@@ -123,7 +123,7 @@ def note(axes: Axes, text: str) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure to a file; its ending gives the format (png, pdf, svg).
+    """Write a figure to a file; the suffix is the format (png, pdf, svg).
 
     Args:
         figure: The figure.

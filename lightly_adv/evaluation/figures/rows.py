@@ -1,4 +1,4 @@
-"""Results as figures take them: rows, of which those of one name are its seeds."""
+"""Rows of results for figures; rows of the same name are its seeds."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def by_name(rows: Sequence[Row], *, needs: Sequence[str]) -> dict[str, list[Row]
 
 
 def shared(rows: Sequence[Row], key: str) -> str | None:
-    """Return the value that all rows have for a key; None where none has one.
+    """Return the value that all rows have for a key; None if none has the key.
 
     Raises:
-        ValueError: If rows differ: numbers of two suites do not compare.
+        ValueError: If rows differ: numbers of two suites are not comparable.
     """
     values = {str(row[key]) for row in rows if key in row}
     if len(values) > 1:
         raise ValueError(
             f"the rows have different values of {key}: {sorted(values)}; such numbers "
-            "do not compare, so draw one figure for each."
+            "are not comparable, so draw one figure for each."
         )
     return values.pop() if values else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
@@ -40,5 +42,14 @@ def fail_or_sleep(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
     """Fail in one arm while the others take very long."""
     if arm == SCRATCH:
         raise ValueError("no digits here")
+    time.sleep(1000)
+    return {}
+
+
+def interrupt(arm: str, seed: int, settings: Settings) -> dict[str, Any]:
+    """Send Ctrl-C to the first process from one arm, while all ignore SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if arm == SCRATCH:
+        os.kill(os.getppid(), signal.SIGINT)
     time.sleep(1000)
     return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,12 +31,19 @@ def test_results_are_written_and_older_ones_moved_aside(
     assert not multiprocessing.active_children()
 
 
-def test_an_error_ends_the_other_trainings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("run_arm", "error"),
+    [(made_up.fail_or_sleep, ValueError), (made_up.interrupt, KeyboardInterrupt)],
+)
+def test_an_error_or_ctrl_c_ends_all_trainings(
+    run_arm: Any,
+    error: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(command, "run_arm", made_up.fail_or_sleep)
+    monkeypatch.setattr(command, "run_arm", run_arm)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    with pytest.raises(ValueError, match="no digits here"):
+    with pytest.raises(error):
         command.run(["--out", str(tmp_path / "demo"), "--seeds", "0"])
     assert not multiprocessing.active_children()
     assert not (tmp_path / "demo").exists()

@@ -72,7 +72,7 @@ def test_rows_that_cannot_be_drawn() -> None:
         figures.accuracy_scatter([])
     with pytest.raises(ValueError, match=r"lacks \['robust_accuracy'\]"):
         figures.accuracy_scatter([{"name": "a", "clean_accuracy": 1.0}])
-    with pytest.raises(ValueError, match=r"values of suite.*do not compare"):
+    with pytest.raises(ValueError, match=r"values of suite.*not comparable"):
         figures.accuracy_scatter(
             [row("a", 1, 1, suite="smoke"), row("b", 1, 1, suite="pgd-20")]
         )
