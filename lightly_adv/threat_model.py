@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
-from lightly_adv.functional import norms, pixels, sampling, validation, value_range
+from lightly_adv.functional import (
+    deferred,
+    norms,
+    perturbation,
+    pixels,
+    precision,
+    sampling,
+    validation,
+    value_range,
+)
+from lightly_adv.functional.perturbation import PerturbationBox as PerturbationBox
 from lightly_adv.functional.value_range import Excess
 from lightly_adv.types import Norm, NormalizeStats
 
 RANGE_TOLERANCE = value_range.TOLERANCE
 """How far outside of the bounds a pixel still moves, as a share of their width."""
-
-
-class PerturbationBox(NamedTuple):
-    """The box of pixel perturbations that keep one view inside the bounds."""
-
-    lower: Tensor
-    upper: Tensor
-    std: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,22 +107,18 @@ class ThreatModel:
             OutOfRangeError: If so many pixels lie outside, or so far, that the views
                 must be normalised in another way than `normalize` says.
         """
-        positions = [self._position(view) for view in views]
-        channels = 1 if self.normalize is None else len(self.normalize["mean"])
-        found = value_range.excess(positions, self.bounds, channels=channels)
-        if found is None:
-            return None
-        if not (math.isfinite(found.low) and math.isfinite(found.high)):
-            raise NotFiniteError(_range_message(self, found))
-        if found.mistaken:
-            raise OutOfRangeError(_range_message(self, found))
-        return found
+        return self.judge(self.measure(views).tolist())
+
+    def measure(self, views: Sequence[Tensor]) -> Tensor:
+        """Return where the pixels of views lie, see `value_range.measured`."""
+        return self._measured([self._position(view) for view in views])
 
     def box(self, view: Tensor) -> PerturbationBox:
-        """Return how far every pixel of a view can move inside the bounds.
+        """Return how far every pixel of a view can move.
 
-        A pixel outside of the bounds moves back at most, never further out; one that
-        lies outside by more than `RANGE_TOLERANCE` of their width does not move.
+        It stays in the bounds, and under L-inf in the ball. A pixel outside of the
+        bounds moves back at most; one that is out by more than `RANGE_TOLERANCE` of
+        their width does not move.
 
         Args:
             view: Images of shape (B, ..., C, H, W), floating dtype.
@@ -130,31 +128,69 @@ class ThreatModel:
             ValueError: If the view is none of pixels, see `overshoot`, or if the ball
                 is larger than any image.
         """
-        self.overshoot([view])
-        return self.unchecked_box(view)
+        return self.boxes([view])[0]
 
-    def unchecked_box(self, view: Tensor) -> PerturbationBox:
-        """Return the same as `box`, for a view whose pixels have been looked at.
+    def boxes(
+        self,
+        views: Sequence[Tensor],
+        *,
+        tell: Callable[[Excess], None] = lambda excess: None,
+    ) -> list[PerturbationBox]:
+        """Return the box of every view of a batch, whose range is judged together.
+
+        Inside of a scope of `deferred.checks` it is judged at the end of that.
+
+        Args:
+            views: See `box`.
+            tell: Is told where pixels overshoot.
 
         Raises:
-            TypeError: If the view does not have a floating dtype.
-            ValueError: If the ball is larger than any image.
+            TypeError: See `box`.
+            ValueError: See `box`.
         """
-        position = self._position(view)
-        self._check_radius(position)
-        _, std = pixels.channel_stats(position, self.normalize)
-        low, high = self.bounds
-        lower, upper = low - position, high - position
-        slack = RANGE_TOLERANCE * (high - low)
-        still = (lower > slack) | (upper < -slack)
-        # Views a rounding error outside of the bounds are left there, not moved.
-        lower = lower.clamp_(max=0).masked_fill_(still, 0)
-        upper = upper.clamp_(min=0).masked_fill_(still, 0)
-        return PerturbationBox(lower, upper, std)
+        positions = [self._position(view) for view in views]
+
+        def judge(values: list[float]) -> None:
+            excess = self.judge(values)
+            if excess is not None:
+                tell(excess)
+
+        with deferred.checks() as pending:
+            pending.add(self._measured(positions), judge)
+        return [self._box(position) for position in positions]
+
+    def unchecked_box(self, view: Tensor) -> PerturbationBox:
+        """Return the same as `box`, wherever the pixels of the view are."""
+        return self._box(self._position(view))
 
     def _position(self, view: Tensor) -> Tensor:
-        _check_floating(view)
-        return pixels.to_pixels(_working_precision(view), self.normalize)
+        validation.check_floating(view)
+        view = precision.working(view)
+        if self.normalize is None:
+            return view
+        return pixels.to_pixels(view, self.normalize)
+
+    def _box(self, position: Tensor) -> PerturbationBox:
+        validation.check_radius(
+            self.eps, position.shape[1:], norm=self.norm, bounds=self.bounds
+        )
+        reach = self.eps if self.norm == "Linf" else math.inf
+        lower, upper = perturbation.around(position, bounds=self.bounds, reach=reach)
+        _, std = pixels.channel_stats(position, self.normalize)
+        return PerturbationBox(lower, upper, std, plain=self.normalize is None)
+
+    def _measured(self, positions: Sequence[Tensor]) -> Tensor:
+        channels = 1 if self.normalize is None else len(self.normalize["mean"])
+        return value_range.measured(positions, self.bounds, channels=channels)
+
+    def judge(self, values: Sequence[float]) -> Excess | None:
+        """Return what `measure` has found; see `overshoot`."""
+        excess = value_range.judged(values, self.bounds)
+        if excess is None or (excess.is_finite and not excess.mistaken):
+            return excess
+        normalized = self.normalize is not None
+        kind = OutOfRangeError if excess.is_finite else NotFiniteError
+        raise kind(excess.message(self.bounds, normalized=normalized))
 
     def random_start(
         self,
@@ -174,14 +210,13 @@ class ThreatModel:
         Returns:
             Tensor of the shape of the view, in float32 or wider.
         """
-        if std is not None:
-            return self.project(
-                sampling.gaussian(box.lower, generator=generator).mul_(std), box
+        if std is None:
+            point = norms.random_point(
+                box.lower, norm=self.norm, radius=self.eps, generator=generator
             )
-        point = norms.random_point(
-            box.lower, norm=self.norm, radius=self.eps, generator=generator
-        )
-        return self.project(point, box)
+        else:
+            point = sampling.gaussian(box.lower, generator=generator).mul_(std)
+        return self._projected(point, box)
 
     def ascend(
         self,
@@ -201,33 +236,52 @@ class ThreatModel:
             step_size: Length of the step, in pixels, measured in `norm`: a number, or
                 a tensor of shape (B,).
         """
-        grad = grad.to(delta.dtype) / box.std
+        grad = grad.to(delta.dtype)
+        if self.norm == "Linf" and not isinstance(step_size, Tensor):
+            # Signs are all that counts; that of NaN is 0.
+            step = grad.sign()
+            torch.add(delta, step, alpha=step_size, out=step)
+            return step.clamp_(box.lower, box.upper)
+        grad = box.to_view(grad).nan_to_num(nan=0.0)
         if self.norm == "L1":
-            grad = _movable(delta, grad, box)
+            grad = perturbation.movable(delta, grad, box)
         step = norms.steepest_ascent(grad, norm=self.norm, step_size=step_size)
-        return self.project(step.add_(delta), box)
+        return self._projected(step.add_(delta), box)
 
     def project(self, delta: Tensor, box: PerturbationBox) -> Tensor:
         """Project a pixel perturbation onto the ball, then clip it to the bounds.
 
         Both hold afterwards: clipping moves every pixel towards zero.
         """
+        if self.norm == "Linf":  # where the box is the ball, too
+            return torch.clamp(delta, box.lower, box.upper)
         delta = norms.project(delta, norm=self.norm, radius=self.eps)
-        return torch.clamp(delta, box.lower, box.upper)
+        return delta.clamp_(box.lower, box.upper)
+
+    def _projected(self, delta: Tensor, box: PerturbationBox) -> Tensor:
+        """Do the same to a tensor that nobody else has, in its place if possible."""
+        if self.norm == "Linf":
+            return delta.clamp_(box.lower, box.upper)
+        return self.project(delta, box)
 
     def apply(self, view: Tensor, delta: Tensor, box: PerturbationBox) -> Tensor:
         """Add a pixel perturbation to a view: `view + delta / std`.
 
-        Unperturbed pixels are bit for bit those of the view, in its own dtype and
-        memory format.
+        Unperturbed pixels are those of the view, bit for bit.
         """
-        moved = (view + delta / box.std).to(view.dtype)
-        # `where` takes the memory format of its condition: give it that of the view.
-        still = torch.empty_like(view, dtype=torch.bool).copy_(delta == 0)
-        return torch.where(still, view, moved)
+        return perturbation.added(view, delta, box)
 
-    def check(self, view: Tensor, perturbed: Tensor) -> None:
+    def check(
+        self, view: Tensor, perturbed: Tensor, *, box: PerturbationBox | None = None
+    ) -> None:
         """Verify that a perturbed view is one that this threat model allows.
+
+        Inside of a scope of `deferred.checks` the values are looked at when that ends.
+
+        Args:
+            view: Images of shape (B, ..., C, H, W).
+            perturbed: What became of them.
+            box: The box of the view, where it is known.
 
         Raises:
             ValueError: If the perturbation leaves the ball or the bounds, with the
@@ -238,90 +292,9 @@ class ThreatModel:
                 f"the perturbed view has shape {tuple(perturbed.shape)} and dtype "
                 f"{perturbed.dtype}, expected {tuple(view.shape)} and {view.dtype}."
             )
-        box = self.unchecked_box(view)
-        moved = _working_precision(perturbed) - _working_precision(view)
-        delta = moved * box.std
-        slack = _rounding(view) * max(map(abs, self.bounds))
-        count = delta[0].numel() if len(delta) else 1
-        spread = norms.norm_of_ones(count, norm=self.norm)
-        size = norms.norm(delta, norm=self.norm).max() if len(delta) else 0.0
-        if not size <= self.eps + slack * spread:
-            raise ValueError(
-                f"the perturbation has {self.norm} norm {float(size):.6g}, more than "
-                f"eps={self.eps:.6g}; the attack must project its result."
-            )
-        outside = torch.maximum(box.lower - delta, delta - box.upper).amax()
-        if not outside <= slack:
-            raise ValueError(
-                f"perturbed pixels leave the bounds {self.bounds} by "
-                f"{float(outside):.3g}; the attack must clip its result."
-            )
-
-    def _check_radius(self, position: Tensor) -> None:
-        count = position[0].numel()
-        width = self.bounds[1] - self.bounds[0]
-        largest = width * norms.norm_of_ones(count, norm=self.norm)
-        if self.eps > largest:
-            raise ValueError(
-                f"eps={self.eps:g} is larger than the {self.norm} distance between "
-                f"any two images of {count} pixels ({largest:g}); eps is in the "
-                f"units of bounds={self.bounds}, so did you mean "
-                f"eps={self.eps:g} / 255?"
-            )
-
-
-def _movable(delta: Tensor, grad: Tensor, box: PerturbationBox) -> Tensor:
-    """Zero the gradient of pixels that already stand at the bound it points to.
-
-    An L1 step moves few pixels; without this it would be spent on those that the
-    projection puts back.
-    """
-    stuck = ((grad > 0) & (delta >= box.upper)) | ((grad < 0) & (delta <= box.lower))
-    return grad.masked_fill(stuck, 0)
-
-
-def _working_precision(tensor: Tensor) -> Tensor:
-    """Perturbations are kept in float32, or float64 where the views are."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _rounding(view: Tensor) -> float:
-    """Largest rounding error of a pixel, given the dtype of the view."""
-    return max(1e-6, 2 * torch.finfo(view.dtype).eps)
-
-
-def _check_floating(view: Tensor) -> None:
-    if not view.is_floating_point():
-        raise TypeError(
-            f"a view has dtype {view.dtype}; expected a floating dtype. Scale images "
-            "to [0, 1] first, for instance with torchvision's "
-            "v2.ToDtype(torch.float32, scale=True)."
+        if not len(view):
+            return
+        box = box or self.unchecked_box(view)
+        perturbation.check(
+            view, perturbed, box, norm=self.norm, eps=self.eps, bounds=self.bounds
         )
-
-
-def _range_message(threat_model: ThreatModel, found: Excess) -> str:
-    low, high = threat_model.bounds
-    width = high - low
-    seen = f"a view spans [{found.low:.4g}, {found.high:.4g}] in pixels"
-    expected = f"expected values inside {[low, high]}"
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        remedy = "the images hold NaN or inf; look at the transform."
-    elif found.high > low + 16 * width:
-        remedy = (
-            "the images look like 0..255; divide them by 255, or give bounds=(0, "
-            "255) with eps and step_size in the same units."
-        )
-    elif threat_model.normalize is None:
-        remedy = (
-            "the views look normalised; pass normalize= with the mean and std of "
-            "your transform (Lightly's transforms use IMAGENET_NORMALIZE by default)."
-        )
-    else:
-        remedy = (
-            "normalize= does not undo what the transform did; were the views "
-            "normalised twice, or with another mean and std?"
-        )
-    return (
-        f"{seen}, {100 * found.share:.2g} % of them outside, {expected}: {remedy} If "
-        "they only overshoot, clamp them in the transform, or widen bounds=."
-    )

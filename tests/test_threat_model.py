@@ -187,7 +187,7 @@ def test_pixels_that_overshoot_stay_where_they_are(norm: Norm) -> None:
 
 
 def test_volumes_have_their_channels_at_dimension_one() -> None:
-    threat_model = ThreatModel(eps=0.1, normalize=STATS)
+    threat_model = ThreatModel(eps=1.0, normalize=STATS)
     pixels = torch.rand(2, 3, 6, 4, 4)
     mean, std = (torch.tensor(STATS[key]).view(3, 1, 1, 1) for key in ("mean", "std"))
     box = threat_model.box((pixels - mean) / std)

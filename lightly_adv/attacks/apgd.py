@@ -94,13 +94,14 @@ class APGD(Attack):
         """Run on all samples that no run has broken so far."""
         if best is None:
             return self._run_apgd(objective, tracks)
+        if not isinstance(objective, ClassificationObjective):
+            return best.better(self._run_apgd(objective, tracks))
         left = (~best.broken).nonzero().flatten()
         if not len(left):
             return best
-        if isinstance(objective, ClassificationObjective):
-            objective = objective.subset(left)
-            tracks = [track.subset(left) for track in tracks]
-        return best.better(self._run_apgd(objective, tracks), rows=left)
+        tracks = [track.subset(left) for track in tracks]
+        run = self._run_apgd(objective.subset(left), tracks)
+        return best.better_in(left, run)
 
     def _run_apgd(self, objective: Objective, tracks: list[Track]) -> BestSoFar:
         model, gradients = self.threat_model, self._gradients

@@ -36,24 +36,38 @@ class BestSoFar:
     broken: Tensor
     """Which samples are misclassified, of shape (B,)."""
 
-    def better(self, other: BestSoFar, *, rows: Tensor) -> BestSoFar:
-        """Return the best of this run and another one.
-
-        Args:
-            other: The other run.
-            rows: The samples that the other run was on.
-        """
-        gain = other.broken | (other.losses > self.losses[rows])
-        gain &= ~self.broken[rows]
-        where = rows[gain]
+    def better(self, other: BestSoFar) -> BestSoFar:
+        """Return the best of this run and another one on the same samples."""
+        gain = ~self.broken & (other.broken | (other.losses > self.losses))
         return BestSoFar(
             [
-                old.index_copy(0, where, new[gain])
+                _where(gain, new, old)
                 for old, new in zip(self.deltas, other.deltas, strict=True)
             ],
-            self.losses.index_copy(0, where, other.losses[gain]),
-            self.broken.index_copy(0, where, other.broken[gain]),
+            torch.where(gain, other.losses, self.losses),
+            torch.where(gain, other.broken, self.broken),
         )
+
+    def better_in(self, rows: Tensor, other: BestSoFar) -> BestSoFar:
+        """Return the best of this run and one on some of its samples.
+
+        Args:
+            rows: The numbers of these samples.
+            other: The run on them.
+        """
+        best = self._of(rows).better(other)
+        return BestSoFar(
+            [
+                old.index_copy(0, rows, new)
+                for old, new in zip(self.deltas, best.deltas, strict=True)
+            ],
+            self.losses.index_copy(0, rows, best.losses),
+            self.broken.index_copy(0, rows, best.broken),
+        )
+
+    def _of(self, rows: Tensor) -> BestSoFar:
+        deltas = [delta[rows] for delta in self.deltas]
+        return BestSoFar(deltas, self.losses[rows], self.broken[rows])
 
 
 class APGDRun:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Generator, Tensor
 
-from lightly_adv.attacks import notices
+from lightly_adv.attacks import arguments, notices
 from lightly_adv.attacks.attack_like import AttackLike
 from lightly_adv.attacks.gradients import evaluate, loss_and_gradients
-from lightly_adv.functional import precision, validation
-from lightly_adv.functional.value_range import Excess
+from lightly_adv.functional import deferred, precision
 from lightly_adv.isolation import rng
 from lightly_adv.threat_model import PerturbationBox, ThreatModel
 from lightly_adv.types import Norm, Objective, Views
@@ -31,8 +30,9 @@ class Track:
 
     def subset(self, index: Tensor) -> Track:
         """Return some of the samples; what is remembered has to be tensors."""
-        lower, upper, std = self.box
-        box = PerturbationBox(lower[index], upper[index], std)
+        box = self.box._replace(
+            lower=self.box.lower[index], upper=self.box.upper[index]
+        )
         memory = {name: value[index] for name, value in self.memory.items()}
         return Track(self.view[index], box, self.delta[index], self.used, memory)
 
@@ -97,9 +97,9 @@ class Attack(AttackLike):
                 "made for all norms."
             )
         for name in ("steps", "restarts"):
-            _check_count(name, getattr(self, name))
-        step_size = _step_size(self.step_size, self.threat_model)
-        start_std = _start_std(self.start_std, random_start=self.random_start)
+            arguments.check_count(name, getattr(self, name))
+        step_size = arguments.step_size(self.step_size, self.threat_model)
+        start_std = arguments.start_std(self.start_std, random_start=self.random_start)
         object.__setattr__(self, "step_size", step_size)
         object.__setattr__(self, "start_std", start_std)
 
@@ -156,19 +156,25 @@ class Attack(AttackLike):
         self, objective: Objective, views: Views, *, generator: Generator | None = None
     ) -> list[Tensor]:
         """Perturb the views of a list; see `AttackLike`."""
-        _check_views(views)
-        generator = generator or rng.private_generator(views)
-        with torch.inference_mode(False), torch.enable_grad():
-            clean = [precision.normal_tensor(view) for view in views]
-            _say_overshoot(self.threat_model, [view.detach() for view in clean])
-            boxes = [self.threat_model.unchecked_box(view.detach()) for view in clean]
+        arguments.check_views(views)
+        if generator is None:
+            generator = rng.near(rng.private_generator(views), views[0].device)
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            # Looked at once, after the attack: in a loop that waits for nothing.
+            deferred.checks(),
+        ):
+            clean = [precision.normal_tensor(view).detach() for view in views]
+            tell = functools.partial(notices.say_overshoot, self.threat_model)
+            boxes = self.threat_model.boxes(clean, tell=tell)
             tracks = [
-                Track(view.detach(), box, torch.zeros_like(box.lower))
+                Track(view, box, torch.zeros_like(box.lower))
                 for view, box in zip(clean, boxes, strict=True)
             ]
             found = self.maximize(objective, tracks, generator)
             for track, perturbed in zip(tracks, found, strict=True):
-                self.threat_model.check(track.view, perturbed)
+                self.threat_model.check(track.view, perturbed, box=track.box)
         return found
 
     def maximize(
@@ -176,8 +182,8 @@ class Attack(AttackLike):
     ) -> list[Tensor]:
         """Run the loop; what an attack with a loop of its own overrides.
 
-        Called with gradients enabled, after the views have been checked. What comes
-        back is checked against the threat model.
+        Called with gradients enabled. What comes back is checked against the threat
+        model; so are the views, but not before: whether they fit is read in the end.
 
         Args:
             objective: Maps a list of views to a scalar or to shape (B,).
@@ -210,24 +216,28 @@ class Attack(AttackLike):
         for track in tracks:
             self._start(track, generator)
         for _ in range(self.steps):
-            _, grads = self._gradients(objective, tracks)
-            for track, grad in zip(tracks, grads, strict=True):
-                if grad is not None:
-                    track.delta = self.update(
-                        track.delta, grad, track.box, track.memory
-                    )
+            self._step(objective, tracks)
         return self._perturbed(tracks)
 
     def _start(self, track: Track, generator: Generator) -> None:
         track.memory = {}
-        track.delta = torch.zeros_like(track.box.lower)
         if self.random_start:
             # Drawn for unused views too, so that the noise of a view does not
             # depend on what is known of the others.
             noise = self.threat_model.random_start(
                 track.box, std=self.start_std, generator=generator
             )
-            track.delta = noise if track.used else track.delta
+        if self.random_start and track.used:
+            track.delta = noise
+        else:
+            track.delta = torch.zeros_like(track.box.lower)
+
+    def _step(self, objective: Objective, tracks: list[Track]) -> None:
+        # Gradients are gone when it returns: one copy of the views less in memory.
+        _, grads = self._gradients(objective, tracks)
+        for track, grad in zip(tracks, grads, strict=True):
+            if grad is not None:
+                track.delta = self.update(track.delta, grad, track.box, track.memory)
 
     def _gradients(
         self, objective: Objective, tracks: list[Track]
@@ -241,7 +251,7 @@ class Attack(AttackLike):
         ]
         if not unused:
             return losses, grads
-        _warn_unused(unused)
+        notices.say_unused(unused)
         for index in unused:
             tracks[index].used = False
             tracks[index].delta = torch.zeros_like(tracks[index].delta)
@@ -261,80 +271,3 @@ class Attack(AttackLike):
 def _loss(objective: Objective, views: list[Tensor]) -> Tensor:
     # Not under no_grad: the objective may differentiate inside, as gradient penalties.
     return evaluate(objective, views).detach().float().reshape(-1)
-
-
-def _check_views(views: Views) -> None:
-    if not isinstance(views, Sequence):
-        raise TypeError(
-            f"views is a {type(views).__name__}; expected a tensor of shape "
-            "(B, ..., C, H, W), or a list of such tensors."
-        )
-    if not views:
-        raise ValueError("views is empty; expected at least one tensor to perturb.")
-    for view in views:
-        if not isinstance(view, Tensor):
-            raise TypeError(f"a view is a {type(view).__name__}; expected a tensor.")
-
-
-def _check_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={value!r} is not an integer.")
-    if value < 1:
-        raise ValueError(f"{name}={value} is too small; expected at least 1.")
-
-
-def _step_size(value: Any, threat_model: ThreatModel) -> float | None:
-    if value is None:
-        return None
-    length = validation.as_number("step_size", value)
-    if threat_model.norm == "Linf":
-        validation.check_length(
-            "step_size", length, threat_model.bounds, what="is longer"
-        )
-    return length
-
-
-def _start_std(value: Any, *, random_start: bool) -> float | None:
-    if value is None:
-        return None
-    std = validation.as_number("start_std", value, positive=True)
-    if not random_start:
-        raise ValueError(
-            f"start_std={std:g} came with random_start=False; pass random_start=True "
-            "to start from that noise, or leave start_std out."
-        )
-    return std
-
-
-def _say_overshoot(threat_model: ThreatModel, views: list[Tensor]) -> None:
-    found = threat_model.overshoot(views)
-    if found is not None:
-        message = f"{overshoot(threat_model, found)} {CLAMP}"
-        notices.say("overshoot", message, stacklevel=5)
-
-
-def overshoot(threat_model: ThreatModel, found: Excess) -> str:
-    """Say which pixels lie a little outside of the bounds, and what becomes of them."""
-    return (
-        f"{100 * found.share:.2g} % of the pixels overshoot the bounds "
-        f"{threat_model.bounds}: the views span [{found.low:.4g}, {found.high:.4g}], "
-        "as after bicubic resizing of float images, noise or jitter. These pixels stay "
-        "where they are."
-    )
-
-
-CLAMP = (
-    "To have them attacked, clamp the images in the transform, or give the ThreatModel "
-    "wider bounds=. If nothing in the transform does that, normalize= may have another "
-    "mean and std than the transform; the doctor tells."
-)
-"""What to do about pixels that overshoot."""
-
-
-def _warn_unused(unused: list[int]) -> None:
-    notices.say(
-        f"unused {unused}",
-        f"the objective does not depend on the views {unused}; they are left clean. "
-        "Select the others to be rid of this message.",
-        stacklevel=8,
-    )

@@ -66,7 +66,8 @@ class AttackLike(ABC):
             objective: Maps the list of views to a scalar or to shape (B,).
             views: Tensors of shape (B, ..., C, H, W), normalised as the threat model
                 says; or one such tensor, which stands for a list of one.
-            generator: Source of the noise of random starts.
+            generator: Source of the noise of random starts. Noise is drawn on its
+                device, and copied to that of the views if it is another one.
 
         Returns:
             Perturbed views, detached, in the order, shape and dtype of `views`; a

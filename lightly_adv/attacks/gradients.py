@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.errors import NotFiniteError, UnreachedError
-from lightly_adv.functional import precision
+from lightly_adv.functional import deferred, precision
 from lightly_adv.types import Objective, ScopedObjective
 
 
@@ -36,30 +37,33 @@ def loss_and_gradients(
 
     Raises:
         UnreachedError: If no view matters to the objective.
-        NotFiniteError: If a gradient is NaN.
+        NotFiniteError: If a loss or gradient is NaN; inside of a scope of
+            `deferred.checks` at the end of that.
     """
     leaves = [
         view.requires_grad_() for view, use in zip(views, used, strict=True) if use
     ]
     scale = precision.loss_scale(views[0])
-    with scope(objective) as function:
-        loss = evaluate(function, views)
-        if not loss.requires_grad:
+    with deferred.checks() as pending:
+        with scope(objective) as function:
+            loss = evaluate(function, views)
+            if not loss.requires_grad:
+                raise UnreachedError(_INDEPENDENT)
+            found = torch.autograd.grad(_total(loss, scale), leaves, allow_unused=True)
+        if all(grad is None for grad in found):
             raise UnreachedError(_INDEPENDENT)
-        total = loss.sum() * scale
-        found = torch.autograd.grad(total, leaves, allow_unused=True)
-    if all(grad is None for grad in found):
-        raise UnreachedError(_INDEPENDENT)
-    rest = iter(found)
-    grads = [_checked(next(rest), scale) if use else None for use in used]
+        rest = iter(found)
+        grads = [_checked(next(rest), scale, pending) if use else None for use in used]
     return loss.detach(), grads
 
 
-def differentiate(objective: Objective, views: Sequence[Tensor]) -> list[Tensor | None]:
-    """Differentiate the objective at `views`, whatever the gradients are.
+def differentiate(
+    objective: Objective, views: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Return loss and gradients at `views`, whatever they are.
 
     Raises:
-        UnreachedError: If it depends on none of them.
+        UnreachedError: If the objective depends on none of them.
     """
     leaves = [view.detach().clone().requires_grad_() for view in views]
     with scope(objective) as function:
@@ -69,7 +73,7 @@ def differentiate(objective: Objective, views: Sequence[Tensor]) -> list[Tensor 
         found = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
     if all(grad is None for grad in found):
         raise UnreachedError(_INDEPENDENT)
-    return list(found)
+    return loss.detach(), list(found)
 
 
 def scope(objective: Objective) -> AbstractContextManager[Objective]:
@@ -88,10 +92,11 @@ def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
 
     Raises:
         TypeError: If it is not a tensor.
-        NotFiniteError: If it is NaN.
+        NotFiniteError: If it is NaN, see `loss_and_gradients`.
         ValueError: If it is neither a scalar nor of shape (B,).
     """
-    loss = objective(views)
+    with deferred.apart():  # an attack inside of the objective looks for itself
+        loss = objective(views)
     if not isinstance(loss, Tensor):
         raise TypeError(
             f"the objective returned a {type(loss).__name__}; expected a tensor, "
@@ -103,27 +108,54 @@ def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
             f"the objective returned shape {tuple(loss.shape)}; expected a scalar or "
             f"one value per sample, ({batch},). Reduce it, for instance with .mean()."
         )
-    if loss.isnan().any():
-        raise NotFiniteError(NAN_OBJECTIVE)
+    if loss.numel():
+        with deferred.checks() as pending:
+            pending.add(largest(loss), _refuse_nan_objective)
     return loss
 
 
-def _checked(grad: Tensor | None, scale: float) -> Tensor | None:
-    if grad is None:
-        return None
+def largest(loss: Tensor) -> Tensor:
+    """Return the largest absolute value of a loss, NaN if one is; a scalar as it is."""
+    loss = loss.detach()
+    if loss.dim() == 0:
+        return loss
+    size: Tensor = torch.linalg.vector_norm(loss, math.inf)
+    return size
+
+
+def _total(loss: Tensor, scale: float) -> Tensor:
+    total = loss if loss.dim() == 0 else loss.sum()
+    return total if scale == 1.0 else total * scale
+
+
+def _checked(
+    grad: Tensor | None, scale: float, pending: deferred.Checks
+) -> Tensor | None:
+    if grad is None or not grad.numel():
+        return grad
     if scale == 1.0:
         # The sign of NaN is 0, so that an attack would silently stand still.
-        if grad.isnan().any():
-            raise NotFiniteError(NAN_GRADIENT)
+        pending.add(grad.amax(), _refuse_nan_gradient)
         return grad
     # Entries that overflowed keep their sign; those that are undefined are skipped.
     return grad.float().nan_to_num(nan=0.0).div_(scale)
+
+
+def _refuse_nan_objective(values: list[float]) -> None:
+    if math.isnan(values[0]):
+        raise NotFiniteError(NAN_OBJECTIVE)
+
+
+def _refuse_nan_gradient(values: list[float]) -> None:
+    if math.isnan(values[0]):
+        raise NotFiniteError(NAN_GRADIENT)
 
 
 NAN_OBJECTIVE = (
     "the objective is NaN. Look at the loss and its inputs, for instance with "
     "torch.autograd.set_detect_anomaly(True)."
 )
+INFINITE_OBJECTIVE = NAN_OBJECTIVE.replace("NaN", "NaN or inf")
 NAN_GRADIENT = (
     "the gradient of the objective is NaN, although the objective is not: look for "
     "a square root, norm or division at zero, for instance with "

@@ -20,6 +20,7 @@ from lightly_adv.callbacks.preflight import (
 from lightly_adv.callbacks.wrapped_step import WrappedStep
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.functional.validation import check_choice
+from lightly_adv.isolation import rng
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import Callback, pl, rank_zero_info, rank_zero_warn
@@ -260,7 +261,7 @@ class AdversarialTraining(Callback):
         perturbed = self._batches.perturb(
             self._attack_now(module.trainer),
             objective,
-            generator=generator,
+            generator=rng.near(generator, selected.views[0].device),
             independent=self.independent,
         )
         return objective.selected, perturbed

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from lightly_adv.attacks import attack
+from lightly_adv.attacks import notices
 from lightly_adv.functional.value_range import Excess
 from lightly_adv.threat_model import ThreatModel
 
@@ -60,8 +60,8 @@ class Overshoot:
             self._low, self._high, self._outside / self._total, mistaken=False
         )
         return [
-            f"{attack.overshoot(self._threat_model, excess)} The robust accuracy may "
-            f"be too high. {attack.CLAMP}"
+            f"{notices.overshoot(self._threat_model, excess)} The robust accuracy may "
+            f"be too high. {notices.CLAMP}"
         ]
 
     def _add(self, images: Tensor) -> None:

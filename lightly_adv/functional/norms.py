@@ -190,13 +190,28 @@ def _project_l1(delta: Tensor, radius: float) -> Tensor:
     """
     size = delta.flatten(1).abs()
     ordered = size.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(dim=1) - radius
+    excess = _cumsum(ordered) - radius
     ranks = torch.arange(1, size.shape[1] + 1, device=size.device)
     support = (ordered * ranks > excess).sum(dim=1, keepdim=True).clamp(min=1)
     level = excess.gather(1, support - 1) / support
     level = level.clamp(min=0)  # a point inside the ball stays where it is
     shrunk = (size - level).clamp(min=0).view_as(delta)
     return delta.sign() * shrunk
+
+
+def _cumsum(ordered: Tensor) -> Tensor:
+    """Add up along dimension 1."""
+    if not (ordered.is_cuda and torch.are_deterministic_algorithms_enabled()):
+        return ordered.cumsum(dim=1)
+    return _integer_cumsum(ordered)
+
+
+def _integer_cumsum(ordered: Tensor) -> Tensor:
+    """Add up in integers, whose sum does not depend on the order as on a GPU."""
+    top = ordered.amax(dim=1, keepdim=True).double().clamp(min=1e-300)
+    unit = top * ordered.shape[1] * 2.0**-62
+    whole = (ordered.double() / unit).long().cumsum(dim=1)
+    return (whole.double() * unit).to(ordered.dtype)
 
 
 _ORDER = {"Linf": float("inf"), "L2": 2.0, "L1": 1.0}

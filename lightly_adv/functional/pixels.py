@@ -31,14 +31,15 @@ def channel_stats(
         >>> mean.shape, std.item()
         (torch.Size([1, 1, 1]), 1.0)
     """
-    if normalize is None:
-        stats = torch.tensor([[0.0], [1.0]], dtype=like.dtype, device=like.device)
-    else:
-        both = [list(normalize["mean"]), list(normalize["std"])]
-        stats = torch.tensor(both, dtype=like.dtype, device=like.device)
-        if stats.shape[1] > 1 and channel_dim(like, stats.shape[1]) != -3:
-            stats = stats[..., None]
-    mean, std = stats[..., None, None]
+    stats = normalize or {"mean": [0.0], "std": [1.0]}
+    channels = len(stats["mean"])
+    deep = channels > 1 and channel_dim(like, channels) != -3
+    shape = (channels, *[1] * (3 if deep else 2))
+    # Filled there: a copy from the host would wait for what the device is at.
+    mean, std = (
+        torch.cat([like.new_full((1,), value) for value in stats[key]]).view(shape)
+        for key in ("mean", "std")
+    )
     return mean, std
 
 

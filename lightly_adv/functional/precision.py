@@ -12,7 +12,8 @@ FP16_SCALE = 2.0**12
 def is_fp16(like: Tensor) -> bool:
     """Whether gradients are taken in fp16, where some overflow or underflow."""
     kind = like.device.type
-    if not torch.is_autocast_enabled(kind):
+    known = torch.amp.is_autocast_available(kind)
+    if not (known and torch.is_autocast_enabled(kind)):
         return like.dtype == torch.float16
     return torch.get_autocast_dtype(kind) == torch.float16
 
@@ -40,3 +41,13 @@ def normal_tensor(tensor: Tensor) -> Tensor:
         (True, False)
     """
     return tensor.clone() if tensor.is_inference() else tensor
+
+
+def working(tensor: Tensor) -> Tensor:
+    """Return a tensor in the precision of perturbations: float32, or float64 as it is.
+
+    Examples:
+        >>> working(torch.zeros(1).half()).dtype
+        torch.float32
+    """
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

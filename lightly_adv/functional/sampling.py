@@ -31,7 +31,7 @@ def uniform(like: Tensor, *, generator: Generator | None = None) -> Tensor:
     """
     device = source_device(generator, like.device)
     drawn = torch.rand(like.shape, dtype=like.dtype, device=device, generator=generator)
-    return drawn.to(like.device)
+    return _moved(drawn, like)
 
 
 def gaussian(like: Tensor, *, generator: Generator | None = None) -> Tensor:
@@ -49,4 +49,9 @@ def gaussian(like: Tensor, *, generator: Generator | None = None) -> Tensor:
     drawn = torch.randn(
         like.shape, dtype=like.dtype, device=device, generator=generator
     )
-    return drawn.to(like.device)
+    return _moved(drawn, like)
+
+
+def _moved(drawn: Tensor, like: Tensor) -> Tensor:
+    # On the way to a device there is no need to wait; on the way back there is.
+    return drawn.to(like.device, non_blocking=drawn.device.type == "cpu")

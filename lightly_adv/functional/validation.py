@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightly_adv.types import NormalizeStats
+from lightly_adv.functional import norms
+from lightly_adv.types import Norm, NormalizeStats
 
 Bounds = tuple[float, float]
 
@@ -128,6 +129,49 @@ def check_levels(eps: float, bounds: Bounds) -> None:
         raise ValueError(
             f"eps={eps:g} is {levels}/255, but it is in the units of bounds={bounds}, "
             f"of which that is next to nothing; did you mean eps={meant:g}?"
+        )
+
+
+def check_radius(
+    eps: float, shape: Sequence[int], *, norm: Norm, bounds: Bounds
+) -> None:
+    """Refuse a ball that is larger than any image.
+
+    Args:
+        eps: Its radius.
+        shape: That of an image.
+        norm: The norm.
+        bounds: Smallest and largest valid pixel.
+
+    Raises:
+        ValueError: If no two images are that far apart.
+
+    Examples:
+        >>> check_radius(128, (3, 8, 8), norm="L2", bounds=(0.0, 1.0))
+        Traceback (most recent call last):
+        ValueError: eps=128 is larger than the L2 distance between any two images ...
+    """
+    count = math.prod(shape)
+    largest = (bounds[1] - bounds[0]) * norms.norm_of_ones(count, norm=norm)
+    if eps > largest:
+        raise ValueError(
+            f"eps={eps:g} is larger than the {norm} distance between any two images "
+            f"of {count} pixels ({largest:g}); eps is in the units of "
+            f"bounds={bounds}, so did you mean eps={eps:g} / 255?"
+        )
+
+
+def check_floating(view: Tensor) -> None:
+    """Refuse views of integers.
+
+    Raises:
+        TypeError: If the dtype is not floating.
+    """
+    if not view.is_floating_point():
+        raise TypeError(
+            f"a view has dtype {view.dtype}; expected a floating dtype. Scale images "
+            "to [0, 1] first, for instance with torchvision's "
+            "v2.ToDtype(torch.float32, scale=True)."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,45 @@ class Excess:
     share: float
     mistaken: bool
 
+    def message(self, bounds: tuple[float, float], *, normalized: bool) -> str:
+        """Say what the images seem to be, and what to do.
+
+        Args:
+            bounds: Smallest and largest valid pixel.
+            normalized: Whether a normalisation was undone.
+        """
+        remedy = self._remedy(bounds, normalized=normalized)
+        return (
+            f"a view spans [{self.low:.4g}, {self.high:.4g}] in pixels, "
+            f"{100 * self.share:.2g} % of them outside, expected values inside "
+            f"{list(bounds)}: {remedy} If they only overshoot, clamp them in the "
+            "transform, or widen bounds=."
+        )
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is neither NaN nor inf."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def _remedy(self, bounds: tuple[float, float], *, normalized: bool) -> str:
+        if not self.is_finite:
+            return "the images hold NaN or inf; look at the transform."
+        if self.high > bounds[0] + 16 * (bounds[1] - bounds[0]):
+            return (
+                "the images look like 0..255; divide them by 255, or give bounds=(0, "
+                "255) with eps and step_size in the same units."
+            )
+        if not normalized:
+            return (
+                "the views look normalised; pass normalize= with the mean and std of "
+                "your transform (Lightly's transforms use IMAGENET_NORMALIZE by "
+                "default)."
+            )
+        return (
+            "normalize= does not undo what the transform did; were the views "
+            "normalised twice, or with another mean and std?"
+        )
+
 
 def excess(
     positions: Sequence[Tensor], bounds: tuple[float, float], *, channels: int = 1
@@ -70,51 +110,103 @@ def excess(
         >>> excess([image * 255], (0.0, 1.0)).mistaken
         True
     """
+    if not any(each.numel() for each in positions):
+        return None
+    return judged(measured(positions, bounds, channels=channels).tolist(), bounds)
+
+
+def measured(
+    positions: Sequence[Tensor], bounds: tuple[float, float], *, channels: int = 1
+) -> Tensor:
+    """Measure the same, and leave the numbers where the images are.
+
+    Returns:
+        Tensor of shape (5,) for `judged`: the smallest and the largest pixel, the share
+        of the pixels outside and far outside, and whether those at an end of the range
+        pile up beyond the bounds.
+    """
     filled = [each for each in positions if each.numel()]
     if not filled:
-        return None
-    ends = torch.stack([torch.stack(each.aminmax()).float() for each in filled])
-    low, high = torch.stack([ends[:, 0].min(), ends[:, 1].max()]).tolist()
+        return positions[0].new_full((5,), bounds[0], dtype=torch.float32)
     width = bounds[1] - bounds[0]
-    slack = TOLERANCE * width
-    # Where nothing lies outside, no more than this is read from the device.
+    total = sum(each.numel() for each in filled)
+    shares = [
+        torch.stack([_outside(each, bounds, by).sum() for each in filled]).sum() / total
+        for by in (TOLERANCE * width, FAR * width)
+    ]
+    lowest, highest, piled = _ends(filled, bounds, channels=channels)
+    found = [lowest.min(), highest.max(), *shares, piled]
+    return torch.stack([each.float() for each in found])
+
+
+def judged(values: Sequence[float], bounds: tuple[float, float]) -> Excess | None:
+    """Return what `measured` has found, None if all pixels are inside."""
+    low, high, share, far, piled = values
+    slack = TOLERANCE * (bounds[1] - bounds[0])
     if low >= bounds[0] - slack and high <= bounds[1] + slack:
         return None
-    outside = [_outside(each, bounds) for each in filled]
-    total = sum(each.numel() for each in outside)
-    share = sum(float((each > slack).sum()) for each in outside) / total
-    far = sum(float((each > FAR * width).sum()) for each in outside) / total
-    mistaken = far > MOST_FAR or _piled(filled, bounds, channels=channels)
-    return Excess(low, high, share, mistaken)
+    return Excess(low, high, share, mistaken=far > MOST_FAR or bool(piled))
 
 
-def _outside(position: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """By how much each pixel lies outside; not positive inside."""
-    return torch.maximum(bounds[0] - position, position - bounds[1])
-
-
-def _piled(
-    positions: Sequence[Tensor], bounds: tuple[float, float], *, channels: int
-) -> bool:
-    """Whether the values of a channel end at another place than at a bound."""
-    each = torch.cat([_by_channel(position, channels) for position in positions], dim=1)
+def refused(values: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Return whether `measured` has found what is mistaken or not finite, unread."""
+    low, high, _, far, piled = values.unbind()
     slack = TOLERANCE * (bounds[1] - bounds[0])
-    above = _ends_beyond(each, bounds[1], slack=slack)
-    return above or _ends_beyond(-each, -bounds[0], slack=slack)
+    inside = (low >= bounds[0] - slack).logical_and(high <= bounds[1] + slack)
+    mistaken = (far > MOST_FAR).logical_or(piled > 0)
+    finite = low.isfinite().logical_and(high.isfinite())
+    return inside.logical_or(finite.logical_and(mistaken.logical_not())).logical_not()
 
 
-def _ends_beyond(values: Tensor, bound: float, *, slack: float) -> bool:
-    last = values.amax(dim=1, keepdim=True)
-    beyond = last.flatten() > bound + 10 * slack
-    at_last = (values >= last - slack / 100).sum(dim=1)
-    at_bound = ((values - bound).abs() <= slack).sum(dim=1)
-    many = (at_last >= 8) & (at_last >= PILE * values.shape[1])
-    return bool((beyond & many & (at_last > 2 * at_bound)).any())
+def _outside(position: Tensor, bounds: tuple[float, float], by: float) -> Tensor:
+    return (position < bounds[0] - by) | (position > bounds[1] + by)
+
+
+def _ends(
+    positions: Sequence[Tensor], bounds: tuple[float, float], *, channels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the ends of each channel, and whether one has another end than a bound.
+
+    Lowest and highest pixels have shape (C,), or (1,); the third is one bool.
+    """
+    shown = [_by_channel(each, channels) for each in positions]
+    lowest = torch.stack([each.amin(_others(each)) for each in shown]).amin(dim=0)
+    highest = torch.stack([each.amax(_others(each)) for each in shown]).amax(dim=0)
+    slack = TOLERANCE * (bounds[1] - bounds[0])
+    many = max(8, PILE * sum(each.numel() for each in shown) / len(lowest))
+
+    def count(low: Tensor | float, high: Tensor | float) -> Tensor:
+        return torch.stack([_between(each, low, high) for each in shown]).sum(dim=0)
+
+    def piled(beyond: Tensor, at_end: Tensor, bound: float) -> Tensor:
+        at_bound = count(bound - slack, bound + slack)
+        return beyond & (at_end >= many) & (at_end > 2 * at_bound)
+
+    near = slack / 100
+    above = piled(
+        highest > bounds[1] + 10 * slack, count(highest - near, highest), bounds[1]
+    )
+    below = piled(
+        lowest < bounds[0] - 10 * slack, count(lowest, lowest + near), bounds[0]
+    )
+    return lowest, highest, (above | below).any()
 
 
 def _by_channel(position: Tensor, channels: int) -> Tensor:
-    """Shape (C, N) with the pixels of each channel, or (1, N)."""
+    """Return a view of the pixels, of shape (N, C, ...), or (1, 1, N)."""
     if channels == 1:
-        return position.reshape(1, -1)
-    at = pixels.channel_dim(position, channels)
-    return position.movedim(at, 0).flatten(1)
+        return position.flatten()[None, None]
+    return position.movedim(pixels.channel_dim(position, channels), 1)
+
+
+def _others(shown: Tensor) -> tuple[int, ...]:
+    return tuple(at for at in range(shown.dim()) if at != 1)
+
+
+def _between(shown: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """Count the pixels of each channel from low to high."""
+    first, last = (
+        end.view(1, -1, *[1] * (shown.dim() - 2)) if isinstance(end, Tensor) else end
+        for end in (low, high)
+    )
+    return ((shown >= first) & (shown <= last)).sum(_others(shown))

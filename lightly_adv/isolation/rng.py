@@ -15,18 +15,57 @@ import torch
 from torch import Generator, Tensor, nn
 
 
-def private_generator(views: Sequence[Tensor]) -> Generator:
+def private_generator(
+    views: Sequence[Tensor], *, number: int | None = None
+) -> Generator:
     """Return a CPU generator seeded from the global random state, without drawing.
 
     The content of the views is mixed in, so that two batches that meet the same
     global state get different noise.
+
+    Args:
+        views: The tensors to be perturbed.
+        number: That of the batch, if it is known. On other devices than the CPU it
+            takes the place of the content, which would have to be waited for.
     """
     state = torch.get_rng_state().numpy().tobytes()
-    # The GPUs of Macs have no float64.
-    plain = [view.cpu() if view.device.type == "mps" else view for view in views]
-    content = [float(view.double().sum()) for view in plain]
+    if number is None or views[0].device.type == "cpu":
+        content = _content(views)
+    else:
+        content = [float(number)]
     seed = zlib.crc32(state + struct.pack(f"{len(content)}d", *content))
     return Generator().manual_seed(seed)
+
+
+def _content(views: Sequence[Tensor]) -> list[float]:
+    # The GPUs of Macs have no float64.
+    plain = [view.cpu() if view.device.type == "mps" else view for view in views]
+    sums: list[float] = torch.stack([view.double().sum() for view in plain]).tolist()
+    return sums
+
+
+def near(generator: Generator, device: torch.device) -> Generator:
+    """Return the generator, or on another device one that is seeded from it.
+
+    Numbers that are drawn where they are needed do not have to be copied there.
+
+    Args:
+        generator: A CPU generator.
+        device: Where numbers are needed. One that has no generators gets those of the
+            CPU.
+
+    Examples:
+        >>> generator = Generator()
+        >>> near(generator, torch.device("cpu")) is generator
+        True
+    """
+    if generator.device.type == device.type:
+        return generator
+    try:
+        there = Generator(device=device)
+    except RuntimeError:
+        return generator
+    return there.manual_seed(int(torch.randint(2**63 - 1, (), generator=generator)))
 
 
 def batch_generator(*key: int) -> Generator:

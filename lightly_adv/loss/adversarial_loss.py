@@ -13,9 +13,9 @@ from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.functional.validation import check_choice
+from lightly_adv.isolation import rng
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.isolation.rng import private_generator
 from lightly_adv.training import noise, processes, streams
 from lightly_adv.training.arguments import check_attack, check_weight
 from lightly_adv.training.batch_attack import BatchAttack
@@ -159,21 +159,21 @@ class AdversarialLoss(nn.Module):
             batch, step=step, module=module, isolation=isolation
         )
         routes.check_routes(module, routes.CLEAN, routes.ADV)
-        generator = generator or private_generator(selected.views)
+        number, self._calls = self._calls, self._calls + 1
+        source = generator or rng.private_generator(selected.views, number=number)
         objective = StepObjective(
             step=step,
             module=module,
             isolation=isolation,
             selected=selected,
             bn_mode=self.bn_mode,
-            seeds=None if self.rng == "same" else noise.seeds(generator),
+            seeds=None if self.rng == "same" else noise.seeds(source),
         )
-        number, self._calls = self._calls, self._calls + 1
         try:
             perturbed = self._batches.perturb(
                 self.attack.at(1.0),
                 objective,
-                generator=generator,
+                generator=generator or rng.near(source, selected.views[0].device),
                 independent=self.independent,
             )
         except UnfitBatchError as error:

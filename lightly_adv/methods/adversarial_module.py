@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from lightly_adv.attacks import Attack, AttackLike
 from lightly_adv.batch_norm import export_route, routes
 from lightly_adv.errors import UnfitBatchError
-from lightly_adv.isolation import modes
+from lightly_adv.isolation import modes, rng
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.models import backbones
@@ -132,7 +132,7 @@ class AdversarialModule(pl.LightningModule):
                 lambda given: loss(*given),
                 views,
                 module=self,
-                generator=generator or self.generator,
+                generator=generator or rng.near(self.generator, views[0].device),
                 route=route,
                 bn_mode=bn_mode or self.bn_mode,
             )

@@ -39,7 +39,12 @@ def training_generator(*, rank: int, epoch: int, batch_idx: int) -> Generator:
 
 
 def seeds(generator: Generator) -> Callable[[], int]:
-    """Return a function that draws one seed after the other."""
+    """Return a function that draws one seed after the other, on the CPU."""
+    if generator.device.type != "cpu":
+        seed = torch.randint(
+            2**63 - 1, (), generator=generator, device=generator.device
+        )
+        generator = Generator().manual_seed(int(seed))
 
     def draw() -> int:
         return int(torch.randint(2**31, (), generator=generator))

@@ -63,12 +63,7 @@ def attack_per_view(
             unreached.append(at)
             found.append(view)
     if unreached:
-        notices.say(
-            f"unused {unreached}",
-            f"the objective does not depend on the views {unreached}; they are left "
-            "clean. Select the others to be rid of this message.",
-            stacklevel=2,
-        )
+        notices.say_unused(unreached)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 from torch import Generator, Tensor, nn
 
@@ -14,39 +13,6 @@ from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.isolation.recomputation import recomputed_in
 from lightly_adv.training.finite import attack_to_the_end
 from lightly_adv.types import Objective, Views
-
-
-def perturb(
-    attack: Attack,
-    objective: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    *,
-    module: nn.Module,
-    generator: Generator,
-) -> Tensor:
-    """Perturb one tensor: `perturb_views` for an objective of a single view.
-
-    Examples:
-        >>> import torch
-        >>> from lightly_adv import PGD, ThreatModel
-        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
-        >>> attack = PGD(ThreatModel(eps=0.1), steps=2)
-        >>> inputs = torch.rand(4, 3, 2, 2)
-        >>> found = perturb(
-        ...     attack, lambda x: module(x).sum(), inputs,
-        ...     module=module, generator=torch.Generator(),
-        ... )
-        >>> bool((found - inputs).abs().max() <= 0.1 + 1e-6)
-        True
-    """
-    (perturbed,) = perturb_views(
-        attack,
-        lambda views: objective(views[0]),
-        [inputs],
-        module=module,
-        generator=generator,
-    )
-    return perturbed
 
 
 def perturb_views(
@@ -80,6 +46,19 @@ def perturb_views(
     Raises:
         UnfitBatchError: If these views cannot be attacked. The objective has been
             evaluated as often as otherwise, see `attack_to_the_end`.
+
+    Examples:
+        >>> import torch
+        >>> from lightly_adv import PGD, ThreatModel
+        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+        >>> attack = PGD(ThreatModel(eps=0.1), steps=2)
+        >>> inputs = torch.rand(4, 3, 2, 2)
+        >>> (perturbed,) = perturb_views(
+        ...     attack, lambda views: module(views[0]).sum(), [inputs],
+        ...     module=module, generator=torch.Generator(),
+        ... )
+        >>> bool((perturbed - inputs).abs().max() <= 0.1 + 1e-6)
+        True
     """
     with (
         modes.attack_mode(module, bn_mode),

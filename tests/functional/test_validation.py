@@ -37,7 +37,8 @@ def test_what_is_in_lightlys_format_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_single_numbers_hold_for_all_channels(channels: int) -> None:
-    threat_model = ThreatModel(normalize={"mean": 0.5, "std": 0.25})  # type: ignore[dict-item]
+    normalize: Any = {"mean": 0.5, "std": 0.25}
+    threat_model = ThreatModel(eps=1.0, normalize=normalize)
     view = torch.rand(2, channels, 4, 4) * 4 - 2
     box = threat_model.box(view)
     assert torch.allclose(box.upper, 0.5 - view * 0.25)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from lightly_adv import PGD, ThreatModel
 from lightly_adv.training import perturb
+from lightly_adv.types import Views
 
 ATTACK = PGD(ThreatModel(eps=0.1), steps=2)
 
@@ -18,16 +19,16 @@ def test_the_module_is_as_it_was_and_seen_without_dropout() -> None:
     flags: list[list[bool]] = []
     required: set[bool] = set()
 
-    def objective(inputs: Tensor) -> Tensor:
+    def objective(views: Views) -> Tensor:
         flags.append([part.training for part in module])
         required.update(each.requires_grad for each in module.parameters())
-        loss: Tensor = module(inputs).square().mean()
+        loss: Tensor = module(views[0]).square().mean()
         return loss
 
     inputs = torch.rand(4, 3, 2, 2)
     before = inputs.clone()
-    found = perturb.perturb(
-        ATTACK, objective, inputs, module=module, generator=torch.Generator()
+    (found,) = perturb.perturb_views(
+        ATTACK, objective, [inputs], module=module, generator=torch.Generator()
     )
     assert flags == ATTACK.steps * [[True, True, False, False]]
     assert required == {False}

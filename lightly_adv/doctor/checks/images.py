@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from lightly_adv.attacks import attack
+from lightly_adv.attacks import notices
 from lightly_adv.doctor import image_values, normalizations
 from lightly_adv.doctor.checks.named import Result, named
 from lightly_adv.doctor.checks.named import views as numbered
@@ -68,7 +68,7 @@ def _overshoot(threat_model: ThreatModel, views: Sequence[Tensor]) -> Problem | 
         return None
     if found is None:
         return None
-    return "WARN", attack.overshoot(threat_model, found), attack.CLAMP
+    return "WARN", notices.overshoot(threat_model, found), notices.CLAMP
 
 
 def _described(probe: Probe, views: Sequence[Tensor]) -> str:
