@@ -62,7 +62,7 @@ def say(kind: str, text: str) -> None:
         if kind in said:
             return
         said.add(kind)
-    warnings.warn(text, stacklevel=_lines_to_the_caller())
+    warnings.warn(text, stacklevel=lines_to_the_caller())
 
 
 def overshoot(threat_model: ThreatModel, excess: Excess) -> str:
@@ -93,8 +93,8 @@ def say_unused(views: Sequence[int]) -> None:
     )
 
 
-def _lines_to_the_caller() -> int:
-    """Return the `stacklevel` that leads from `say` out of this package."""
+def lines_to_the_caller() -> int:
+    """Return the `stacklevel` of a warning that points out of this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None:
         name = frame.f_globals.get("__name__", "")

@@ -7,7 +7,8 @@ until it is over keeps the device busy.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TypeAlias
@@ -117,8 +118,27 @@ class checks:  # noqa: N801 - used as a function
             self._pending.judge(values)
 
 
-class apart:  # noqa: N801 - used as a function
-    """Make checks inside of this scope for themselves, whatever is around it.
+@contextmanager
+def kept(pending: Checks) -> Iterator[None]:
+    """Add to some checks all that is to be checked inside, and look at nothing.
+
+    Examples:
+        >>> pending = Checks()
+        >>> with kept(pending), checks() as inner:
+        ...     inner.add(torch.tensor(3.0), print)
+        >>> pending.look()
+        [3.0]
+    """
+    token = _PENDING.set(pending)
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let checks inside of this scope be looked at in it, whatever is around it.
 
     Examples:
         >>> def refuse(values):
@@ -130,16 +150,8 @@ class apart:  # noqa: N801 - used as a function
         Traceback (most recent call last):
         ValueError: saw [3.0]
     """
-
-    def __enter__(self) -> None:
-        """Begin the scope."""
-        self._token = _PENDING.set(None)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the scope."""
-        _PENDING.reset(self._token)
+    token = _PENDING.set(None)
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)

@@ -25,6 +25,19 @@ def check_compiled(module: nn.Module) -> None:
         )
 
 
+def check_compilable() -> None:
+    """Refuse to compile where parameters would be built into the compiled graph.
+
+    Raises:
+        TypeError: If this version of PyTorch does that.
+    """
+    if not _parameters_are_inputs():
+        raise TypeError(
+            "this version of PyTorch builds parameters into compiled graphs, where "
+            "they cannot be set aside. Update to torch>=2.5."
+        )
+
+
 def is_compiled(module: nn.Module) -> bool:
     """Whether a module is compiled, by `torch.compile`, itself or by Lightning.
 

@@ -17,10 +17,12 @@ from lightly_adv.isolation import modes, rng
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.models import backbones
-from lightly_adv.training import noise, perturb
+from lightly_adv.training import noise
 from lightly_adv.training.arguments import check_attack
+from lightly_adv.training.backends import AttackBackend, AttackRunner
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.optimizers import OneCycleSGD, OptimizerFactory
+from lightly_adv.training.perturb import Perturbation
 from lightly_adv.training.progress import share_done
 
 
@@ -37,9 +39,17 @@ class AdversarialModule(pl.LightningModule):
         bn_mode: How the attacks of `perturb` see BatchNorm layers: with statistics of
             the "batch", or with their running ones ("eval"). See
             `AdversarialTraining`.
+        attack_backend: How `perturb` runs an attack: "eager" as it is, "compile" with
+            the loss compiled by `torch.compile`, or "cuda_graph" as one CUDA graph,
+            which is recorded once and repeated. "auto" is "eager". Of what the loss
+            reads, tensors and numbers around it, parameters and buffers may change from
+            batch to batch; what it looks up elsewhere, such as lists of the module or
+            the Trainer, must not. The first batches are compared with "eager"; where
+            the other fails, this goes on and says so.
 
     Raises:
         TypeError: If the attack is not one.
+        ValueError: If the backend is unknown; in training, if the machine lacks it.
 
     Examples:
         The target is computed once per batch, the attack raises the distance to it:
@@ -70,6 +80,7 @@ class AdversarialModule(pl.LightningModule):
         *,
         optimizer: OptimizerFactory | None = None,
         bn_mode: BatchNormMode = "batch",
+        attack_backend: AttackBackend = "auto",
     ) -> None:
         super().__init__()
         if attack is not None:
@@ -79,6 +90,7 @@ class AdversarialModule(pl.LightningModule):
         self.bn_mode: BatchNormMode = bn_mode
         self._frozen_networks: list[nn.Module] = []
         self._noise = noise.BatchNoise()
+        self._run_attack = AttackRunner(attack_backend)
         self._clean = CleanBatches()
 
     def perturb(
@@ -127,14 +139,16 @@ class AdversarialModule(pl.LightningModule):
         # Only what changes has to know how long training lasts.
         constant = isinstance(attack, Attack)
         try:
-            perturbed = perturb.perturb_views(
-                attack.at(1.0 if constant else self.progress),
-                lambda given: loss(*given),
-                views,
-                module=self,
-                generator=generator or rng.near(self.generator, views[0].device),
-                route=route,
-                bn_mode=bn_mode or self.bn_mode,
+            perturbed = self._run_attack(
+                Perturbation(
+                    attack.at(1.0 if constant else self.progress),
+                    loss,
+                    views,
+                    module=self,
+                    generator=generator or rng.near(self.generator, views[0].device),
+                    route=route,
+                    bn_mode=bn_mode or self.bn_mode,
+                )
             )
         except UnfitBatchError as error:
             if self._trainer is None or not self._trainer.training:
@@ -168,6 +182,15 @@ class AdversarialModule(pl.LightningModule):
             torch.no_grad(),
         ):
             yield
+
+    @property
+    def attack_backend(self) -> AttackBackend:
+        """How `perturb` runs an attack; a new one begins anew."""
+        return self._run_attack.backend
+
+    @attack_backend.setter
+    def attack_backend(self, backend: AttackBackend) -> None:
+        self._run_attack = AttackRunner(backend)
 
     @property
     def progress(self) -> float:

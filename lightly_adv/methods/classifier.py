@@ -25,6 +25,7 @@ from lightly_adv.models.normalization import (
     resolve_normalize,
 )
 from lightly_adv.models.partial_load import LoadChoice
+from lightly_adv.training.backends import AttackBackend
 from lightly_adv.training.optimizers import OneCycleSGD
 
 Trainable: TypeAlias = Literal["head", "last_stage", "all"]
@@ -79,6 +80,7 @@ class RobustClassifier(AdversarialModule):
         warmup: Share of training over which the learning rate rises.
         channels_last: Keep network and images in the channels-last format, which is
             faster for small networks on a CPU.
+        attack_backend: How the attack is run, see `AdversarialModule`.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
@@ -110,8 +112,13 @@ class RobustClassifier(AdversarialModule):
         weight_decay: float = 5e-4,
         warmup: float = 0.2,
         channels_last: bool = False,
+        attack_backend: AttackBackend = "auto",
     ) -> None:
-        super().__init__(attack, optimizer=OneCycleSGD(lr, weight_decay, warmup))
+        super().__init__(
+            attack,
+            optimizer=OneCycleSGD(lr, weight_decay, warmup),
+            attack_backend=attack_backend,
+        )
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; expected at least 2.")
         self.criterion = criteria.resolve(criterion, attack)

@@ -12,6 +12,7 @@ from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.pretraining import Pretraining
 from lightly_adv.pretext.registry import build_task
 from lightly_adv.pretext.task import PretextTask
+from lightly_adv.training.backends import AttackBackend
 from lightly_adv.training.optimizers import OneCycleSGD
 
 
@@ -50,6 +51,7 @@ class PretextModule(Pretraining):
         warmup: Share of training over which the learning rate rises.
         channels_last: Keep network and images in the channels-last format, which is
             faster for small networks on a CPU.
+        attack_backend: How the attack is run, see `AdversarialModule`.
 
     Raises:
         TypeError: If an attack is not one, or if a task that is made already comes with
@@ -78,6 +80,7 @@ class PretextModule(Pretraining):
         weight_decay: float = 5e-4,
         warmup: float = 0.2,
         channels_last: bool = False,
+        attack_backend: AttackBackend = "auto",
     ) -> None:
         network = _create_task(task, backbone, dict(task_options or {}))
         super().__init__(
@@ -87,6 +90,7 @@ class PretextModule(Pretraining):
             val_attack=val_attack,
             optimizer=OneCycleSGD(lr, weight_decay, warmup),
             channels_last=channels_last,
+            attack_backend=attack_backend,
         )
         self.task = network
         objects = [] if isinstance(task, str) else ["task"]

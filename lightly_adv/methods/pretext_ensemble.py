@@ -15,6 +15,7 @@ from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.pretraining import Pretraining
 from lightly_adv.pretext import PretextTask, second_derivatives
 from lightly_adv.pretext.ensemble import Frame, PretextEnsemble, check_frame
+from lightly_adv.training.backends import AttackBackend
 from lightly_adv.training.optimizers import OneCycleSGD
 from lightly_adv.types import Views
 
@@ -66,6 +67,7 @@ class PretextEnsembleModule(Pretraining):
         warmup: Share of training over which the learning rate rises.
         channels_last: Keep network and images in the channels-last format, which is
             faster for small networks on a CPU.
+        attack_backend: How the attack is run, see `AdversarialModule`.
 
     Raises:
         TypeError: If an attack is not one.
@@ -95,6 +97,7 @@ class PretextEnsembleModule(Pretraining):
         weight_decay: float = 5e-4,
         warmup: float = 0.2,
         channels_last: bool = False,
+        attack_backend: AttackBackend = "auto",
     ) -> None:
         check_frame(frame)
         _check_weights(diversity_weight, attack_diversity_weight)
@@ -106,6 +109,7 @@ class PretextEnsembleModule(Pretraining):
             val_attack=val_attack,
             optimizer=OneCycleSGD(lr, weight_decay, warmup),
             channels_last=channels_last,
+            attack_backend=attack_backend,
         )
         self.ensemble = network
         self.diversity_weight = diversity_weight

@@ -15,6 +15,7 @@ from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.pretext.task import PretextTask
 from lightly_adv.training.arguments import check_attack, check_weight
+from lightly_adv.training.backends import AttackBackend
 from lightly_adv.training.optimizers import OneCycleSGD
 from lightly_adv.types import Views
 
@@ -32,6 +33,7 @@ class Pretraining(AdversarialModule):
         val_attack: The attack of validation. Defaults to `attack`.
         optimizer: The optimizer and its learning rate.
         channels_last: Keep network and images in the channels-last format.
+        attack_backend: How the attack is run, see `AdversarialModule`.
 
     Raises:
         TypeError: If an attack is not one.
@@ -47,8 +49,9 @@ class Pretraining(AdversarialModule):
         val_attack: AttackLike | None,
         optimizer: OneCycleSGD,
         channels_last: bool,
+        attack_backend: AttackBackend,
     ) -> None:
-        super().__init__(attack, optimizer=optimizer)
+        super().__init__(attack, optimizer=optimizer, attack_backend=attack_backend)
         if val_attack is not None:
             check_attack(val_attack)
         for progress in (0.0, 1.0):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack
@@ -60,15 +64,61 @@ def perturb_views(
         >>> bool((perturbed - inputs).abs().max() <= 0.1 + 1e-6)
         True
     """
-    with (
-        modes.attack_mode(module, bn_mode),
-        modes.frozen_parameters(module),
-        routes.bn_route(route),
-        recomputed_in(functools.partial(routes.same_route, route)),
-    ):
+    with _attacked(module, bn_mode, route):
         return attack_to_the_end(
             lambda function, given: attack(function, given, generator=generator),
             objective,
             views,
             threat_model=attack.threat_model,
         )
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A call of `perturb_views` that is not made yet.
+
+    Args:
+        attack: See `perturb_views`.
+        loss: Maps views, each an argument, to a scalar or to shape (B,).
+        views: See `perturb_views`.
+        module: See `perturb_views`.
+        generator: See `perturb_views`.
+        route: See `perturb_views`.
+        bn_mode: See `perturb_views`.
+    """
+
+    attack: Attack
+    loss: Callable[..., Tensor]
+    views: Views
+    module: nn.Module
+    generator: Generator
+    route: str = routes.ADV
+    bn_mode: BatchNormMode = "batch"
+
+    def eager(self) -> list[Tensor]:
+        """Make the call."""
+        return perturb_views(
+            self.attack,
+            lambda views: self.loss(*views),
+            self.views,
+            module=self.module,
+            generator=self.generator,
+            route=self.route,
+            bn_mode=self.bn_mode,
+        )
+
+    def loss_at(self, views: Views) -> Tensor:
+        """Return the loss at other views, summed up, as the attack sees it."""
+        with torch.no_grad(), _attacked(self.module, self.bn_mode, self.route):
+            return self.loss(*views).sum().float()
+
+
+@contextmanager
+def _attacked(module: nn.Module, bn_mode: BatchNormMode, route: str) -> Iterator[None]:
+    with (
+        modes.attack_mode(module, bn_mode),
+        modes.frozen_parameters(module),
+        routes.bn_route(route),
+        recomputed_in(functools.partial(routes.same_route, route)),
+    ):
+        yield
