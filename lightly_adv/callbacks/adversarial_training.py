@@ -35,7 +35,8 @@ from lightly_adv.training.step_objective import (
     StepObjective,
     StepSkippedError,
 )
-from lightly_adv.training.views import Step, ViewPolicy, check_policy
+from lightly_adv.training.view_policy import ViewPolicy, check_policy
+from lightly_adv.training.views import Step
 
 Mode: TypeAlias = Literal["replace", "dual"]
 

@@ -21,7 +21,7 @@ from lightly_adv.training.arguments import check_attack, check_weight
 from lightly_adv.training.batch_attack import BatchAttack
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.step_objective import StepObjective
-from lightly_adv.training.views import ViewPolicy, check_policy
+from lightly_adv.training.view_policy import ViewPolicy, check_policy
 
 Mode: TypeAlias = Literal["replace", "dual"]
 Encoder: TypeAlias = Callable[[Tensor], Any]

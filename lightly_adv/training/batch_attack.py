@@ -19,7 +19,8 @@ from lightly_adv.training.finite import attack_to_the_end
 from lightly_adv.training.per_view import attack_per_view
 from lightly_adv.training.places import Path, Stack
 from lightly_adv.training.step_objective import Selection, StepObjective
-from lightly_adv.training.views import Step, ViewPolicy, select_views
+from lightly_adv.training.view_policy import ViewPolicy
+from lightly_adv.training.views import Step, select_views
 from lightly_adv.types import NormalizeStats, Objective
 
 

@@ -9,16 +9,11 @@ from typing import Any, Protocol
 
 from lightly.models.utils import get_weight_decay_parameters
 from lightly.utils.lars import LARS
-from lightly.utils.scheduler import cosine_warmup_schedule
 from timm import optim as timm_optim
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
-START = 1 / 25
-"""Learning rate of the first step of one cycle, as a share of the highest one."""
-
-END = 1e-4 * START
-"""Learning rate after the last step of one cycle, as a share of the highest one."""
+from lightly_adv.training.learning_rates import one_cycle, warmup_cosine
 
 
 class OptimizerFactory(Protocol):
@@ -185,7 +180,7 @@ class WarmupCosineLARS:
             lr=self.lr,
             momentum=self.momentum,
         )
-        return _scheduled(optimizer, _warmup_cosine(self.warmup, total_steps))
+        return _scheduled(optimizer, warmup_cosine(self.warmup, total_steps))
 
 
 @dataclass(frozen=True)
@@ -241,7 +236,7 @@ class WarmupCosineAdamW:
         for group in groups:
             group["lr"] = self.lr * group.pop("lr_scale", 1.0)
         optimizer = optim.AdamW(groups, lr=self.lr, betas=self.betas)
-        return _scheduled(optimizer, _warmup_cosine(self.warmup, total_steps))
+        return _scheduled(optimizer, warmup_cosine(self.warmup, total_steps))
 
     def _groups(self, module: nn.Module) -> list[dict[str, Any]]:
         backbone = getattr(module, "backbone", None)
@@ -277,47 +272,6 @@ class WarmupCosineAdamW:
             {"params": [p for p in rest if p.dim() <= 1], "weight_decay": 0.0},
         ]
         return layers + _checked_groups(heads)
-
-
-def one_cycle(progress: float, *, warmup: float) -> float:
-    """Return the learning rate of one cycle as a share of the highest one.
-
-    Args:
-        progress: Share of training that is done; from 1 on, the last value.
-        warmup: Share of training over which the rate rises.
-
-    Examples:
-        >>> one_cycle(0.2, warmup=0.2)
-        1.0
-    """
-    if progress < warmup:
-        return _cosine(START, 1.0, progress / warmup)
-    if progress >= 1:
-        return 1.0 if warmup == 1 else END
-    return _cosine(1.0, END, (progress - warmup) / (1 - warmup))
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-
-def _warmup_cosine(warmup: float, total_steps: float) -> Callable[[int], float]:
-    """Return Lightly's schedule as a function of the step."""
-    last = max(1, round(total_steps))
-    rising = min(round(warmup * last), last - 1)
-
-    def factor(step: int) -> float:
-        share: float = cosine_warmup_schedule(
-            step=min(step, last),
-            max_steps=last,
-            start_value=1.0,
-            end_value=0.001,
-            warmup_steps=rising,
-            warmup_start_value=0.0,
-        )
-        return share
-
-    return factor
 
 
 def _scheduled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,14 +84,35 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
 
 @pytest.mark.parametrize("mode", ["replace", "dual"])
 def test_it_trains_as_on_the_cpu(mode: Any) -> None:
-    """The noise is the same there, and so is the result but for rounding."""
+    """Without noise, which is drawn on each, the result is the same but for rounding."""
+    attack = replace(CONTINUOUS, random_start=False)
     expected, found = (
-        zoo.fit(Smooth, [AdversarialTraining(CONTINUOUS, mode=mode)], **options)[0]
+        zoo.fit(Smooth, [AdversarialTraining(attack, mode=mode)], **options)[0]
         for options in ({}, ON_GPU)
     )
     for name, value in expected.state_dict().items():
         there = found.state_dict()[name].cpu()
         torch.testing.assert_close(there, value, rtol=1e-3, atol=1e-3)
+
+
+def test_noise_is_drawn_on_the_device_and_repeats(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Tensor] = []
+    call = PGD.perturb_views
+
+    def spy(self: PGD, objective: Any, views: Any, *, generator: Any) -> list[Tensor]:
+        assert generator.device.type == DEVICE
+        seen.extend(call(self, objective, views, generator=generator))
+        return seen[-len(views) :]
+
+    monkeypatch.setattr(PGD, "perturb_views", spy)
+    for _ in range(2):
+        zoo.fit(Smooth, [AdversarialTraining(ATTACK)], **ON_GPU)
+    half = len(seen) // 2
+    assert half
+    for first, again in zip(seen[:half], seen[half:], strict=True):
+        assert torch.equal(first, again)
 
 
 def test_the_random_stream_of_the_device_is_restored() -> None:

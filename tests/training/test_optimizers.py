@@ -8,12 +8,12 @@ import timm
 import torch
 from torch import nn
 
+from lightly_adv.training.learning_rates import one_cycle
 from lightly_adv.training.optimizers import (
     OneCycleSGD,
     OptimizerFactory,
     WarmupCosineAdamW,
     WarmupCosineLARS,
-    one_cycle,
 )
 
 
