@@ -124,7 +124,7 @@ class WarmupCosineSGD:
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return _scheduled(optimizer, _warmup_cosine(self.warmup, total_steps))
+        return _scheduled(optimizer, warmup_cosine(self.warmup, total_steps))
 
 
 @dataclass(frozen=True)

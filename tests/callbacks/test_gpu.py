@@ -84,7 +84,7 @@ def test_views_move_inside_the_ball_and_the_loss_rises(
 
 @pytest.mark.parametrize("mode", ["replace", "dual"])
 def test_it_trains_as_on_the_cpu(mode: Any) -> None:
-    """Without noise, which is drawn on each, the result is the same but for rounding."""
+    """Without noise, which each draws for itself, it is the same but for rounding."""
     attack = replace(CONTINUOUS, random_start=False)
     expected, found = (
         zoo.fit(Smooth, [AdversarialTraining(attack, mode=mode)], **options)[0]

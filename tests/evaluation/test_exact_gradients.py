@@ -165,10 +165,10 @@ def test_an_evaluation_and_a_plain_loop_find_the_same(name: str) -> None:
 def test_the_attack_of_training_and_a_plain_loop_find_the_same(name: str) -> None:
     model = make(name)
     images, labels = data(model)
-    found = perturb.perturb(
+    (found,) = perturb.perturb_views(
         ATTACK,
-        lambda inputs: F.cross_entropy(model(inputs), labels, reduction="sum"),
-        images,
+        lambda views: F.cross_entropy(model(views[0]), labels, reduction="sum"),
+        [images],
         module=model,
         generator=Generator(),
     )
