@@ -166,9 +166,9 @@ class ThreatModel:
     def _position(self, view: Tensor) -> Tensor:
         validation.check_floating(view)
         view = precision.working(view)
-        if self.normalize is None:
-            return view
-        return pixels.to_pixels(view, self.normalize)
+        return (
+            view if self.normalize is None else pixels.to_pixels(view, self.normalize)
+        )
 
     def _box(self, position: Tensor) -> PerturbationBox:
         validation.check_radius(
@@ -230,8 +230,8 @@ class ThreatModel:
 
         Args:
             delta: Pixel perturbation of shape (B, ..., C, H, W).
-            grad: Gradient of the loss with respect to the perturbed view, as the
-                model sees it; the chain rule to pixels is applied here.
+            grad: Gradient of the loss with respect to the perturbed view; the chain
+                rule to pixels is applied here.
             box: What `box(view)` returned.
             step_size: Length of the step, in pixels, measured in `norm`: a number, or
                 a tensor of shape (B,).
@@ -253,14 +253,12 @@ class ThreatModel:
 
         Both hold afterwards: clipping moves every pixel towards zero.
         """
-        if self.norm == "Linf":  # where the box is the ball, too
-            return torch.clamp(delta, box.lower, box.upper)
         delta = norms.project(delta, norm=self.norm, radius=self.eps)
         return delta.clamp_(box.lower, box.upper)
 
     def _projected(self, delta: Tensor, box: PerturbationBox) -> Tensor:
-        """Do the same to a tensor that nobody else has, in its place if possible."""
-        if self.norm == "Linf":
+        """Do the same to a tensor that nobody else has, in a box of this model."""
+        if self.norm == "Linf":  # where the box is the ball, too
             return delta.clamp_(box.lower, box.upper)
         return self.project(delta, box)
 
@@ -274,9 +272,7 @@ class ThreatModel:
     def check(
         self, view: Tensor, perturbed: Tensor, *, box: PerturbationBox | None = None
     ) -> None:
-        """Verify that a perturbed view is one that this threat model allows.
-
-        Inside of a scope of `deferred.checks` the values are looked at when that ends.
+        """Verify a perturbed view, inside of `deferred.checks` at the end of that.
 
         Args:
             view: Images of shape (B, ..., C, H, W).

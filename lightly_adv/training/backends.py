@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.attacks import notices
+from lightly_adv.batch_norm import routes
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import compiled
@@ -125,9 +126,15 @@ class CompiledAttack:
 
         Raises:
             UnfaithfulError: If that does not raise the loss as it should.
-            TypeError: If this version of PyTorch compiles parameters into the graph.
+            TypeError: If a graph would not see parameters, as before PyTorch 2.5, or
+                the BatchNorm route.
         """
         compiled.check_compilable()
+        if routes.routed_layers(wanted.module):
+            raise TypeError(
+                "the module has layers with several BatchNorm routes, and a compiled "
+                "graph does not see which of them is asked for"
+            )
         state = wanted.generator.get_state()
         # Shapes of their own for a last smaller batch, rather than slower code for all.
         loss: Any = torch.compile(wanted.loss, dynamic=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from timm import optim as timm_optim
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR
 
+from lightly_adv.training import arguments
 from lightly_adv.training.learning_rates import one_cycle, warmup_cosine
 
 
@@ -57,8 +57,8 @@ class OneCycleSGD:
 
     def __post_init__(self) -> None:
         """Validate the arguments."""
-        _check_not_negative(self, "lr", "weight_decay", "momentum")
-        _check_share("warmup", self.warmup)
+        arguments.check_not_negative(self, "lr", "weight_decay", "momentum")
+        arguments.check_share("warmup", self.warmup)
 
     def configure(self, module: nn.Module, *, total_steps: float) -> dict[str, Any]:
         """Return what `configure_optimizers` of a LightningModule returns.
@@ -70,7 +70,7 @@ class OneCycleSGD:
         Raises:
             ValueError: If training has no end, or if there is nothing to train.
         """
-        _check_end(total_steps)
+        arguments.check_end(total_steps)
         optimizer = optim.SGD(
             _trainable(module.parameters()),
             lr=self.lr,
@@ -112,12 +112,12 @@ class WarmupCosineSGD:
 
     def __post_init__(self) -> None:
         """Validate the arguments."""
-        _check_not_negative(self, "lr", "weight_decay", "momentum")
-        _check_share("warmup", self.warmup)
+        arguments.check_not_negative(self, "lr", "weight_decay", "momentum")
+        arguments.check_share("warmup", self.warmup)
 
     def configure(self, module: nn.Module, *, total_steps: float) -> dict[str, Any]:
         """See `OneCycleSGD.configure`."""
-        _check_end(total_steps)
+        arguments.check_end(total_steps)
         optimizer = optim.SGD(
             _trainable(module.parameters()),
             lr=self.lr,
@@ -160,12 +160,12 @@ class WarmupCosineLARS:
 
     def __post_init__(self) -> None:
         """Validate the arguments."""
-        _check_not_negative(self, "lr", "weight_decay", "momentum")
-        _check_share("warmup", self.warmup)
+        arguments.check_not_negative(self, "lr", "weight_decay", "momentum")
+        arguments.check_share("warmup", self.warmup)
 
     def configure(self, module: nn.Module, *, total_steps: float) -> dict[str, Any]:
         """See `OneCycleSGD.configure`."""
-        _check_end(total_steps)
+        arguments.check_end(total_steps)
         _trainable(module.parameters())
         decayed, others = (
             [each for each in group if each.requires_grad]
@@ -220,8 +220,8 @@ class WarmupCosineAdamW:
 
     def __post_init__(self) -> None:
         """Validate the arguments."""
-        _check_not_negative(self, "lr", "weight_decay")
-        _check_share("warmup", self.warmup)
+        arguments.check_not_negative(self, "lr", "weight_decay")
+        arguments.check_share("warmup", self.warmup)
         if not 0 < self.layer_decay <= 1:
             raise ValueError(
                 f"layer_decay={self.layer_decay} must lie in (0, 1]: it is the factor "
@@ -230,7 +230,7 @@ class WarmupCosineAdamW:
 
     def configure(self, module: nn.Module, *, total_steps: float) -> dict[str, Any]:
         """See `OneCycleSGD.configure`."""
-        _check_end(total_steps)
+        arguments.check_end(total_steps)
         _trainable(module.parameters())
         groups = self._groups(module)
         for group in groups:
@@ -291,24 +291,3 @@ def _trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 def _checked_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out empty groups, which optimizers refuse."""
     return [group for group in groups if group["params"]]
-
-
-def _check_end(total_steps: float) -> None:
-    if not (math.isfinite(total_steps) and total_steps > 0):
-        raise ValueError(
-            f"total_steps={total_steps}: the learning rate falls towards the end of "
-            "training, which is not known, as with an IterableDataset or "
-            "max_epochs=-1; give the Trainer max_steps."
-        )
-
-
-def _check_not_negative(factory: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(factory, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}={value} must be finite and not negative.")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name}={value} is not a share of training in [0, 1].")

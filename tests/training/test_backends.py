@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightly_adv import APGD, PGD, ThreatModel
+from lightly_adv import APGD, PGD, ThreatModel, convert_dual_batchnorm
 from lightly_adv.attacks import Attack
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
 from lightly_adv.training import processes
@@ -322,6 +322,25 @@ def test_a_failing_compiler_is_said_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ) as seen:
         compare(run, lambda number: wanted(module, number), batches=3)
     assert len(seen) == 1
+
+
+def test_routes_are_not_compiled() -> None:
+    module = convert_dual_batchnorm(network())
+    run = AttackRunner("compile")
+    with pytest.warns(UserWarning, match="several BatchNorm routes"):
+        compare(run, lambda number: wanted(module, number), batches=2)
+
+
+def test_routes_are_recorded_apart() -> None:
+    module, tapes = convert_dual_batchnorm(network()), Tapes()
+    run = AttackRunner("cuda_graph", create=tapes)
+    for number, route in enumerate([*["adv"] * 4, *["clean"] * 4]):
+        with torch.no_grad():
+            next(module.parameters()).add_(0.1)
+        (found,) = run(replace(wanted(module, number), route=route))
+        (expected,) = replace(wanted(module, number), route=route).eager()
+        assert torch.equal(found, expected)
+    assert len(tapes.made) == 2
 
 
 @pytest.mark.gpu
