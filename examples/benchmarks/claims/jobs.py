@@ -1,4 +1,4 @@
-"""Jobs in phases, on processes of one thread each; what is done is not repeated."""
+"""Run jobs on processes of one thread each; finished ones are not repeated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Job:
     cost: float
 
     def run(self) -> float:
-        """Do it, note in the file what it took, and return the seconds."""
+        """Run it, add its duration to the file, and return the seconds."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         started, used = time.perf_counter(), time.process_time()
         self.call(path=self.path, **self.arguments)
@@ -54,7 +54,7 @@ class Job:
 
 @dataclass
 class Progress:
-    """Lines that say what was done and how long the rest may take."""
+    """Print what is done, and an estimate of the remaining time."""
 
     total: float
     done: float = 0.0
@@ -63,13 +63,13 @@ class Progress:
     counted: set[Path] = field(default_factory=set)
 
     def skip(self, job: Job) -> None:
-        """Count a job that was done before, which several phases may name."""
+        """Count a job that was done before; several phases may list it."""
         if job.path not in self.counted:
             self.counted.add(job.path)
             self.done += job.cost
 
     def tell(self, job: Job, seconds: float) -> None:
-        """Count a job that has just been done, and print where things stand."""
+        """Count a job that has just been done, and print the progress."""
         self.skip(job)
         self.fresh += job.cost
         elapsed = time.perf_counter() - self.started
@@ -93,7 +93,7 @@ class Workers:
         self.pool = pool
 
     def run(self, jobs: Iterable[Job], progress: Progress) -> None:
-        """Run what is not done yet, the costliest first; wait for all of it.
+        """Run the jobs that are not done yet, the costliest first; wait for all.
 
         Raises:
             SystemExit: If a job fails; those that have begun are waited for.

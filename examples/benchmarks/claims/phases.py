@@ -1,4 +1,4 @@
-"""What is run, in which order: each phase needs results of the one before."""
+"""The phases of the experiment: each needs results of the one before."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASKS, SEEDS = "ensemble-of-tasks", "ensemble-of-seeds"
 """Ensembles of classifiers: of several tasks, and of several seeds of one task."""
 
 IMAGES, TEST_IMAGES = 20_000, 5_000
-"""Assumed numbers of images, for the estimate of the time that is left only."""
+"""Assumed numbers of images, only for the estimate of the remaining time."""
 
 Members = list[tuple[Path, str]]
 """Weights and protocol of each member of an ensemble, or of one classifier."""
@@ -33,7 +33,7 @@ Members = list[tuple[Path, str]]
 
 @dataclass(frozen=True)
 class Classifier:
-    """An arm that is fine-tuned by a protocol, for some times its epochs."""
+    """An arm fine-tuned by a protocol, for a multiple of its epochs."""
 
     arm: Arm
     protocol: str
@@ -65,7 +65,7 @@ class Experiment:
     out: Path
 
     def __post_init__(self) -> None:
-        """Refuse too few seeds for the ensemble of seeds."""
+        """Check that there are enough seeds for the ensemble of seeds."""
         if len(self.seeds) < len(self.members):
             raise SystemExit(
                 f"seeds {self.seeds} are too few: the ensemble of seeds has as many "
@@ -96,7 +96,7 @@ class Experiment:
 
     @cached_property
     def members(self) -> list[Classifier]:
-        """Those of the tasks of the ensemble."""
+        """The classifiers of the tasks in the ensemble."""
         tasks = self.settings["pretraining"]["ensemble"]["tasks"]
         return [each for each in self.singles if each.arm.task in tasks]
 
@@ -159,7 +159,7 @@ class Experiment:
         return jobs
 
     def tested(self, seed: int) -> dict[str, Members]:
-        """Return what every row of the table is made of."""
+        """Return the members of every row of the table."""
         rows = {each.name: self._members([each], seed) for each in self.classifiers}
         control = [
             (job.path.with_suffix(".pt"), "AFF") for job in self._control_jobs(seed)
@@ -169,7 +169,7 @@ class Experiment:
         return rows | ensembles
 
     def key_rows(self, seed: int) -> dict[str, Members]:
-        """Return the rows that are attacked once more, by the strong suite."""
+        """Return the rows that are also attacked by the strong suite."""
         tasks = {self.best_single().arm.task, self.best_member().arm.task}
         names = [self.classifiers[0].name, TASKS, SEEDS]
         names += [
@@ -190,7 +190,7 @@ class Experiment:
         return max(self.singles, key=self.validation_accuracy)
 
     def best_member(self) -> Classifier:
-        """Return the best task of the ensemble, by the same."""
+        """Return the best task of the ensemble, by robust validation accuracy."""
         return max(self.members, key=self.validation_accuracy)
 
     def validation_accuracy(self, classifier: Classifier) -> float:
@@ -270,7 +270,7 @@ class Experiment:
             "suite": self.settings["evaluation"][part],
             "seed": seed,
         }
-        # About 0.4 of the images are right without an attack.
+        # About 0.4 of the images are classified correctly without an attack.
         cost = 0.4 * 20 * TEST_IMAGES * len(members)
         path = self._tested(name, seed, part)
         return self._job(

@@ -33,7 +33,7 @@ class Arm:
 
     @property
     def title(self) -> str:
-        """Name for people."""
+        """Name in tables."""
         if self.task is None:
             return "from scratch"
         ending = f", h {self.diversity}" if self.diversity else ""
@@ -56,7 +56,7 @@ def arms_of(settings: Settings) -> list[Arm]:
 
 
 def pretraining_of(settings: Settings, arm: Arm) -> Settings:
-    """Return how an arm is pre-trained: what all have, and what its task or it has."""
+    """Return the settings of pre-training, with the overrides of task and arm."""
     chosen = settings["pretraining"]
     found = {**chosen, "epochs": chosen["epochs"][arm.pretraining]}
     for name in (arm.task, f"{arm.pretraining}-{arm.task}"):

@@ -53,7 +53,7 @@ def rows(experiment: Experiment) -> list[Row]:
 
 
 def differences(experiment: Experiment) -> list[Row]:
-    """Return the comparisons that decide about the claims, in robust accuracy."""
+    """Return the differences in robust accuracy that the claims are about."""
     return [
         _difference(experiment, claim, first, second, part)
         for claim, first, second, part in _comparisons(experiment)
@@ -206,7 +206,7 @@ def _baseline(experiment: Experiment) -> dict[int, float]:
 
 
 def _reached(result: Row, target: float) -> int | None:
-    """Return after how many epochs the validation accuracy is there, if ever."""
+    """Return after how many epochs validation accuracy reaches the target, if ever."""
     history = result["val_robust"]
     every = result["epochs"] // len(history)
     reached = (n for n, value in enumerate(history, 1) if value >= target)
@@ -221,7 +221,7 @@ def _to_best(result: Row) -> int:
 
 
 def _spent(experiment: Experiment) -> dict[str, float]:
-    """Return what all jobs took, side by side or not, also in earlier calls."""
+    """Return the time of all jobs together, those of earlier calls included."""
     results = (json.loads(p.read_text()) for p in experiment.out.glob("seed-*/*.json"))
     # A kill may come between a result and the note of what it took.
     jobs = [each["job"] for each in results if "job" in each]

@@ -37,7 +37,7 @@ from lightly_adv.training.optimizers import OneCycleSGD
 def pretrain(
     settings: Settings, root: Path, path: Path, *, arm: Arm, seed: int
 ) -> None:
-    """Train a backbone without labels; write it and what it cost."""
+    """Train a backbone without labels; write it and its cost."""
     chosen = pretraining_of(settings, arm)
     data = data_module(settings, root, seed, chosen)
     pl.seed_everything(seed, verbose=False)
@@ -157,7 +157,7 @@ def test(
 
 
 def suite_of(chosen: dict[str, Any]) -> Suite:
-    """Return the suite that settings name, or say what it needs to be installed."""
+    """Return the suite in the settings; raise if its package is not installed."""
     options = {key: chosen[key] for key in chosen if key not in ("name", "every")}
     suite: Suite = create_suite(chosen["name"], **options)
     return suite
@@ -206,7 +206,7 @@ def data_module(
 
 
 def pretraining_module(settings: Settings, arm: Arm) -> tuple[Any, list[pl.Callback]]:
-    """Return what is pre-trained, and the callback that attacks it, if it needs one."""
+    """Return the module to pre-train, and the callback that attacks it, if any."""
     chosen = pretraining_of(settings, arm)
     attack = AttackSchedule(attack_of(settings, "pretraining"), ramp=chosen["ramp"])
     backbone = new_backbone(settings)
@@ -248,7 +248,7 @@ def pretraining_module(settings: Settings, arm: Arm) -> tuple[Any, list[pl.Callb
 
 
 def passes_of(settings: Settings, arm: Arm) -> float:
-    """Return how often an image passes the network in an epoch of pre-training.
+    """Return the passes of one image through the network in an epoch of pre-training.
 
     Forward and backward are one pass, forward alone is half of one. The second
     derivatives of the diversity term are not counted.
@@ -263,7 +263,7 @@ def passes_of(settings: Settings, arm: Arm) -> float:
 
 
 def finetuning_passes_of(settings: Settings, protocol: str) -> float:
-    """Return the same for an epoch of fine-tuning; a frozen network goes forward."""
+    """Return them for an epoch of fine-tuning; a frozen network only goes forward."""
     chosen = settings["finetuning"]
     how = chosen["protocols"][protocol]
     steps = chosen["attack"]["steps"] if how["attacked"] else 0
@@ -271,7 +271,7 @@ def finetuning_passes_of(settings: Settings, protocol: str) -> float:
 
 
 def _images_of(data: ImageFolderDataModule) -> int:
-    """Return how many images an epoch has; a last batch that is not full may go."""
+    """Return the number of images in an epoch, without a dropped last batch."""
     loader = data.train_dataloader()
     count = len(data.train_dataset)
     return len(loader) * data.batch_size if loader.drop_last else count
