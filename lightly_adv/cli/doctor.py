@@ -14,6 +14,9 @@ attack is --attack, or that of the config or script, or else PGD with 8/255 and 
 normalisation that fits the images. No training step is taken. The exit code is 1 if
 something fails. LIGHTLY_ADV_TRACEBACK=1 also shows where exceptions come from.
 
+With --backbone NAME --data FOLDER instead, the options are those of `lightly-adv
+robustify`, and what that would do and take is said.
+
 Examples:
   lightly-adv doctor examples/pytorch_lightning/simclr.py --batch-size 32
   lightly-adv doctor simclr.py:SimCLR --data.size 96 --data.views 2
@@ -21,6 +24,7 @@ Examples:
     --attack PGD --attack.threat_model.eps 4/255
   lightly-adv doctor config.yaml --trainer.precision bf16-mixed
   lightly-adv doctor runs/pretrain
+  lightly-adv doctor --backbone NAME --data FOLDER --eps 4/255
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ import yaml
 from lightly_adv import lightning
 from lightly_adv.attacks import AttackLike
 from lightly_adv.callbacks import AdversarialTraining
-from lightly_adv.cli import console, scripts
+from lightly_adv.cli import console, robustify, scripts
 from lightly_adv.cli.evaluation import plain_parser
 from lightly_adv.cli.finetune import FinetuneCLI, load_weights
 from lightly_adv.cli.pretrain import PretrainCLI
@@ -101,6 +105,8 @@ class _Module(_Pretraining):
 
 def run(arguments: Sequence[str]) -> int:
     """Examine; return the exit code."""
+    if any(each.split("=")[0] == "--backbone" for each in arguments):
+        return robustify.run([*arguments, "--dry-run"])
     options, others = _parser().parse_known_args(arguments)
     try:
         diagnosis = _examined(options.target, others)

@@ -127,9 +127,16 @@ def test_a_run_that_was_begun_with_other_options_is_refused(
     assert "was begun with" in capsys.readouterr().err
 
 
-def test_a_dry_run_writes_nothing(options: list[str], tmp_path: Path) -> None:
-    assert main(["robustify", *options, "--dry-run"]) == 0
+@pytest.mark.parametrize("command", [["robustify", "--dry-run"], ["doctor"]])
+def test_what_it_would_take_without_training(
+    command: list[str],
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*command, *options]) == 0
     assert not (tmp_path / "run").exists()
+    assert "5 steps take" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightly_adv.models import create_backbone, save_backbone
 from tests.examples.watching import EXAMPLES
 
 pytestmark = [
@@ -69,3 +70,48 @@ def test_processes_end_with_the_same_weights(images: Path, tmp_path: Path) -> No
     for key, weight in first["weights"].items():
         assert torch.equal(weight, second["weights"][key]), key
         assert weight.isfinite().all(), key
+
+
+WATCHED = """
+import os
+from pathlib import Path
+import torch
+from lightly_adv.methods import RobustDistillation
+
+def on_train_end(self):
+    path = Path(os.environ["OUT"]) / f"{self.global_rank}.pt"
+    torch.save(self.state_dict(), path)
+
+RobustDistillation.on_train_end = on_train_end
+exec(Path(os.environ["EXAMPLE"]).read_text(), {"__name__": "__main__"})
+"""
+"""Runs an example, and keeps the weights of each process."""
+
+
+def test_an_encoder_made_robust_in_two_processes(images: Path, tmp_path: Path) -> None:
+    driver, weights = tmp_path / "driver.py", tmp_path / "weights.safetensors"
+    driver.write_text(WATCHED)
+    save_backbone(create_backbone("resnet8_tiny"), weights)
+    example = EXAMPLES / "robustify" / "distributed.py"
+    source = ["--backbone", "resnet8_tiny", "--weights", str(weights)]
+    size = ["--image-size", "16", "--batch-size", "2", "--steps", "3"]
+    options = ["--data", str(images), *size, "--accelerator", "cpu", "--out", "out"]
+    added = {"EXAMPLE": str(example), "OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, str(driver), *source, *options],
+        cwd=tmp_path,
+        env={**os.environ, **added, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    # Weights and the multiplier have moved, the teacher has not.
+    moved = {key for key in first if key.startswith("backbone.conv1")}
+    for key in moved:
+        assert not torch.equal(first[key], first[key.replace("backbone", "teacher")])
+    assert float(first["fidelity.log_multiplier"]) != 0
+    assert (tmp_path / "out" / "model.safetensors").is_file()
