@@ -201,7 +201,6 @@ class AdversarialTraining(Callback):
         if not module.trainer.training:
             return original(batch)  # a validation step may call it
         isolation = self._isolation or Isolation(module)
-        isolation.new_step()
         try:
             selected = self._batches.select(
                 batch, step=original, module=module, isolation=isolation

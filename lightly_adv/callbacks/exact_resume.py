@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import distributed
 
-from lightly_adv.isolation import streams
+from lightly_adv.isolation import rng
 from lightly_adv.lightning import Callback, pl
 
 KEY = "exact_resume"
@@ -46,14 +46,14 @@ class ExactResume(Callback):
         self.logged: dict[str, float] = {}
         self.at_rest = True
         """Whether a checkpoint that is written now can be gone on from exactly."""
-        self._epoch_streams: streams.Streams | None = None
+        self._epoch_streams: rng.Streams | None = None
         self._found: dict[str, Any] | None = None
         self._steps = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember what the first epoch begins with: its loader comes next."""
         if self._found is None:
-            self._epoch_streams = streams.capture(pl_module.device)
+            self._epoch_streams = rng.capture(pl_module.device)
 
     def on_train_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
@@ -66,20 +66,20 @@ class ExactResume(Callback):
         rank = trainer.global_rank % len(found["streams"])
         self._epoch_streams = found["epoch_streams"][rank]
         done = _batches_done(trainer)
-        streams.restore(found["epoch_streams"][rank], pl_module.device)
+        rng.restore(found["epoch_streams"][rank], pl_module.device)
         if done > 0 and _keeps_its_place(trainer):
             _load_places(trainer)
         else:
             _begin_epoch(trainer, skip=done)
         if done > 0:
-            streams.restore(found["streams"][rank], pl_module.device)
+            rng.restore(found["streams"][rank], pl_module.device)
 
     def on_train_epoch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
         """Remember what the epoch begins with; the first loader has begun already."""
         if trainer.current_epoch > 0 and not _restarting(trainer):
-            self._epoch_streams = streams.capture(pl_module.device)
+            self._epoch_streams = rng.capture(pl_module.device)
         self.at_rest = True
 
     def on_train_batch_start(
@@ -114,7 +114,7 @@ class ExactResume(Callback):
         """Add what is known to a checkpoint."""
         if trainer.state.fn != "fit" or self._epoch_streams is None:
             return
-        now = streams.capture(pl_module.device)
+        now = rng.capture(pl_module.device)
         epoch, every = zip(*_of_all_processes((self._epoch_streams, now)), strict=True)
         logged = {name: float(v) for name, v in trainer.callback_metrics.items()}
         checkpoint[KEY] = {

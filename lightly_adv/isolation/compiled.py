@@ -7,22 +7,21 @@ import warnings
 from torch import nn
 
 
-def check_compiled(module: nn.Module) -> None:
-    """Refuse a compiled module whose graph holds on to the parameters it was made with.
+def obstacle(module: nn.Module) -> str | None:
+    """Return why a compiled module cannot be set aside; None if it can.
 
-    PyTorch 2.4 does this unless told otherwise: stand-ins would stay in the graph, or
-    out of it, and gradients would silently be those of other weights.
-
-    Raises:
-        TypeError: If the module is compiled by such a version.
+    PyTorch 2.4 builds parameters into the graph unless told otherwise: copies in their
+    place would stay in the graph, or out of it, and gradients would silently be those
+    of other weights.
     """
-    if is_compiled(module) and not _parameters_are_inputs():
-        raise TypeError(
-            f"{type(module).__name__} is compiled, and this version of PyTorch builds "
-            "the parameters into the compiled graph, so that they cannot be set aside. "
-            "Update to torch>=2.5, or compile after "
-            "torch._dynamo.config.inline_inbuilt_nn_modules = True, or not at all."
-        )
+    if not is_compiled(module) or _parameters_are_inputs():
+        return None
+    return (
+        f"{type(module).__name__} is compiled, and this version of PyTorch builds the "
+        "parameters into the compiled graph, so that they cannot be set aside. Update "
+        "to torch>=2.5, or compile after "
+        "torch._dynamo.config.inline_inbuilt_nn_modules = True, or not at all."
+    )
 
 
 def check_compilable() -> None:

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 DEEP = 1000
 """How many objects in an array are copied with all that they hold."""
 
+LARGE = 2**26
+"""Arrays of more bytes are data."""
+
 
 def copied_iterator(value: Iterator[Any]) -> Iterator[Any]:
     """Copy an iterator with its position; its items are taken as they are.
@@ -60,6 +63,14 @@ def _copied_count(value: itertools.count[Any]) -> itertools.count[Any]:
         return itertools.count(*map(int, numbers))
     except ValueError:  # not of integers
         return value
+
+
+def is_data(value: np.ndarray[Any, Any]) -> bool:
+    """Whether an array is so large, or in a file, that it is left alone."""
+    base: Any = value
+    while isinstance(getattr(base, "base", None), np.ndarray):
+        base = base.base
+    return value.nbytes > LARGE or isinstance(base, np.memmap)
 
 
 def copied_array(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

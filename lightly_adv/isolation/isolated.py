@@ -19,16 +19,18 @@ def isolated(
     """Let nothing that happens inside reach the module or a random stream.
 
     Parameters, buffers, other tensors and arrays of every submodule are replaced by
-    stand-ins, and the contents of containers and objects are remembered. All is put
-    back at the end, also after an error: the very same objects, so that optimisers,
-    hooks and process groups that refer to them stay valid. The same holds for learning
-    rates and schedulers of the trainer, for variables of functions that the module
-    holds, for data of its classes, and for memory that processes share. Inside,
-    logging is muted, and random numbers are those that come after the block as well.
+    copies, which on the CPU share their memory until one of the two is written to, and
+    the contents of containers and objects are remembered. All is put back at the end,
+    also after an error: the very same objects, so that optimisers, hooks and process
+    groups that refer to them stay valid. The same holds for learning rates and
+    schedulers of the trainer, for variables of functions that the module holds, for
+    data of its classes, and for memory that processes share. Inside, logging is muted,
+    and random numbers are those that come after the block as well.
 
-    State that lives elsewhere is out of reach: in globals, files and generators, in
-    objects that libraries look after, such as data loaders, and inside of the items of
-    a container with more than 1000 containers or objects, which are data.
+    State that lives elsewhere is out of reach: in globals, files and generators, and in
+    objects that libraries look after, such as data loaders. Data are left alone, too:
+    the items of a container with more than 1000 containers or objects, those of a list
+    with more than 1000 tensors, and arrays of more than 64 MiB.
 
     Args:
         module: The module to protect, with everything that it holds.
@@ -60,8 +62,8 @@ def isolated(
 class Isolation:
     """Isolates many evaluations of one module, and pays for what changed between them.
 
-    What the module holds is found in the first evaluation, and the memory of stand-ins
-    is kept.
+    What the module holds is found in the first evaluation; those after it look for what
+    has changed.
 
     Args:
         module: See `isolated`.
@@ -80,10 +82,6 @@ class Isolation:
         self._differentiable = differentiable
         self._keep = list(keep)
         self._plan = Plan(module)
-
-    def new_step(self) -> None:
-        """Read all parameters anew: between two evaluations an optimizer may write."""
-        self._plan.distrust()
 
     @contextmanager
     def evaluation(
@@ -114,11 +112,11 @@ class Isolation:
         differentiable: bool | None = None,
         keep: Iterable[Any] | None = None,
     ) -> Iterator[None]:
-        """Put stand-ins in place of the state, and leave random streams alone."""
+        """Put copies in place of the state, and leave random streams alone."""
         if differentiable is None:
             differentiable = self._differentiable
         kept = self._keep if keep is None else keep
-        # Inside of another one, what is found are the stand-ins of that one.
+        # Inside of another evaluation, what is found are the copies of that one.
         plan = Plan(self._module) if self._plan.is_active else self._plan
         try:
             plan.enter(differentiable=differentiable, keep=kept)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import queue
+import operator
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
-from multiprocessing import shared_memory, sharedctypes
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -15,7 +13,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,85 +29,42 @@ CODE = frozenset((BuiltinFunctionType, ModuleType, RemovableHandle, type))
 
 FIXED = ATOMS | CODE | {torch.device, torch.dtype, torch.Size, torch.layout}
 
-RECORDERS = (
-    "aim",
-    "clearml",
-    "comet_ml",
-    "dvclive",
-    "lightning.pytorch.loggers",
-    "lightning_fabric.loggers",
-    "lightning.fabric.loggers",
-    "mlflow",
-    "neptune",
-    "pytorch_lightning.loggers",
-    "swanlab",
-    "tensorboardX",
-    "torch.utils.tensorboard",
-    "trackio",
-    "wandb",
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_RECORDERS = _words(
+    """
+    aim clearml comet_ml dvclive lightning.pytorch.loggers lightning_fabric.loggers
+    lightning.fabric.loggers mlflow neptune pytorch_lightning.loggers swanlab
+    tensorboardX torch.utils.tensorboard trackio wandb
+    """
 )
 """Where the classes come from whose objects record what a training does."""
 
-_FOREIGN = frozenset(
-    [
-        "PIL",
-        "_io",
-        "_thread",
-        "_weakref",
-        "asyncio",
-        "concurrent",
-        "contextvars",
-        "ctypes",
-        "datasets",
-        "datetime",
-        "h5py",
-        "io",
-        "lightning",
-        "lightning_fabric",
-        "lightning_utilities",
-        "lmdb",
-        "logging",
-        "multiprocessing",
-        "numpy",
-        "omegaconf",
-        "pandas",
-        "pathlib",
-        "pyarrow",
-        "pytorch_lightning",
-        "re",
-        "scipy",
-        "selectors",
-        "socket",
-        "ssl",
-        "subprocess",
-        "threading",
-        "torch",
-        "warnings",
-        "weakref",
-    ]
+_FOREIGN = _words(
+    """
+    PIL _io _thread _weakref asyncio concurrent contextvars ctypes datasets datetime
+    h5py io lightning lightning_fabric lightning_utilities lmdb logging
+    multiprocessing numpy omegaconf pandas pathlib pyarrow pytorch_lightning re scipy
+    selectors socket ssl subprocess threading torch warnings weakref
+    """
 )
-_LIBRARIES = _FOREIGN | frozenset(
-    [
-        "abc",
-        "builtins",
-        "collections",
-        "functools",
-        "kornia",
-        "lightly",
-        "lightly_adv",
-        "queue",
-        "timm",
-        "torchmetrics",
-        "torchvision",
-        "transformers",
-        "typing",
-    ]
+"""Packages that look after their objects themselves."""
+
+_LIBRARIES = _FOREIGN | _words(
+    """
+    abc builtins collections functools kornia lightly lightly_adv queue timm
+    torchmetrics torchvision transformers typing
+    """
 )
+"""Packages whose classes hold no data that a training changes."""
+
 _OWN = "lightly_adv.isolation"
 _SCHEDULERS = "torch.optim.lr_scheduler"
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
 _THREADS = (*_LOCKS, threading.Thread, threading.Event, threading.Semaphore)
-_SHARED = (ctypes._SimpleCData, ctypes.Array, ctypes.Structure, ctypes.Union)
 
 
 def _origins(kind: type) -> tuple[str, ...]:
@@ -121,13 +76,13 @@ def _origins(kind: type) -> tuple[str, ...]:
     )
 
 
-def _is_from(origin: str, places: tuple[str, ...]) -> bool:
-    return any(origin == each or origin.startswith(f"{each}.") for each in places)
+def _is_from(origin: str, places: Iterable[str]) -> bool:
+    return any(origin == place or origin.startswith(f"{place}.") for place in places)
 
 
 def records(kind: type) -> bool:
     """Whether objects of a class record a training: loggers, runs, writers."""
-    return any(_is_from(origin, RECORDERS) for origin in _origins(kind))
+    return any(_is_from(origin, _RECORDERS) for origin in _origins(kind))
 
 
 def is_foreign(kind: type) -> bool:
@@ -169,26 +124,10 @@ def slots_of(kind: type) -> tuple[str, ...]:
     )
 
 
-def shared_of(value: Any) -> Any:
-    """Return the C object in a value, such as a `multiprocessing.Value`, or None."""
-    if isinstance(value, sharedctypes.SynchronizedBase):
-        value = value.get_obj()
-    if isinstance(value, ctypes.py_object) or not isinstance(value, _SHARED):
-        return None
-    return value
-
-
-def is_shared_memory(value: Any) -> TypeGuard[shared_memory.SharedMemory]:
-    """Whether a value is a block of memory that processes share."""
-    return isinstance(value, shared_memory.SharedMemory)
-
-
-def is_own_queue(value: Any) -> bool:
-    """Whether a value is a queue for which no other thread waits."""
-    if not isinstance(value, queue.Queue):
-        return False
-    waiting = (value.not_empty, value.not_full, value.all_tasks_done)
-    return not any(getattr(each, "_waiters", ()) for each in waiting)
+def is_built_in_iterator(value: Any) -> bool:
+    """Whether a value is an iterator or generator of Python itself."""
+    places = ("builtins", "itertools")
+    return hasattr(value, "__next__") and type(value).__module__ in places
 
 
 def cells_of(value: Any) -> tuple[CellType, ...]:
@@ -228,6 +167,11 @@ def _is_data(value: Any) -> bool:
     if isinstance(value, FunctionType | classmethod | staticmethod | type):
         return False
     return isinstance(value, Tensor) or not hasattr(type(value), "__get__")
+
+
+def are_same(first: Collection[Any], second: Collection[Any]) -> bool:
+    """Whether two collections list the same objects, by identity."""
+    return len(first) == len(second) and all(map(operator.is_, first, second))
 
 
 def optimizer_of(value: Any) -> torch.optim.Optimizer | None:

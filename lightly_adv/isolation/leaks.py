@@ -6,7 +6,7 @@ import functools
 import itertools
 import random
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lightly_adv.isolation import kinds, states
-from lightly_adv.isolation.copying import copied_tensor
+from lightly_adv.isolation import copying, kinds, states
 
 
 @dataclass(frozen=True)
@@ -60,108 +59,102 @@ def snapshot(module: nn.Module) -> Snapshot:
         values["the random state of the GPU"] = torch.cuda.get_rng_state()
     values["the random state of random"] = random.getstate()
     values["the random state of numpy"] = tuple(np.random.get_state())
-    return Snapshot(values)
+    return Snapshot({name.removeprefix("."): value for name, value in values.items()})
 
 
 class _Walk:
     """Visits everything that a module refers to, each object once."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
         # Keeps what was visited alive, so that no identity is given twice.
-        self._kept: list[Any] = []
+        self._seen: dict[int, Any] = {}
 
     def value(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
         if type(value) in kinds.FIXED or isinstance(value, type):
             if type(value) in kinds.ATOMS:
                 yield path, value
         elif isinstance(value, Tensor):
-            yield path, "no shape" if is_lazy(value) else copied_tensor(value.detach())
+            yield (
+                path,
+                "no shape" if is_lazy(value) else copying.copied_tensor(value.detach()),
+            )
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             yield path, value.copy()
-        elif isinstance(value, Iterator) and type(value).__module__ in _BUILT_IN:
+        elif kinds.is_built_in_iterator(value):
             yield f"{path} (position)", _position(value)
         elif id(value) not in self._seen:
-            self._seen.add(id(value))
-            self._kept.append(value)
+            self._seen[id(value)] = value
             yield from self._once(path, value)
 
     def _once(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
         state = states.state_of(value)
         if state is not None:
             yield path, state.read()
-        elif isinstance(value, np.ndarray):
-            yield from self._inside(path, value.tolist())
-        elif isinstance(value, FunctionType | MethodType | functools.partial):
-            yield from self._function(path, value)
-        elif hasattr(value, "_num_yielded"):
+        elif hasattr(value, "_num_yielded"):  # of a data loader
             yield f"{path} (position)", value._num_yielded
-        elif isinstance(value, nn.Module | torch.optim.Optimizer) or (
-            isinstance(value, Mapping | Set | Sequence) or kinds.is_plain_object(value)
-        ):
-            yield from self._inside(path, value)
-
-    def _function(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
-        for index, cell in enumerate(kinds.cells_of(value)):
-            yield from self.value(f"{path} (closure {index})", _content(cell))
-        if isinstance(value, functools.partial):
-            for each in (value.func, value.args, value.keywords):
-                yield from self.value(f"{path} (partial)", each)
         else:
-            yield from self.value(path, getattr(value, "__self__", None))
+            for name, part in _parts(value):
+                yield from self.value(f"{path}{name}", part)
+            for base, data in kinds.class_attributes(type(value)):
+                if self._seen.setdefault(id(base), value) is value:
+                    for name, item in data.items():
+                        name = f"{base.__name__}.{name} (of the class)"
+                        yield from self.value(name, item)
 
-    def _inside(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, nn.Module):
-            yield from self._module(path, value)
-        elif isinstance(value, Mapping):
-            yield f"{path} (length)", len(value)
-            for index, (key, item) in enumerate(value.items()):
-                # Parameters are keys in optimizers, and are no names.
-                name = repr(key) if type(key) in kinds.FIXED else f"key {index}"
-                yield from self.value(f"{path}[{name}]", item)
-        elif isinstance(value, Set):
-            yield f"{path} (length)", len(value)
-            # Two sets with the same items may list them in different orders.
-            plain = [item for item in value if type(item) in kinds.ATOMS]
-            yield f"{path} (items)", frozenset((type(item), item) for item in plain)
-            others = [item for item in value if type(item) not in kinds.ATOMS]
-            for index, item in enumerate(others):
-                yield from self.value(f"{path}[{index}]", item)
-        elif isinstance(value, Sequence):
-            yield f"{path} (length)", len(value)
-            for index, item in enumerate(value):
-                yield from self.value(f"{path}[{index}]", item)
-        if not isinstance(value, nn.Module):
-            yield from self._attributes(path, value)
-        yield from self._classes(path, type(value))
 
-    def _attributes(self, path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object refers to, each with the end of its name."""
+    if isinstance(value, FunctionType | MethodType | functools.partial):
+        for index, cell in enumerate(kinds.cells_of(value)):
+            yield f" (closure {index})", _content(cell)
+        if isinstance(value, functools.partial):
+            yield " (partial)", [value.func, value.args, value.keywords]
+        else:
+            yield "", getattr(value, "__self__", None)
+    elif isinstance(value, nn.Module):
+        yield from _parts_of_module(value)
+    elif isinstance(value, np.ndarray):
+        yield "", value.tolist()
+    elif isinstance(value, Collection | torch.optim.Optimizer) or (
+        kinds.is_plain_object(value)
+    ):
+        yield from _items(value)
         for name, item in getattr(value, "__dict__", {}).items():
-            yield from self.value(f"{path}.{name}", item)
+            yield f".{name}", item
         for name in kinds.slots_of(type(value)):
             if hasattr(value, name):
-                yield from self.value(f"{path}.{name}", getattr(value, name))
+                yield f".{name}", getattr(value, name)
 
-    def _classes(self, path: str, kind: type) -> Iterator[tuple[str, Any]]:
-        for base, data in kinds.class_attributes(kind):
-            if id(base) not in self._seen:
-                self._seen.add(id(base))
-                for name, item in data.items():
-                    yield from self.value(
-                        f"{base.__name__}.{name} (of the class)", item
-                    )
 
-    def _module(self, path: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
-        prefix = f"{path}." if path else ""
-        for name, item in module.__dict__.items():
-            if name in ("_parameters", "_buffers", "_modules"):
-                for key, inner in item.items():
-                    yield from self.value(f"{prefix}{key}", inner)
-            elif name.endswith("_hooks"):
-                # Their keys count all hooks of the process.
-                yield from self.value(f"{prefix}{name}", list(item.values()))
-            else:
-                yield from self.value(f"{prefix}{name}", item)
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    """The items of a container, and how many there are."""
+    if isinstance(value, Mapping | Set | Sequence):
+        yield " (length)", len(value)
+    if isinstance(value, Mapping):
+        for index, (key, item) in enumerate(value.items()):
+            # Parameters are keys in optimizers, and are no names.
+            name = repr(key) if type(key) in kinds.FIXED else f"key {index}"
+            yield f"[{name}]", item
+    elif isinstance(value, Set):
+        # Two sets with the same items may list them in different orders.
+        plain = [item for item in value if type(item) in kinds.ATOMS]
+        yield " (items)", frozenset((type(item), item) for item in plain)
+        value = [item for item in value if type(item) not in kinds.ATOMS]
+    if isinstance(value, Sequence):
+        for index, item in enumerate(value):
+            yield f"[{index}]", item
+
+
+def _parts_of_module(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    for name, item in module.__dict__.items():
+        if name in ("_parameters", "_buffers", "_modules"):
+            for key, inner in item.items():
+                yield f".{key}", inner
+        elif name.endswith("_hooks"):
+            # Their keys count all hooks of the process.
+            yield f".{name}", list(item.values())
+        else:
+            yield f".{name}", item
 
 
 def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -214,23 +207,21 @@ def _position(value: Iterator[Any]) -> str:
     if isinstance(value, itertools.count):
         return repr(value)
     hint = getattr(value, "__length_hint__", None)
-    return f"{hint()} left" if hint is not None else _parts_of(value)
-
-
-def _parts_of(value: Iterator[Any]) -> str:
-    """Where an iterator over others stands, as it would tell if it were copied."""
+    if hint is not None:
+        return f"{hint()} left"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            reduced: Any = value.__reduce__()
-            _, arguments, *states = reduced
+            groups: Any = value.__reduce__()[1:]
     except TypeError:
         return "unknown"
-    parts = [*arguments, *(each for state in states for each in state)]
+    parts = [
+        part for each in groups for part in (each if type(each) is tuple else [each])
+    ]
     return ", ".join(
-        _position(each) if isinstance(each, Iterator) else repr(each)
-        for each in parts
-        if isinstance(each, Iterator) or type(each) in kinds.ATOMS
+        _position(part) if isinstance(part, Iterator) else repr(part)
+        for part in parts
+        if isinstance(part, Iterator) or type(part) in kinds.ATOMS
     )
 
 
@@ -240,10 +231,10 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, Tensor):
         return _same_tensors(first, second)
     if isinstance(first, np.ndarray):
-        return _same_arrays(first, second)
+        same = first.shape == second.shape and first.dtype == second.dtype
+        return same and first.tobytes() == second.tobytes()
     if isinstance(first, tuple | list):
-        pairs = zip(first, second, strict=False)
-        return len(first) == len(second) and all(_same(a, b) for a, b in pairs)
+        return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(
             _same(first[key], second[key]) for key in first
@@ -251,29 +242,17 @@ def _same(first: Any, second: Any) -> bool:
     return bool(first == second or (first != first and second != second))
 
 
-def _same_arrays(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> bool:
-    return (
-        first.shape == second.shape
-        and first.dtype == second.dtype
-        and first.tobytes() == second.tobytes()
-    )
-
-
 def _same_tensors(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors of any kind are equal, where NaN equals NaN."""
     if first.layout != second.layout or first.dtype != second.dtype:
         return False
     if first.is_nested:
-        pairs = zip(first.unbind(), second.unbind(), strict=False)
-        return first.size(0) == second.size(0) and all(_same(a, b) for a, b in pairs)
-    if first.shape != second.shape:
-        return False
+        return _same(first.unbind(), second.unbind())
+    if first.shape != second.shape or first.device.type == "meta":
+        return first.shape == second.shape
     if first.layout is not torch.strided:
-        parts = [_parts(each) for each in (first, second)]
-        return all(_same(a, b) for a, b in zip(*parts, strict=True))
-    if first.device.type == "meta" or type(first) is not Tensor:
-        return bool(first.device.type == "meta" or torch.equal(first, second))
-    if first.is_quantized:
+        return _same(_dense(first), _dense(second))
+    if first.is_quantized or type(first) is not Tensor:
         return torch.equal(first, second)
     # Bits, for not every kind of number can be compared.
     bits = [each.contiguous().view(-1).view(torch.uint8) for each in (first, second)]
@@ -287,7 +266,7 @@ def _equal_numbers(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
-def _parts(value: Tensor) -> list[Tensor]:
+def _dense(value: Tensor) -> list[Tensor]:
     """The dense tensors that a sparse one consists of."""
     if value.layout is torch.sparse_coo:
         value = value.coalesce()
@@ -297,6 +276,3 @@ def _parts(value: Tensor) -> list[Tensor]:
     if value.layout in (torch.sparse_csc, torch.sparse_bsc):
         return [value.ccol_indices(), value.row_indices(), value.values()]
     return [value.to_dense()]
-
-
-_BUILT_IN = ("builtins", "itertools")

@@ -1,15 +1,15 @@
-"""Objects that a module holds, and what is in their place during an evaluation."""
+"""Objects that a module holds, and what takes their place during an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from lightly_adv.isolation.copying import copied_array
-from lightly_adv.isolation.stand_ins import Row, StandIn, as_tensor
+from lightly_adv.isolation import copying
+from lightly_adv.isolation.attached import Attached, attached
 from lightly_adv.isolation.states import State
 
 
@@ -22,16 +22,13 @@ class Node:
     """
 
     is_replaced = False
-    """Whether another object stands for it."""
+    """Whether another object takes its place."""
 
     def __init__(self, target: Any, parts: Iterable[Node] = ()) -> None:
         self.target = target
         self.parts = list(parts)
-
-    @property
-    def now(self) -> Any:
-        """What is in its place during an evaluation."""
-        return self.target
+        self.now = target
+        """What is in its place."""
 
 
 class StateNode(Node):
@@ -51,100 +48,114 @@ class StateNode(Node):
         self._state.write(self._saved)
 
 
-class TensorNode(Node):
-    """A tensor, with what stands for it."""
-
-    is_replaced = True
-
-    def __init__(self, target: Tensor) -> None:
-        super().__init__(target)
-        self.stand_in = StandIn(target)
-
-    @property
-    def now(self) -> Any:
-        """The tensor in its place."""
-        return self.stand_in.now
-
-
-class ArrayNode(TensorNode):
-    """A large array; its bytes are a tensor."""
-
-    def __init__(self, target: np.ndarray[Any, Any], content: Tensor) -> None:
-        super().__init__(content)
-        self.target = target
-
-    @property
-    def now(self) -> Any:
-        """The array in its place."""
-        values = self.stand_in.now.numpy().view(self.target.dtype)
-        return values.reshape(self.target.shape)
-
-
 class CopyNode(Node):
-    """An object that is copied in each evaluation."""
+    """An object that is copied for each evaluation."""
 
     is_replaced = True
 
     def __init__(self, target: Any, copy: Callable[[Any], Any]) -> None:
         super().__init__(target)
         self._copy = copy
-        self._now = target
-
-    @property
-    def now(self) -> Any:
-        """The copy."""
-        return self._now
 
     def make(self) -> None:
         """Copy the object."""
-        self._now = self._copy(self.target)
-
-
-class RowNode(CopyNode):
-    """A tensor that is one of many in another place."""
-
-    def __init__(self, target: Tensor, row: Callable[[], Row | None]) -> None:
-        super().__init__(target, self._twin)
-        self._row = row
-
-    def _twin(self, target: Tensor) -> Tensor:
-        row = self._row()
-        twin = None if row is None else row.twins.get(id(target))
-        return target.detach().clone() if twin is None else twin
+        self.now = self._copy(self.target)
 
 
 class TupleNode(CopyNode):
-    """A tuple, with or without names, made anew where something stands for an item."""
+    """A tuple, with or without names, made anew where one of its items is replaced."""
 
-    def __init__(self, target: tuple[Any, ...], found: list[Node | None]) -> None:
-        super().__init__(target, self._with_parts)
-        self.parts = [each for each in found if each is not None]
-        self._found = found
+    def __init__(self, target: tuple[Any, ...], items: list[Node | None]) -> None:
+        super().__init__(target, self._with_items)
+        self.parts = [node for node in items if node is not None]
+        self._items = items
 
     @property
     def is_replaced(self) -> bool:  # type: ignore[override]
-        """Whether something stands for an item."""
-        return any(each.is_replaced for each in self.parts)
+        """Whether an item is replaced."""
+        return any(node.is_replaced for node in self.parts)
 
-    def _with_parts(self, target: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _with_items(self, target: tuple[Any, ...]) -> tuple[Any, ...]:
         if not self.is_replaced:
             return target
         make = getattr(type(target), "_make", tuple)
         copied: tuple[Any, ...] = make(
             item if node is None else node.now
-            for item, node in zip(target, self._found, strict=True)
+            for item, node in zip(target, self._items, strict=True)
         )
         return copied
 
 
-def array_node(value: np.ndarray[Any, Any]) -> Node | None:
-    """Return the node of an array, or None if nothing can be written to it."""
-    base: Any = value
-    while isinstance(getattr(base, "base", None), np.ndarray):
-        base = base.base
-    if not value.flags.writeable or isinstance(base, np.memmap):
-        return None
-    content = as_tensor(value)
+class TensorNode(Node):
+    """A tensor, replaced by another one with the same values.
+
+    On the CPU the two share their memory until one of them is written to, by whatever
+    way: PyTorch copies the memory then. On an accelerator, where a copy costs next to
+    nothing, the values are copied for each evaluation, into memory that is kept.
+    """
+
+    is_replaced = True
+
+    def __init__(self, target: Tensor) -> None:
+        super().__init__(target)
+        self._is_parameter = isinstance(target, nn.Parameter)
+        self.is_state = self._is_parameter
+        """Whether it is a parameter or buffer, and no data whatever its size."""
+        self._kept: Tensor | None = None
+
+    def make(self) -> tuple[Tensor, Tensor] | None:
+        """Make the tensor that takes the place; return what to copy from where."""
+        target: Tensor = self.target
+        if _copies_on_write(target):
+            try:
+                twin = torch._lazy_clone(target)
+            except RuntimeError:  # memory of NumPy, of a file, or of other processes
+                is_data = not self.is_state and target.nbytes > copying.LARGE
+                twin = target if is_data else target.detach().clone()
+            self._kept = None
+        else:
+            # An alias, so that what is assigned to its `data` leaves the memory alone.
+            twin = self._memory().detach()
+        if self._is_parameter:
+            twin = nn.Parameter(twin, requires_grad=False)
+        self.now = twin
+        return None if self._kept is None else (self._kept, target.detach())
+
+    def make_attached(self) -> None:
+        """Make a tensor for a graph that outlives the evaluation."""
+        target = self.target
+        self.now = attached(target) if self._is_parameter else target.detach().clone()
+
+    def _memory(self) -> Tensor:
+        kept = self._kept
+        if kept is None or _layout(kept) != _layout(self.target):
+            kept = torch.empty_like(self.target, requires_grad=False).detach()
+            self._kept = kept
+        return kept
+
+
+def replace_tensors(nodes: Iterable[TensorNode]) -> None:
+    """Make the tensors that take the place of others."""
+    with torch.inference_mode(False), torch.no_grad():
+        pairs = [pair for node in nodes if (pair := node.make()) is not None]
+        if pairs:
+            memory, values = zip(*pairs, strict=True)
+            torch._foreach_copy_(memory, values)
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor is dense and of no class of its own, parameters aside."""
+    known = type(value) in (Tensor, nn.Parameter, Attached)
     return (
-        CopyNode(value, copied_array) if content is None else ArrayNode(value, content)
+        known
+        and value.layout is torch.strided
+        and not (value.is_quantized or value.is_nested)
     )
+
+
+def _copies_on_write(value: Tensor) -> bool:
+    return value.is_cpu
+
+
+def _layout(value: Tensor) -> tuple[Any, ...]:
+    return value.shape, value.stride(), value.dtype, value.device

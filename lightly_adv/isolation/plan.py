@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
-from types import CellType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from lightly_adv.isolation import kinds, mute, stand_ins
-from lightly_adv.isolation.compiled import check_compiled
-from lightly_adv.isolation.copying import copied_iterator, copied_tensor
-from lightly_adv.isolation.holders import (
-    Cell,
-    ClassHolder,
-    DictHolder,
-    Holder,
-    ListHolder,
-    ModuleHolder,
-    Namespace,
-    OptimizerHolder,
+from lightly_adv.isolation import compiled, copying, kinds, mute, nodes
+from lightly_adv.isolation.contents import (
+    Attributes,
+    ClassData,
+    Contents,
+    DictContents,
+    ListContents,
+    ModuleAttributes,
+    OptimizerOptions,
     Slots,
+    Variable,
 )
 from lightly_adv.isolation.nodes import (
     CopyNode,
     Node,
-    RowNode,
     StateNode,
     TensorNode,
     TupleNode,
-    array_node,
 )
 from lightly_adv.isolation.states import state_of
 
@@ -52,11 +48,10 @@ class Plan:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._nodes: dict[int, Node] = {}
-        self._outside: list[Any] = []
-        self._attached: list[nn.Module] = []
-        self._holders: list[Holder] = []
-        self._rowed: list[Holder] = []
-        self._hollow: list[Any] = []
+        self._trained: list[nn.Module] = []
+        self._roots: list[Any] = []
+        self._contents: list[Contents] = []
+        self._empty: list[Any] = []
         self._tensors: list[TensorNode] = []
         self._copies: list[CopyNode] = []
         self._states: list[StateNode] = []
@@ -66,198 +61,154 @@ class Plan:
     @property
     def trainers(self) -> list[Any]:
         """The trainers that the module, or a part of it, is attached to."""
-        found = [each.__dict__["_trainer"] for each in self._attached]
-        return list({id(each): each for each in found}.values())
+        found = [part.__dict__["_trainer"] for part in self._trained]
+        return list({id(trainer): trainer for trainer in found}.values())
 
     def enter(self, *, differentiable: bool, keep: Iterable[Any]) -> None:
-        """Put stand-ins in place."""
+        """Put copies in place.
+
+        Raises:
+            TypeError: If the module has a part that cannot be set aside.
+            ValueError: If it has a parameter without a shape.
+        """
         try:
             self._update()
         except BaseException:
             # Whatever was only half looked at is found anew.
-            self._nodes, self._holders = {}, []
+            self._nodes, self._contents, self._roots = {}, [], []
             raise
         kept = set(map(id, keep))
-        tensors = [each.stand_in for each in self._tensors]
         if differentiable:
-            for tensor in tensors:
-                tensor.separate()
+            for tensor in self._tensors:
+                tensor.make_attached()
         else:
-            stand_ins.fill(tensors)
-        for tensor in tensors:
+            nodes.replace_tensors(self._tensors)
+        for tensor in self._tensors if kept else ():
             if id(tensor.target) in kept:
                 tensor.now = tensor.target
-        for holder in self._holders:
-            holder.fill_row()
         with torch.inference_mode(False):
             for node in self._copies:
                 node.make()
-        self._taken = [each for each in self._states if id(each.target) not in kept]
+        self._taken = [node for node in self._states if id(node.target) not in kept]
         for state in self._taken:
             state.take()
         self.is_active = True
-        for holder in self._holders:
-            holder.exchange()
+        for contents in self._contents:
+            contents.replace()
 
     def leave(self) -> None:
         """Put the original objects back."""
         if not self.is_active:
             return
-        for holder in self._holders:
-            holder.restore()
+        for contents in self._contents:
+            contents.restore()
         for state in self._taken:
             state.put()
-        if any(self._hollow):
-            for each in self._hollow:
-                each.clear()
-        for node in self._tensors:
-            node.stand_in.now = node.stand_in.target
-        self.is_active = False
-
-    def distrust(self) -> None:
-        """Fill all parameters in the next evaluation, whatever is told of them."""
+        if any(self._empty):
+            for container in self._empty:
+                container.clear()
         for tensor in self._tensors:
-            tensor.stand_in.distrust()
-
-    def __call__(self, value: Any, *, is_strict: bool = True) -> Node | None:
-        """Return the node of an object; None if it never changes.
-
-        Raises:
-            TypeError: If it is a module that cannot be set aside.
-            ValueError: If it is a parameter without a shape.
-        """
-        if type(value) in kinds.FIXED:
-            return None
-        found = self._nodes.get(id(value))
-        if found is None:
-            try:
-                found = self._made(value, is_strict=is_strict)
-            except (TypeError, ValueError):
-                if is_strict:
-                    raise
-            if found is not None:
-                self._nodes[id(value)] = found
-        return found
-
-    def is_known(self, value: Any, *, besides: Holder) -> bool:
-        """Whether an object has a node, or a place in a row of another holder."""
-        rows = [each.row for each in self._rowed if each is not besides]
-        return id(value) in self._nodes or any(
-            row is not None and id(value) in row.twins for row in rows
-        )
+            tensor.now = None
+        self.is_active = False
 
     def _update(self) -> None:
         """Look again at what differs from the last time."""
-        outside = self._state_outside()
-        changed = [each for each in self._holders if not each.is_same()]
-        moved = [each.examine(self) for each in changed]
+        changed = [each for each in self._contents if not each.is_same()]
+        moved = [contents.examine(self._node) for contents in changed]
         if (
-            not self._holders
-            or any(moved)
-            or any(self._hollow)
-            or len(outside) != len(self._outside)
-            or any(map(operator.is_not, outside, self._outside))
+            any(moved)
+            or any(self._empty)
+            or not kinds.are_same(self._roots, self._roots_now())
         ):
             self._walk()
-            if self._state_outside() != self._outside:
-                self._walk()
 
-    def _state_outside(self) -> list[Any]:
-        return [each for part in self._attached for each in kinds.trainer_state(part)]
+    def _roots_now(self) -> list[Any]:
+        """The module, and optimizers and schedulers of its trainers."""
+        state = (each for part in self._trained for each in kinds.trainer_state(part))
+        return [self._module, *state]
 
     def _walk(self) -> None:
         """Find everything there is; what was known keeps its node."""
-        self._outside = self._state_outside()
-        roots = [self(self._module), *map(self._lenient, self._outside)]
-        order = list(self._reachable([each for each in roots if each is not None]))
+        _check(self._module)
+        self._roots = [self._module]
+        while True:
+            order = list(self._reachable(self._roots))
+            modules = [node for node in order if isinstance(node, ModuleAttributes)]
+            parts: list[nn.Module] = [node.target for node in modules]
+            self._trained = [
+                part for part in parts if vars(part).get("_trainer") is not None
+            ]
+            roots = self._roots_now()
+            if kinds.are_same(roots, self._roots):
+                break
+            self._roots = roots
         self._nodes = {
-            id(each.target): each
-            for each in order
-            if self._nodes.get(id(each.target)) is each
+            id(node.target): node
+            for node in order
+            if self._nodes.get(id(node.target)) is node
         }
-        modules = [each.target for each in order if isinstance(each, ModuleHolder)]
-        self._attached = [
-            each for each in modules if each.__dict__.get("_trainer") is not None
-        ]
-        holders = [each for each in order if isinstance(each, Holder)]
-        self._holders = holders
-        self._hollow = [empty for each in holders for empty in each.hollow]
-        self._tensors = [each for each in order if isinstance(each, TensorNode)]
-        buffers = {id(each) for part in modules for each in part._buffers.values()}
+        self._contents = [node for node in order if isinstance(node, Contents)]
+        self._empty = [empty for node in self._contents for empty in node.empty]
+        self._tensors = [node for node in order if isinstance(node, TensorNode)]
+        buffers = {id(each) for part in parts for each in part._buffers.values()}
         for tensor in self._tensors:
-            tensor.stand_in.is_buffer = id(tensor.target) in buffers
-        self._states = [each for each in order if isinstance(each, StateNode)]
-        self._copies = _sorted([each for each in order if isinstance(each, CopyNode)])
+            tensor.is_state = tensor.is_state or id(tensor.target) in buffers
+        self._states = [node for node in order if isinstance(node, StateNode)]
+        copies = [node for node in order if isinstance(node, CopyNode)]
+        # Tuples of tuples last: they are made of what takes the place of their items.
+        self._copies = sorted(copies, key=_depth)
 
-    def _lenient(self, value: Any) -> Node | None:
-        return self(value, is_strict=False)
-
-    def _reachable(self, roots: list[Node]) -> Iterator[Node]:
-        seen = set(map(id, roots))
-        self._rowed = []
-        waiting = deque(roots)
+    def _reachable(self, roots: Iterable[Any]) -> Iterator[Node]:
+        waiting = deque(node for root in roots if (node := self._node(root)))
+        seen = set(map(id, waiting))
         while waiting:
             node = waiting.popleft()
-            if isinstance(node, Holder) and node.is_unseen:
-                node.examine(self)
-            if isinstance(node, Holder) and node.row is not None:
-                self._rowed.append(node)
+            if isinstance(node, Contents) and node.is_unseen:
+                node.examine(self._node)
             yield node
             for part in node.parts:
                 if id(part) not in seen:
                     seen.add(id(part))
                     waiting.append(part)
 
-    def _made(self, value: Any, *, is_strict: bool) -> Node | None:
+    def _node(self, value: Any) -> Node | None:
+        """Return the node of an object; None if it never changes."""
+        if type(value) in kinds.FIXED:
+            return None
+        node = self._nodes.get(id(value))
+        if node is None:
+            node = self._new_node(value)
+            if node is not None:
+                self._nodes[id(value)] = node
+        return node
+
+    def _new_node(self, value: Any) -> Node | None:
         if isinstance(value, Tensor):
-            return self._tensor(value)
+            return _tensor_node(value)
         if isinstance(value, nn.Module):
-            return self._of_module(value, is_strict=is_strict)
+            # A part is checked before; this one is held in another way.
+            if _obstacle(value) is not None:
+                return None
+            return ModuleAttributes(value, more=self._of_classes(type(value)))
         if type(value) not in _BUILT_IN and kinds.records(type(value)):
             return CopyNode(value, mute.Muted)
         if isinstance(value, tuple):
-            parts = [self(each, is_strict=is_strict) for each in value]
-            return TupleNode(value, parts) if any(parts) else None
-        container = _container(value)
-        if container is not None:
-            own = self._attributes(value) if type(value) not in _BUILT_IN else []
-            return container(value, is_strict=is_strict, more=own)
-        return self._of_object(value)
+            items = list(map(self._node, value))
+            return TupleNode(value, items) if any(items) else None
+        if isinstance(value, list | deque | dict):
+            more = [] if type(value) in _BUILT_IN else self._attributes(value)
+            contents = DictContents if isinstance(value, dict) else ListContents
+            return contents(value, more=more)
+        return _value_node(value) or self._group(value)
 
-    def _tensor(self, value: Tensor) -> Node:
-        for holder in self._rowed:
-            if holder.row is not None and id(value) in holder.row.twins:
-                return RowNode(value, functools.partial(getattr, holder, "row"))
-        if stand_ins.is_odd(value):
-            return CopyNode(value, copied_tensor)
-        return TensorNode(value)
-
-    def _of_module(self, value: nn.Module, *, is_strict: bool) -> Node:
-        if isinstance(value, torch.jit.ScriptModule):
-            raise TypeError(
-                f"{type(value).__name__} is a scripted module, whose state cannot be "
-                "set aside; use the Python module that it was made from."
-            )
-        check_compiled(value)
-        more = self._of_classes(type(value))
-        return ModuleHolder(value, is_strict=is_strict, more=more)
-
-    def _of_object(self, value: Any) -> Node | None:
-        """Return the node of what is neither tensor, module nor container."""
-        if type(value) is np.ndarray:
-            return array_node(value)
-        if type(value) is set:
-            return CopyNode(value, set)
-        if _is_iterator(value):
-            return CopyNode(value, copied_iterator)
-        state = state_of(value)
-        if state is not None:
-            return StateNode(value, state)
+    def _group(self, value: Any) -> Node | None:
+        """Return the node of an object that stays, with nodes of what it refers to."""
         if isinstance(value, FunctionType | MethodType | functools.partial):
-            return self._of_function(value)
+            parts = self._of_function(value)
+            return Node(value, parts) if parts else None
         optimizer = kinds.optimizer_of(value)
         if optimizer is not None:
-            return OptimizerHolder(optimizer)
+            return OptimizerOptions(optimizer)
         if kinds.is_plain_object(value):
             own = self._attributes(value)
             return Node(value, [*own, *self._of_classes(type(value))])
@@ -265,61 +216,81 @@ class Plan:
 
     def _attributes(self, value: Any) -> list[Node]:
         """Return nodes of the attributes of an object."""
-        found: list[Node] = []
-        if hasattr(value, "__dict__"):
-            found.append(Namespace(value, is_strict=False))
-        if kinds.slots_of(type(value)):
-            found.append(Slots(value, is_strict=False))
-        return found
+        in_dict: list[Node] = [Attributes(value)] if hasattr(value, "__dict__") else []
+        return [*in_dict, Slots(value)] if kinds.slots_of(type(value)) else in_dict
 
     def _of_classes(self, kind: type) -> list[Node]:
-        found = []
-        for base, _ in kinds.class_attributes(kind):
-            known = self._nodes.get(id(base)) or ClassHolder(base, is_strict=False)
-            found.append(self._nodes.setdefault(id(base), known))
-        return found
+        return [
+            self._nodes.setdefault(id(base), ClassData(base))
+            for base, _ in kinds.class_attributes(kind)
+        ]
 
-    def _of_function(self, value: Any) -> Node | None:
-        """Return the node of a function, with what it takes from outside."""
-        cells = [self._of_cell(each) for each in kinds.cells_of(value)]
+    def _of_function(self, value: Any) -> list[Node]:
+        """Return nodes of what a function takes from outside."""
+        cells: list[Node] = [
+            self._nodes.setdefault(id(cell), Variable(cell))
+            for cell in kinds.cells_of(value)
+        ]
         if isinstance(value, functools.partial):
             others = [value.func, *value.args, value.keywords]
         else:
             others = [getattr(value, "__self__", None)]
-        parts = [*cells, *(self._lenient(each) for each in others)]
-        found = [each for each in parts if each is not None]
-        return Node(value, found) if found else None
-
-    def _of_cell(self, cell: CellType) -> Node:
-        known = self._nodes.get(id(cell)) or Cell(cell, is_strict=False)
-        return self._nodes.setdefault(id(cell), known)
-
-
-def _container(value: Any) -> type[Holder] | None:
-    if isinstance(value, list | deque):
-        return ListHolder
-    return DictHolder if isinstance(value, dict) else None
+        return [*cells, *filter(None, map(self._node, others))]
 
 
 _BUILT_IN = frozenset((list, dict, deque, tuple, OrderedDict, defaultdict, Counter))
 
 
-def _is_iterator(value: Any) -> bool:
-    places = ("builtins", "itertools")
-    return hasattr(value, "__next__") and type(value).__module__ in places
+def _tensor_node(value: Tensor) -> Node | None:
+    if is_lazy(value):
+        return None
+    plain = nodes.is_plain(value)
+    return TensorNode(value) if plain else CopyNode(value, copying.copied_tensor)
 
 
-def _sorted(copies: list[CopyNode]) -> list[CopyNode]:
-    """Put the items of tuples before the tuples."""
-    found: dict[int, CopyNode] = {}
+def _value_node(value: Any) -> Node | None:
+    """Return the node of what holds values alone, such as an array."""
+    if type(value) is np.ndarray:
+        is_copied = value.flags.writeable and not copying.is_data(value)
+        return CopyNode(value, copying.copied_array) if is_copied else None
+    if type(value) is set:
+        return CopyNode(value, set)
+    if kinds.is_built_in_iterator(value):
+        return CopyNode(value, copying.copied_iterator)
+    state = state_of(value)
+    return None if state is None else StateNode(value, state)
 
-    def add(node: CopyNode) -> None:
-        if id(node) not in found:
-            for part in node.parts:
-                if isinstance(part, CopyNode):
-                    add(part)
-            found[id(node)] = node
 
-    for each in copies:
-        add(each)
-    return list(found.values())
+def _depth(node: Node) -> int:
+    """How deep tuples are nested in one."""
+    parts = node.parts if isinstance(node, TupleNode) else ()
+    return 1 + max(map(_depth, parts), default=0)
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    """Return why a module cannot be set aside; None if it can."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return (
+            f"{type(module).__name__} is a scripted module, whose state cannot be set "
+            "aside; use the Python module that it was made from."
+        )
+    return compiled.obstacle(module)
+
+
+def _check(module: nn.Module) -> None:
+    """Refuse a module with parts that cannot be set aside.
+
+    Raises:
+        TypeError: If a part is scripted, or compiled by an old version of PyTorch.
+        ValueError: If a parameter or buffer has no shape yet.
+    """
+    for part in module.modules():
+        obstacle = _obstacle(part)
+        if obstacle is not None:
+            raise TypeError(obstacle)
+        for tensor in [*part._parameters.values(), *part._buffers.values()]:
+            if tensor is not None and is_lazy(tensor):
+                raise ValueError(
+                    "the module holds a lazy parameter or buffer that has no shape "
+                    "yet; run one forward pass before it is attacked."
+                )

@@ -1,18 +1,22 @@
-"""Random numbers that leave the user's random streams alone."""
+"""Random numbers that leave the user's random streams alone, and their states."""
 
 from __future__ import annotations
 
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+
+from lightly_adv.isolation.states import random_state
+
+Streams: TypeAlias = dict[str, Any]
+"""States of random streams as numbers and tensors only, for weights_only=True."""
 
 
 def private_generator(
@@ -113,26 +117,13 @@ def own_sources(module: nn.Module) -> Iterator[list[Any]]:
         True
     """
     held = [value for part in module.modules() for value in vars(part).values()]
-    found = [(each, back) for each in held if (back := _restorer(each)) is not None]
+    found = {id(each): state for each in held if (state := random_state(each))}
+    saved = [(state, state.read()) for state in found.values()]
     try:
-        yield [each for each, _ in found]
+        yield [each for each in held if id(each) in found]
     finally:
-        for _, restore in found:
-            restore()
-
-
-def _restorer(value: Any) -> Callable[[], object] | None:
-    """Return what brings a source of random numbers to its state of now."""
-    if isinstance(value, torch.Generator):
-        return partial(value.set_state, value.get_state())
-    if isinstance(value, np.random.RandomState):
-        return partial(value.set_state, value.get_state())
-    if isinstance(value, random.Random):
-        return partial(value.setstate, value.getstate())
-    if isinstance(value, np.random.Generator):
-        bits = value.bit_generator
-        return partial(setattr, bits, "state", bits.state)
-    return None
+        for state, before in saved:
+            state.write(before)
 
 
 def reseed(seed: int) -> None:
@@ -147,3 +138,51 @@ def _fork_arguments(device: torch.device | None) -> dict[str, object]:
         return {"devices": []}
     index = device.index if device.index is not None else 0
     return {"devices": [index], "device_type": device.type}
+
+
+def capture(device: torch.device) -> Streams:
+    """Return the states of torch, Python and NumPy, and of an accelerator.
+
+    Examples:
+        >>> device = torch.device("cpu")
+        >>> state = capture(device)
+        >>> first = torch.rand(2)
+        >>> restore(state, device)
+        >>> torch.equal(torch.rand(2), first)
+        True
+    """
+    state: Any = np.random.get_state()
+    name, keys, position, has_gauss, gauss = state
+    found: Streams = {
+        "torch": torch.get_rng_state(),
+        "python": random.getstate(),
+        # A tensor, because arrays are not among what is read without running code.
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position),
+        "numpy_gauss": (int(has_gauss), float(gauss)),
+    }
+    if device.type != "cpu":
+        found["device"] = _module(device).get_rng_state(*_index(device))
+    return found
+
+
+def restore(state: Streams, device: torch.device) -> None:
+    """Set the states that `capture` returned."""
+    torch.set_rng_state(state["torch"].cpu())
+    random.setstate(_tuples(state["python"]))
+    name, keys, position = state["numpy"]
+    numbers = keys.cpu().numpy().astype(np.uint32)
+    np.random.set_state((name, numbers, position, *state["numpy_gauss"]))
+    if device.type != "cpu" and "device" in state:
+        _module(device).set_rng_state(state["device"].cpu(), *_index(device))
+
+
+def _module(device: torch.device) -> Any:
+    return getattr(torch, device.type)
+
+
+def _index(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)
+
+
+def _tuples(state: Any) -> Any:
+    return tuple(map(_tuples, state)) if isinstance(state, list | tuple) else state

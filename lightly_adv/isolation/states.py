@@ -7,13 +7,11 @@ import ctypes
 import queue
 import random
 from collections.abc import Callable
-from multiprocessing import managers
+from multiprocessing import managers, shared_memory, sharedctypes
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-
-from lightly_adv.isolation import kinds
 
 
 class State(NamedTuple):
@@ -35,16 +33,28 @@ def state_of(value: Any) -> State | None:
         >>> source.random() == first
         True
     """
-    for kind, make in _STATES.items():
-        if isinstance(value, kind):
-            return make(value)
-    shared = kinds.shared_of(value)
-    if shared is not None:
-        return _shared(shared)
-    return _memory(value) if kinds.is_shared_memory(value) else None
+    if isinstance(value, sharedctypes.SynchronizedBase):
+        value = value.get_obj()
+    return random_state(value) or _of_kind(value, _CONTENTS)
 
 
-def _shared(value: Any) -> State:
+def random_state(value: Any) -> State | None:
+    """Return how to set a source of random numbers aside, or None for other objects."""
+    return _of_kind(value, _SOURCES)
+
+
+def _of_kind(
+    value: Any, makers: dict[type, Callable[[Any], State | None]]
+) -> State | None:
+    return next(
+        (make(value) for kind, make in makers.items() if isinstance(value, kind)), None
+    )
+
+
+def _memory(value: Any) -> State | None:
+    """Read and write a C object, such as that of a `multiprocessing.Value`."""
+    if isinstance(value, ctypes.py_object):
+        return None
     address, size = ctypes.addressof(value), ctypes.sizeof(value)
     return State(
         lambda: ctypes.string_at(address, size),
@@ -52,7 +62,7 @@ def _shared(value: Any) -> State:
     )
 
 
-def _memory(value: Any) -> State:
+def _block(value: Any) -> State:
     return State(lambda: bytes(value.buf), lambda saved: _fill(value.buf, saved))
 
 
@@ -80,8 +90,9 @@ def _mapping(value: Any) -> State:
 
 
 def _queue(value: queue.Queue[Any]) -> State | None:
-    if not kinds.is_own_queue(value):
-        return None
+    waiting = (value.not_empty, value.not_full, value.all_tasks_done)
+    if any(getattr(each, "_waiters", ()) for each in waiting):
+        return None  # another thread is using it
 
     def write(saved: Any) -> None:
         items, value.unfinished_tasks = saved
@@ -95,11 +106,17 @@ def _fill(target: Any, saved: Any) -> None:
     target[:] = saved
 
 
-_STATES: dict[type, Callable[[Any], State | None]] = {
+_SOURCES: dict[type, Callable[[Any], State | None]] = {
     random.Random: _python,
     np.random.Generator: _numpy,
     np.random.RandomState: lambda each: State(each.get_state, each.set_state),
     torch.Generator: lambda each: State(each.get_state, each.set_state),
+}
+_CONTENTS: dict[type, Callable[[Any], State | None]] = {
+    **dict.fromkeys(
+        (ctypes._SimpleCData, ctypes.Array, ctypes.Structure, ctypes.Union), _memory
+    ),
+    shared_memory.SharedMemory: _block,
     array.array: _items,
     bytearray: _items,
     queue.Queue: _queue,

@@ -115,6 +115,12 @@ def test_attack_speed(tmp_path: Path) -> None:
     assert "ours, isolated" in printed
 
 
+def test_isolation(tmp_path: Path) -> None:
+    arguments = ("--rounds", "2", "--batch", "2", "--cases", "resnet18, 32 pixels")
+    printed = run("benchmarks/isolation.py", *arguments, folder=tmp_path)
+    assert "median ratio" in printed
+
+
 def test_autoattack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     size = ("--data.num_labelled", "20", "--data.batch_size", "10")
