@@ -14,7 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -40,10 +40,11 @@ def mlp() -> nn.Module:
 
 def keeping() -> nn.Module:
     """Return a small network that has kept 5000 losses and a list of 50,000 files."""
-    module = timm.create_model("resnet18_small", num_classes=10)
+    module: Any = timm.create_model("resnet18_small", num_classes=10)
     module.losses = [torch.rand(()) for _ in range(5000)]
     module.files = [(f"{index}.png", index % 10) for index in range(50_000)]
-    return module
+    network: nn.Module = module
+    return network
 
 
 CASES = {

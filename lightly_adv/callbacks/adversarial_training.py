@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal
 
 from torch import Generator, Tensor
 
@@ -18,27 +18,17 @@ from lightly_adv.callbacks.preflight import (
     verify_first_batch,
 )
 from lightly_adv.callbacks.wrapped_step import WrappedStep
-from lightly_adv.errors import UnfitBatchError
 from lightly_adv.functional.validation import check_choice
-from lightly_adv.isolation import rng
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import Callback, pl, rank_zero_info, rank_zero_warn
-from lightly_adv.training import noise, outputs, processes, streams
-from lightly_adv.training.arguments import check_attack, check_weight
-from lightly_adv.training.batch_attack import BatchAttack
-from lightly_adv.training.clean_batches import CleanBatches
+from lightly_adv.training import noise, outputs
+from lightly_adv.training.attacked_step import AttackedStep, Mode, RandomNumbers
 from lightly_adv.training.cost import StepCost
 from lightly_adv.training.progress import share_done
-from lightly_adv.training.step_objective import (
-    Selection,
-    StepObjective,
-    StepSkippedError,
-)
-from lightly_adv.training.view_policy import ViewPolicy, check_policy
+from lightly_adv.training.step_objective import Selection, StepObjective
+from lightly_adv.training.view_policy import ViewPolicy
 from lightly_adv.training.views import Step
-
-Mode: TypeAlias = Literal["replace", "dual"]
 
 
 class AdversarialTraining(Callback):
@@ -104,31 +94,23 @@ class AdversarialTraining(Callback):
         views: ViewPolicy = None,
         independent: bool = False,
         bn_mode: BatchNormMode = "batch",
-        rng: Literal["same", "resample"] = "same",
+        rng: RandomNumbers = "same",
         verify: Literal["first_batch", "off"] = "first_batch",
     ) -> None:
-        check_attack(attack)
-        check_choice("mode", mode, get_args(Mode))
-        check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
-        check_choice("rng", rng, ("same", "resample"))
         check_choice("verify", verify, ("first_batch", "off"))
-        check_weight(weight)
-        if outputs.names_of(views) is None:
-            check_policy(views)
         self.attack = attack
-        self.mode = mode
+        self.mode: Mode = mode
         self.weight = weight
         self.views = views
         self.independent = independent
-        self.bn_mode = bn_mode
-        self.rng = rng
+        self.bn_mode: BatchNormMode = bn_mode
+        self.rng: RandomNumbers = rng
         self.verify = verify
         self._unverified = False
         self._unannounced = False
         self._wrapped: WrappedStep | None = None
         self._isolation: Isolation | None = None
-        self._batches = BatchAttack(views, attack.threat_model.normalize)
-        self._clean = CleanBatches()
+        self._attacked = AttackedStep(self)
         self._batch_idx = 0
 
     def setup(
@@ -145,8 +127,7 @@ class AdversarialTraining(Callback):
             rank_zero_warn(_UNTRAINED_ROUTE)
         self._unwrap()
         outputs.check_names(pl_module, outputs.names_of(self.views) or ())
-        self._batches = BatchAttack(self.views, self.attack.threat_model.normalize)
-        self._clean = CleanBatches()
+        self._attacked = AttackedStep(self)
         self._unverified = self.verify == "first_batch"
         self._unannounced = True
         self._isolation = Isolation(pl_module)
@@ -172,8 +153,8 @@ class AdversarialTraining(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Tell how many batches could not be attacked."""
-        if self._clean.count:
-            rank_zero_info(str(self._clean))
+        if self._attacked.clean.count:
+            rank_zero_info(str(self._attacked.clean))
 
     def teardown(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str
@@ -200,71 +181,25 @@ class AdversarialTraining(Callback):
     ) -> Any:
         if not module.trainer.training:
             return original(batch)  # a validation step may call it
-        isolation = self._isolation or Isolation(module)
-        try:
-            selected = self._batches.select(
-                batch, step=original, module=module, isolation=isolation
-            )
-        except UnfitBatchError as error:
-            self._clean.left(error, batch_idx=self._batch_idx)
-            return original(batch)
-        try:
-            selected, perturbed = self._perturb(module, original, selected, isolation)
-        except StepSkippedError:
-            return original(batch)
-        except UnfitBatchError as error:
-            self._clean.left(error, batch_idx=self._batch_idx)
-            if processes.count() == 1 or self.mode == "replace":
-                return original(batch)
-            perturbed = selected.views  # other processes wait in the second stream
-        else:
-            self._clean.attacked()
-        if self.mode == "replace":
-            return streams.replaced(
-                original, module, selected=selected, views=perturbed
-            )
-        return streams.dual(
-            original,
-            module,
-            batch=batch,
-            selected=selected,
-            views=perturbed,
-            weight=self.weight,
-            isolation=isolation,
-        )
 
-    def _perturb(
-        self,
-        module: pl.LightningModule,
-        step: Step,
-        selected: Selection,
-        isolation: Isolation,
-    ) -> tuple[Selection, list[Tensor]]:
-        generator = noise.training_generator(
-            rank=module.global_rank,
-            epoch=module.current_epoch,
-            batch_idx=self._batch_idx,
-        )
-        objective = StepObjective(
-            step=step,
+        def generator(views: list[Tensor]) -> Generator:
+            return noise.training_generator(
+                rank=module.global_rank,
+                epoch=module.current_epoch,
+                batch_idx=self._batch_idx,
+            )
+
+        looks = self._unverified or self._unannounced
+        return self._attacked(
+            original,
+            batch,
+            attack=self._attack_now(module.trainer),
             module=module,
-            isolation=isolation,
-            selected=selected,
-            bn_mode=self.bn_mode,
-            seeds=None if self.rng == "same" else noise.seeds(generator),
+            isolation=self._isolation or Isolation(module),
+            generator=generator,
+            batch_idx=self._batch_idx,
+            look=functools.partial(self._look_once, module) if looks else None,
         )
-        if self._unverified or self._unannounced:
-            state = generator.get_state()
-            objective = self._look_once(module, objective, generator)
-            # A resumed run looks at another batch, and must not see other noise in it.
-            generator.set_state(state)
-        perturbed = self._batches.perturb(
-            self._attack_now(module.trainer),
-            objective,
-            generator=rng.near(generator, selected.views[0].device),
-            independent=self.independent,
-        )
-        return objective.selected, perturbed
 
     def _attack_now(self, trainer: Any) -> Attack:
         # Only what changes has to know how long training lasts.
@@ -282,7 +217,7 @@ class AdversarialTraining(Callback):
             selected = objective.selected
             # Before anything is evaluated: a loss that gathers would wait forever.
             check_ranks_agree(module.trainer, self._cost(selected, selected.views))
-            objective, flags = self._batches.reach(
+            objective, flags = self._attacked.batches.reach(
                 self.attack.at(1.0), objective, generator=generator
             )
             if flags is None:

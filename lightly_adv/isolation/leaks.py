@@ -231,8 +231,8 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, Tensor):
         return _same_tensors(first, second)
     if isinstance(first, np.ndarray):
-        same = first.shape == second.shape and first.dtype == second.dtype
-        return same and first.tobytes() == second.tobytes()
+        facts = [(each.shape, each.dtype, each.tobytes()) for each in (first, second)]
+        return bool(facts[0] == facts[1])
     if isinstance(first, tuple | list):
         return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, dict):

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
-from lightly_adv.errors import UnfitBatchError
-from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import rng
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.training import noise, processes, streams
-from lightly_adv.training.arguments import check_attack, check_weight
-from lightly_adv.training.batch_attack import BatchAttack
-from lightly_adv.training.clean_batches import CleanBatches
-from lightly_adv.training.step_objective import StepObjective
+from lightly_adv.training.attacked_step import AttackedStep, Mode, RandomNumbers
 from lightly_adv.training.view_policy import ViewPolicy, check_policy
 
-Mode: TypeAlias = Literal["replace", "dual"]
 Encoder: TypeAlias = Callable[[Tensor], Any]
 
 
@@ -81,7 +74,7 @@ class AdversarialLoss(nn.Module):
         views: ViewPolicy = None,
         independent: bool = False,
         bn_mode: BatchNormMode = "batch",
-        rng: Literal["same", "resample"] = "same",
+        rng: RandomNumbers = "same",
         modules: Iterable[nn.Module] = (),
     ) -> None:
         super().__init__()
@@ -90,25 +83,19 @@ class AdversarialLoss(nn.Module):
                 f"criterion is a {type(criterion).__name__}; expected a module or a "
                 "function from embeddings to a loss, such as NTXentLoss()."
             )
-        check_attack(attack)
-        check_choice("mode", mode, get_args(Mode))
-        check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
-        check_choice("rng", rng, ("same", "resample"))
-        check_weight(weight)
         check_policy(views)
-        self._batches = BatchAttack(views, attack.threat_model.normalize)
-        self._clean = CleanBatches()
         self._calls = 0
         self.criterion = criterion
         self.attack = attack
-        self.mode = mode
+        self.mode: Mode = mode
         self.weight = weight
         self.views = views
         self.independent = independent
         self.bn_mode: BatchNormMode = bn_mode
-        self.rng = rng
+        self.rng: RandomNumbers = rng
         # A tuple, so that they do not become submodules.
         self._others = tuple(modules)
+        self._attacked = AttackedStep(self)
 
     def forward(
         self,
@@ -145,58 +132,20 @@ class AdversarialLoss(nn.Module):
 
         if not self.training:
             return step(views)
-        return self._attacked(step, list(views), self._modules_behind(each), generator)
-
-    def _attacked(
-        self,
-        step: Callable[[Sequence[Any]], Tensor],
-        batch: list[Any],
-        module: nn.Module,
-        generator: Generator | None,
-    ) -> Tensor:
-        isolation = Isolation(module)
-        selected = self._batches.select(
-            batch, step=step, module=module, isolation=isolation
-        )
+        module = self._modules_behind(each)
         routes.check_routes(module, routes.CLEAN, routes.ADV)
         number, self._calls = self._calls, self._calls + 1
-        source = generator or rng.private_generator(selected.views, number=number)
-        objective = StepObjective(
-            step=step,
+        loss: Tensor = self._attacked(
+            step,
+            list(views),
+            attack=self.attack.at(1.0),
             module=module,
-            isolation=isolation,
-            selected=selected,
-            bn_mode=self.bn_mode,
-            seeds=None if self.rng == "same" else noise.seeds(source),
+            isolation=Isolation(module),
+            generator=lambda views: (
+                generator or rng.private_generator(views, number=number)
+            ),
+            batch_idx=number,
         )
-        try:
-            perturbed = self._batches.perturb(
-                self.attack.at(1.0),
-                objective,
-                generator=generator or rng.near(source, selected.views[0].device),
-                independent=self.independent,
-            )
-        except UnfitBatchError as error:
-            self._clean.left(error, batch_idx=number)
-            if processes.count() == 1 or self.mode == "replace":
-                return step(batch)
-            perturbed = selected.views  # other processes wait in the second stream
-        else:
-            self._clean.attacked()
-        if self.mode == "replace":
-            loss: Tensor = streams.replaced(
-                step, module, selected=selected, views=perturbed
-            )
-        else:
-            loss = streams.dual(
-                step,
-                module,
-                batch=batch,
-                selected=selected,
-                views=perturbed,
-                weight=self.weight,
-                isolation=isolation,
-            )
         return loss
 
     def _modules_behind(self, encoders: Sequence[Encoder]) -> nn.Module:

@@ -73,7 +73,7 @@ def test_it_is_left_clean_and_said_once(kind: str, mode: Any) -> None:
         module, _ = zoo.fit(create, [callback], data=data)
     (text,) = said(record, "without an attack")
     assert f"batch {BAD} is trained on" in text
-    assert callback._clean.count == 2  # of two epochs
+    assert callback._attacked.clean.count == 2  # of two epochs
     assert isinstance(module, Skipping)
     assert len(module.seen) == 2 * zoo.STEPS
     for at, seen in enumerate(module.seen):
@@ -130,7 +130,7 @@ def test_pixels_that_overshoot_are_said_once() -> None:
     (text,) = said(record, "overshoot")
     assert "clamp" in text
     assert "bounds=" in text
-    assert callback._clean.count == 0
+    assert callback._attacked.clean.count == 0
     assert isinstance(module, Skipping)
     for seen, batch in zip(module.seen, list(data) * 2, strict=True):
         outside = batch[0][1] > 1.001

@@ -188,7 +188,7 @@ def bad_batches(rank: int, count: int, *, mode: Any) -> tuple[int, dict[str, Ten
     loader: Any = torch.utils.data.DataLoader(data, batch_size=None)  # type: ignore[arg-type]
     options = {"max_epochs": 1, "data": loader, "use_distributed_sampler": False}
     module, _ = fit(Bad, [callback], count, **options)
-    return callback._clean.count, dict(module.named_parameters())
+    return callback._attacked.clean.count, dict(module.named_parameters())
 
 
 def uneven(rank: int, count: int) -> None:
