@@ -74,11 +74,10 @@ class Muted:
             return Muted()
         return _muted(getattr(real, name))
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def _ignore(self, *args: Any) -> None:
         """Do nothing."""
 
-    def __delattr__(self, name: str) -> None:
-        """Do nothing."""
+    __setattr__ = __delattr__ = __setitem__ = __delitem__ = _ignore
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do nothing, but for a method that only reads: `get_...`."""
@@ -100,12 +99,6 @@ class Muted:
             return _muted(self.__dict__["_real"][key])
         except (TypeError, LookupError):
             return Muted()
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Do nothing."""
-
-    def __delitem__(self, key: Any) -> None:
-        """Do nothing."""
 
     def __len__(self) -> int:
         """Return the length of the real object, 0 if it has none."""
@@ -160,9 +153,7 @@ class Muted:
         """Return 0."""
         return 0.0
 
-    def __index__(self) -> int:
-        """Return 0."""
-        return 0
+    __index__ = __int__
 
     def _combined(self, *others: Any) -> Muted:
         return Muted()

@@ -61,8 +61,8 @@ class Plan:
     @property
     def trainers(self) -> list[Any]:
         """The trainers that the module, or a part of it, is attached to."""
-        found = [part.__dict__["_trainer"] for part in self._trained]
-        return list({id(trainer): trainer for trainer in found}.values())
+        trainers = map(_trainer, self._trained)
+        return list({id(trainer): trainer for trainer in trainers}.values())
 
     def enter(self, *, differentiable: bool, keep: Iterable[Any]) -> None:
         """Put copies in place.
@@ -130,18 +130,10 @@ class Plan:
     def _walk(self) -> None:
         """Find everything there is; what was known keeps its node."""
         _check(self._module)
-        self._roots = [self._module]
-        while True:
-            order = list(self._reachable(self._roots))
-            modules = [node for node in order if isinstance(node, ModuleAttributes)]
-            parts: list[nn.Module] = [node.target for node in modules]
-            self._trained = [
-                part for part in parts if vars(part).get("_trainer") is not None
-            ]
-            roots = self._roots_now()
-            if kinds.are_same(roots, self._roots):
-                break
-            self._roots = roots
+        parts = self._module.modules()
+        self._trained = [part for part in parts if _trainer(part) is not None]
+        self._roots = self._roots_now()
+        order = list(self._reachable())
         self._nodes = {
             id(node.target): node
             for node in order
@@ -150,7 +142,8 @@ class Plan:
         self._contents = [node for node in order if isinstance(node, Contents)]
         self._empty = [empty for node in self._contents for empty in node.empty]
         self._tensors = [node for node in order if isinstance(node, TensorNode)]
-        buffers = {id(each) for part in parts for each in part._buffers.values()}
+        modules = [node.target for node in order if isinstance(node, ModuleAttributes)]
+        buffers = {id(each) for part in modules for each in part._buffers.values()}
         for tensor in self._tensors:
             tensor.is_state = tensor.is_state or id(tensor.target) in buffers
         self._states = [node for node in order if isinstance(node, StateNode)]
@@ -158,8 +151,8 @@ class Plan:
         # Tuples of tuples last: they are made of what takes the place of their items.
         self._copies = sorted(copies, key=_depth)
 
-    def _reachable(self, roots: Iterable[Any]) -> Iterator[Node]:
-        waiting = deque(node for root in roots if (node := self._node(root)))
+    def _reachable(self) -> Iterator[Node]:
+        waiting = deque(node for root in self._roots if (node := self._node(root)))
         seen = set(map(id, waiting))
         while waiting:
             node = waiting.popleft()
@@ -265,6 +258,10 @@ def _depth(node: Node) -> int:
     """How deep tuples are nested in one."""
     parts = node.parts if isinstance(node, TupleNode) else ()
     return 1 + max(map(_depth, parts), default=0)
+
+
+def _trainer(module: nn.Module) -> Any:
+    return vars(module).get("_trainer")
 
 
 def _obstacle(module: nn.Module) -> str | None:
