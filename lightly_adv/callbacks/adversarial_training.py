@@ -253,7 +253,7 @@ _UNTRAINED_ROUTE = (
 
 def _check_single(trainer: pl.Trainer) -> None:
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    count = sum(isinstance(each, AdversarialTraining) for each in callbacks)
+    count = sum(isinstance(callback, AdversarialTraining) for callback in callbacks)
     if count > 1:
         raise ValueError(
             f"the Trainer has {count} AdversarialTraining callbacks, each of which "

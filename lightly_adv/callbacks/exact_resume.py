@@ -47,32 +47,32 @@ class ExactResume(Callback):
         self.at_rest = True
         """Whether a checkpoint that is written now can be gone on from exactly."""
         self._epoch_streams: rng.Streams | None = None
-        self._found: dict[str, Any] | None = None
+        self._loaded: dict[str, Any] | None = None
         self._steps = 0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember what the first epoch begins with: its loader comes next."""
-        if self._found is None:
+        if self._loaded is None:
             self._epoch_streams = rng.capture(pl_module.device)
 
     def on_train_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
         """Bring loader and random states to where the checkpoint was written."""
-        found, self._found = self._found, None
+        loaded, self._loaded = self._loaded, None
         self._steps, self.at_rest = trainer.global_step, True
-        if found is None:
+        if loaded is None:
             return
-        rank = trainer.global_rank % len(found["streams"])
-        self._epoch_streams = found["epoch_streams"][rank]
+        rank = trainer.global_rank % len(loaded["streams"])
+        self._epoch_streams = loaded["epoch_streams"][rank]
         done = _batches_done(trainer)
-        rng.restore(found["epoch_streams"][rank], pl_module.device)
+        rng.restore(loaded["epoch_streams"][rank], pl_module.device)
         if done > 0 and _keeps_its_place(trainer):
             _load_places(trainer)
         else:
             _begin_epoch(trainer, skip=done)
         if done > 0:
-            rng.restore(found["streams"][rank], pl_module.device)
+            rng.restore(loaded["streams"][rank], pl_module.device)
 
     def on_train_epoch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
@@ -132,10 +132,10 @@ class ExactResume(Callback):
         checkpoint: dict[str, Any],
     ) -> None:
         """Take up what a checkpoint knows; one of an older version knows nothing."""
-        found = checkpoint.get(KEY)
-        if found is not None:
-            self.logged = found["logged"]
-            self._found = found if trainer.state.fn == "fit" else None
+        loaded = checkpoint.get(KEY)
+        if loaded is not None:
+            self.logged = loaded["logged"]
+            self._loaded = loaded if trainer.state.fn == "fit" else None
 
 
 def _batches_done(trainer: pl.Trainer) -> int:
@@ -206,11 +206,11 @@ def _begin_epoch(trainer: pl.Trainer, *, skip: int) -> None:
     fetcher.fetched -= skip
 
 
-def _of_all_processes(own: Any) -> list[Any]:
+def _of_all_processes(mine: Any) -> list[Any]:
     if not (distributed.is_available() and distributed.is_initialized()):
-        return [own]
+        return [mine]
     every: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(every, own)
+    distributed.all_gather_object(every, mine)
     return every
 
 
@@ -225,13 +225,13 @@ def _settle(loop: dict[str, Any]) -> None:
     if epochs["current"]["started"] > epochs["current"]["processed"]:
         if current["completed"] < current["processed"]:
             loop["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
-        for each in (batches["current"], batches["total"]):
-            each["completed"] = each["processed"]
+        for count in (batches["current"], batches["total"]):
+            count["completed"] = count["processed"]
         return
     # Between two epochs: the next one has not begun, neither has its loader.
-    for each in (epochs["current"], epochs["total"]):
-        each["ready"] = each["started"] = each["processed"]
-        each["completed"] = each["processed"]
+    for count in (epochs["current"], epochs["total"]):
+        for name in ("ready", "started", "completed"):
+            count[name] = count["processed"]
     batches["is_last_batch"] = False
     for name, progress in loop.items():
         if name.startswith("epoch_loop.") and not name.endswith("state_dict"):

@@ -190,8 +190,8 @@ def check_initialized(module: nn.Module) -> None:
         ValueError: If some have no shape yet, with the name of the first.
     """
     state = itertools.chain(module.named_parameters(), module.named_buffers())
-    for name, each in state:
-        if is_lazy(each):
+    for name, tensor in state:
+        if is_lazy(tensor):
             raise ValueError(
                 f"{name!r} has no shape yet (a lazy layer), so that it cannot be set "
                 "aside while attacking; run one forward pass before training, for "
@@ -223,20 +223,20 @@ def check_ranks_agree(trainer: pl.Trainer, cost: StepCost) -> None:
 
 
 def _check_namespaces(trainer: Any, module: Any) -> None:
-    for kind, given, name in (
+    for kind, value, name in (
         ("trainer", trainer, "Trainer"),
         ("module", module, "LightningModule"),
     ):
-        if not isinstance(given, lightning.kinds(name)):
+        if not isinstance(value, lightning.kinds(name)):
             raise TypeError(
-                f"the {kind} is a {type(given).__module__}.{type(given).__qualname__}; "
+                f"the {kind} is a {type(value).__module__}.{type(value).__qualname__}; "
                 f"expected a {name} of {' or '.join(lightning.NAMES)}."
             )
     lightning.check_same_namespace(trainer, module)
 
 
 def _check_distributed(trainer: Any, module: nn.Module) -> None:
-    if any(type(each).__name__ == "DTensor" for each in module.parameters()):
+    if any(type(x).__name__ == "DTensor" for x in module.parameters()):
         raise ValueError(_sharded(type(trainer.strategy).__name__))
 
 
@@ -274,12 +274,12 @@ def _check_activations(trainer: Any, module: nn.Module) -> None:
 
 def _is_ours(part: nn.Module) -> bool:
     package = __name__.split(".")[0]
-    return any(each.__module__.split(".")[0] == package for each in type(part).__mro__)
+    return any(kind.__module__.split(".")[0] == package for kind in type(part).__mro__)
 
 
 def _acts(part: nn.Module) -> bool:
-    inside = (getattr(part, name, None) for name in ("act", "drop"))
+    layers = (getattr(part, name, None) for name in ("act", "drop"))
     return any(
-        isinstance(each, nn.Module) and not isinstance(each, nn.Identity)
-        for each in inside
+        isinstance(layer, nn.Module) and not isinstance(layer, nn.Identity)
+        for layer in layers
     )

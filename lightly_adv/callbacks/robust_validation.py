@@ -125,7 +125,7 @@ class RobustValidation(Callback):
         left = self._limit(trainer) - self._total
         if not self._due or dataloader_idx != self.dataloader_idx or left <= 0:
             return
-        images, labels = (each[:left] for each in batches.unpack(batch))
+        images, labels = (part[:left] for part in batches.unpack(batch))
         evaluated = isolated(pl_module, device=images.device, seed=self.seed)
         # The route outside: at its end, the model is compared once more.
         warned = notices.once(self._said)

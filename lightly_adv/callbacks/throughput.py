@@ -91,5 +91,5 @@ def batch_size(batch: Any) -> int | None:
         batch = batch.values()
     if isinstance(batch, str) or not isinstance(batch, Iterable):
         return None
-    sizes = (batch_size(each) for each in batch)
+    sizes = map(batch_size, batch)
     return next((size for size in sizes if size is not None), None)

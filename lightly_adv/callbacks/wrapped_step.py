@@ -57,10 +57,10 @@ class WrappedStep:
         step, around = self._step, self._around
         if around is not None and args:
             batch, *others = args
-            return around(lambda given: step(given, *others, **kwargs), batch)
+            return around(lambda views: step(views, *others, **kwargs), batch)
         name = "batch" if "batch" in kwargs else next(iter(_parameters(step)), "")
         if around is not None and name in kwargs:
-            return around(lambda given: step(**{**kwargs, name: given}), kwargs[name])
+            return around(lambda views: step(**{**kwargs, name: views}), kwargs[name])
         return step(*args, **kwargs)
 
     def unwrap(self) -> None:

@@ -1,4 +1,4 @@
-"""Stand-ins for parameters that pass gradients on to them."""
+"""Copies of parameters that pass gradients on to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 
 class Attached(Tensor):
-    """Stands for a parameter, and is attached to it in the graph.
+    """A copy of a parameter, attached to it in the graph.
 
     Training steps freeze, thaw and deep-copy parameters, as those of SwAV and SMoG do.
     Autograd forbids this for tensors inside of a graph; this one behaves as the
@@ -25,7 +25,7 @@ class Attached(Tensor):
 
     # As for parameters: what is computed from it is a plain tensor.
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-    # What isinstance(each, nn.Parameter) looks for.
+    # What isinstance(..., nn.Parameter) looks for.
     _is_param = True
     _original: nn.Parameter
 
@@ -68,9 +68,9 @@ class Attached(Tensor):
 
 
 def attached(parameter: nn.Parameter) -> Attached:
-    """Return a stand-in with the value of a parameter, attached unless it is frozen."""
-    stand_in = Tensor._make_subclass(Attached, torch.empty_like(parameter).detach())
-    stand_in._original = parameter
+    """Return a copy of a parameter, attached to it unless it is frozen."""
+    twin = Tensor._make_subclass(Attached, torch.empty_like(parameter).detach())
+    twin._original = parameter
     with torch.set_grad_enabled(parameter.requires_grad):
-        stand_in.copy_(parameter)
-    return stand_in
+        twin.copy_(parameter)
+    return twin

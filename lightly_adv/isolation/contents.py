@@ -145,8 +145,8 @@ class DictContents(Contents):
     @property
     def mapping(self) -> dict[Any, Any]:
         """The dict."""
-        found: dict[Any, Any] = self.target
-        return found
+        mapping: dict[Any, Any] = self.target
+        return mapping
 
     def read(self) -> tuple[Collection[Any], Collection[Any]]:
         """Return keys and values in their order."""
@@ -176,8 +176,8 @@ class Attributes(DictContents):
     @property
     def mapping(self) -> dict[Any, Any]:
         """The dict that they are in."""
-        found: dict[Any, Any] = self.target.__dict__
-        return found
+        mapping: dict[Any, Any] = self.target.__dict__
+        return mapping
 
 
 class ModuleAttributes(Attributes):
@@ -259,9 +259,9 @@ class OptimizerOptions(Attributes):
         before = self.parts
         self._remember()
         groups = self.target.param_groups
-        known = {id(node.target): node for node in before}
+        earlier = {id(node.target): node for node in before}
         nodes = [_Groups(groups), *(DictContents(x, skip=("params",)) for x in groups)]
-        self.parts = [known.get(id(node.target), node) for node in nodes]
+        self.parts = [earlier.get(id(node.target), node) for node in nodes]
         return not kinds.are_same(before, self.parts)
 
 

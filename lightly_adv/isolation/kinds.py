@@ -110,18 +110,16 @@ def is_plain_object(value: Any) -> bool:
     attributes = getattr(value, "__dict__", None)
     if attributes is None:
         return bool(slots_of(kind))
-    return not any(isinstance(each, _THREADS) for each in attributes.values())
+    return not any(isinstance(value, _THREADS) for value in attributes.values())
 
 
 def slots_of(kind: type) -> tuple[str, ...]:
     """Names of the attributes of a class that are kept in slots."""
-    found = []
+    names: dict[str, None] = {}
     for base in kind.__mro__:
-        names = vars(base).get("__slots__", ())
-        found += [names] if isinstance(names, str) else list(names)
-    return tuple(
-        each for each in dict.fromkeys(found) if each not in ("__dict__", "__weakref__")
-    )
+        slots = vars(base).get("__slots__", ())
+        names.update(dict.fromkeys([slots] if isinstance(slots, str) else slots))
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 def is_built_in_iterator(value: Any) -> bool:
@@ -185,4 +183,4 @@ def trainer_state(module: nn.Module) -> list[Any]:
     strategy = getattr(module.__dict__.get("_trainer"), "strategy", None)
     configs = getattr(strategy, "lr_scheduler_configs", None) or ()
     optimizers = getattr(strategy, "optimizers", None) or ()
-    return [*optimizers, *(each.scheduler for each in configs)]
+    return [*optimizers, *(config.scheduler for config in configs)]

@@ -40,8 +40,8 @@ def snapshot(module: nn.Module) -> Snapshot:
 
     Besides what `isolated` sets aside, this is what lies around it: optimizers and
     schedulers of the trainer with their state, where generators and data loaders
-    stand, and globals that the classes of the module use. Here it is found out what
-    cannot be set aside.
+    stand, and globals that the classes of the module use. This is how we find out
+    what cannot be set aside.
 
     Examples:
         >>> norm = nn.BatchNorm1d(2)
@@ -160,13 +160,13 @@ def _parts_of_module(module: nn.Module) -> Iterator[tuple[str, Any]]:
 def _outside(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Optimizers and schedulers of the trainer that a module is attached to."""
     optimizers = 0
-    for index, each in enumerate(kinds.trainer_state(module)):
-        is_optimizer = isinstance(each, torch.optim.Optimizer)
+    for index, item in enumerate(kinds.trainer_state(module)):
+        is_optimizer = isinstance(item, torch.optim.Optimizer)
         optimizers += is_optimizer
         name = (
             f"optimizer {index}" if is_optimizer else f"scheduler {index - optimizers}"
         )
-        yield f"the {name} of the trainer", each
+        yield f"the {name} of the trainer", item
 
 
 def _globals(kind: type) -> Iterator[tuple[str, Any]]:
@@ -185,7 +185,7 @@ def _globals(kind: type) -> Iterator[tuple[str, Any]]:
 
 def _names(code: CodeType) -> set[str]:
     """Names that a function refers to, and those that are defined in it."""
-    inner = [each for each in code.co_consts if isinstance(each, CodeType)]
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
     return set(code.co_names).union(*map(_names, inner))
 
 
@@ -202,7 +202,7 @@ def _position(value: Iterator[Any]) -> str:
         frame = getattr(value, "gi_frame", None)
         if frame is None:
             return "exhausted"
-        values = [each for each in frame.f_locals.values() if type(each) in kinds.ATOMS]
+        values = [item for item in frame.f_locals.values() if type(item) in kinds.ATOMS]
         return f"{frame.f_lasti} {values}"
     if isinstance(value, itertools.count):
         return repr(value)
@@ -216,7 +216,9 @@ def _position(value: Iterator[Any]) -> str:
     except TypeError:
         return "unknown"
     parts = [
-        part for each in groups for part in (each if type(each) is tuple else [each])
+        part
+        for group in groups
+        for part in (group if type(group) is tuple else [group])
     ]
     return ", ".join(
         _position(part) if isinstance(part, Iterator) else repr(part)
@@ -231,7 +233,7 @@ def _same(first: Any, second: Any) -> bool:
     if isinstance(first, Tensor):
         return _same_tensors(first, second)
     if isinstance(first, np.ndarray):
-        facts = [(each.shape, each.dtype, each.tobytes()) for each in (first, second)]
+        facts = [(x.shape, x.dtype, x.tobytes()) for x in (first, second)]
         return bool(facts[0] == facts[1])
     if isinstance(first, tuple | list):
         return len(first) == len(second) and all(map(_same, first, second))
@@ -255,7 +257,7 @@ def _same_tensors(first: Tensor, second: Tensor) -> bool:
     if first.is_quantized or type(first) is not Tensor:
         return torch.equal(first, second)
     # Bits, for not every kind of number can be compared.
-    bits = [each.contiguous().view(-1).view(torch.uint8) for each in (first, second)]
+    bits = [x.contiguous().view(-1).view(torch.uint8) for x in (first, second)]
     return torch.equal(*bits) or _equal_numbers(first, second)
 
 

@@ -149,7 +149,7 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
         >>> [parameter.requires_grad for parameter in module.parameters()]
         [True, False]
     """
-    trained = [each for each in module.parameters() if each.requires_grad]
+    trained = [x for x in module.parameters() if x.requires_grad]
     try:
         for parameter in trained:
             parameter.requires_grad = False
@@ -163,8 +163,9 @@ def frozen_parameters(module: nn.Module) -> Iterator[None]:
 
 def _keeps_statistics(part: nn.Module) -> bool:
     """Whether it is BatchNorm, InstanceNorm, or somebody's own of the kind."""
-    own = any(name.startswith("running_") for name in part._buffers)
-    return isinstance(part, _NormBase) or own
+    return isinstance(part, _NormBase) or any(
+        name.startswith("running_") for name in part._buffers
+    )
 
 
 def _drops(part: nn.Module) -> bool:

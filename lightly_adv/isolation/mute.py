@@ -185,7 +185,7 @@ def _muted(value: Any) -> Any:
     if type(value) in (list, tuple, set, frozenset):
         return type(value)(map(_muted, value))
     if isinstance(value, Mapping) and type(value).__module__ == "builtins":
-        return {key: _muted(each) for key, each in value.items()}
+        return {key: _muted(item) for key, item in value.items()}
     return Muted(value)
 
 
@@ -207,7 +207,7 @@ def muted(trainers: list[Any]) -> Iterator[None]:
             loggers = getattr(trainer, "loggers", None)
             if loggers:
                 stack.callback(setattr, trainer, "loggers", loggers)
-                trainer.loggers = [Muted(each) for each in loggers]
+                trainer.loggers = list(map(Muted, loggers))
         for holder, name, value in [*_functions(), *_methods()]:
             stack.enter_context(mock.patch.object(holder, name, value))
         yield
@@ -226,7 +226,7 @@ def _functions() -> Iterator[tuple[Any, str, Any]]:
 def _methods() -> Iterator[tuple[Any, str, Any]]:
     """Methods that report, of classes that somebody has imported."""
     for package, (kind, beginning) in _WRITERS.items():
-        found = getattr(sys.modules.get(package), kind, None)
-        for name in list(vars(found)) if isinstance(found, type) else ():
+        writer = getattr(sys.modules.get(package), kind, None)
+        for name in list(vars(writer)) if isinstance(writer, type) else ():
             if name.startswith(beginning):
-                yield found, name, silence
+                yield writer, name, silence

@@ -145,12 +145,9 @@ def replace_tensors(nodes: Iterable[TensorNode]) -> None:
 
 def is_plain(value: Tensor) -> bool:
     """Whether a tensor is dense and of no class of its own, parameters aside."""
+    dense = value.layout is torch.strided and not value.is_nested
     known = type(value) in (Tensor, nn.Parameter, Attached)
-    return (
-        known
-        and value.layout is torch.strided
-        and not (value.is_quantized or value.is_nested)
-    )
+    return known and dense and not value.is_quantized
 
 
 def _copies_on_write(value: Tensor) -> bool:

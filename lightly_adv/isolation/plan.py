@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -74,7 +75,7 @@ class Plan:
         try:
             self._update()
         except BaseException:
-            # Whatever was only half looked at is found anew.
+            # What was looked at in part is looked at anew.
             self._nodes, self._contents, self._roots = {}, [], []
             raise
         kept = set(map(id, keep))
@@ -113,7 +114,7 @@ class Plan:
 
     def _update(self) -> None:
         """Look again at what differs from the last time."""
-        changed = [each for each in self._contents if not each.is_same()]
+        changed = [contents for contents in self._contents if not contents.is_same()]
         moved = [contents.examine(self._node) for contents in changed]
         if (
             any(moved)
@@ -124,8 +125,8 @@ class Plan:
 
     def _roots_now(self) -> list[Any]:
         """The module, and optimizers and schedulers of its trainers."""
-        state = (each for part in self._trained for each in kinds.trainer_state(part))
-        return [self._module, *state]
+        states = map(kinds.trainer_state, self._trained)
+        return [self._module, *chain.from_iterable(states)]
 
     def _walk(self) -> None:
         """Find everything there is; what was known keeps its node."""
@@ -143,7 +144,7 @@ class Plan:
         self._empty = [empty for node in self._contents for empty in node.empty]
         self._tensors = [node for node in order if isinstance(node, TensorNode)]
         modules = [node.target for node in order if isinstance(node, ModuleAttributes)]
-        buffers = {id(each) for part in modules for each in part._buffers.values()}
+        buffers = {id(x) for part in modules for x in part._buffers.values()}
         for tensor in self._tensors:
             tensor.is_state = tensor.is_state or id(tensor.target) in buffers
         self._states = [node for node in order if isinstance(node, StateNode)]
@@ -203,8 +204,8 @@ class Plan:
         if optimizer is not None:
             return OptimizerOptions(optimizer)
         if kinds.is_plain_object(value):
-            own = self._attributes(value)
-            return Node(value, [*own, *self._of_classes(type(value))])
+            parts = [*self._attributes(value), *self._of_classes(type(value))]
+            return Node(value, parts)
         return None
 
     def _attributes(self, value: Any) -> list[Node]:

@@ -58,10 +58,10 @@ def recomputed_as_it_stands(module: nn.Module, around: Scope) -> Iterator[None]:
     """Let checkpoints of the block find the module as it is at the end of the block.
 
     For a stream that is isolated and stays in the graph: what is recomputed once the
-    isolation is over works on the stand-ins, and moves no statistics of the module.
+    isolation is over works on the copies, and moves no statistics of the module.
 
     Args:
-        module: The module, with its stand-ins in place.
+        module: The module, with copies in place.
         around: Makes what else holds when a function runs again.
     """
     inside: list[Contents] = []

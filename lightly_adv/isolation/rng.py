@@ -117,10 +117,10 @@ def own_sources(module: nn.Module) -> Iterator[list[Any]]:
         True
     """
     held = [value for part in module.modules() for value in vars(part).values()]
-    found = {id(each): state for each in held if (state := random_state(each))}
-    saved = [(state, state.read()) for state in found.values()]
+    states = {id(value): state for value in held if (state := random_state(value))}
+    saved = [(state, state.read()) for state in states.values()]
     try:
-        yield [each for each in held if id(each) in found]
+        yield [value for value in held if id(value) in states]
     finally:
         for state, before in saved:
             state.write(before)
@@ -153,7 +153,7 @@ def capture(device: torch.device) -> Streams:
     """
     state: Any = np.random.get_state()
     name, keys, position, has_gauss, gauss = state
-    found: Streams = {
+    streams: Streams = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
         # A tensor, because arrays are not among what is read without running code.
@@ -161,8 +161,8 @@ def capture(device: torch.device) -> Streams:
         "numpy_gauss": (int(has_gauss), float(gauss)),
     }
     if device.type != "cpu":
-        found["device"] = _module(device).get_rng_state(*_index(device))
-    return found
+        streams["device"] = _module(device).get_rng_state(*_index(device))
+    return streams
 
 
 def restore(state: Streams, device: torch.device) -> None:

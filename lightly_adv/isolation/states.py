@@ -91,7 +91,7 @@ def _mapping(value: Any) -> State:
 
 def _queue(value: queue.Queue[Any]) -> State | None:
     waiting = (value.not_empty, value.not_full, value.all_tasks_done)
-    if any(getattr(each, "_waiters", ()) for each in waiting):
+    if any(getattr(condition, "_waiters", ()) for condition in waiting):
         return None  # another thread is using it
 
     def write(saved: Any) -> None:
@@ -109,8 +109,8 @@ def _fill(target: Any, saved: Any) -> None:
 _SOURCES: dict[type, Callable[[Any], State | None]] = {
     random.Random: _python,
     np.random.Generator: _numpy,
-    np.random.RandomState: lambda each: State(each.get_state, each.set_state),
-    torch.Generator: lambda each: State(each.get_state, each.set_state),
+    np.random.RandomState: lambda source: State(source.get_state, source.set_state),
+    torch.Generator: lambda source: State(source.get_state, source.set_state),
 }
 _CONTENTS: dict[type, Callable[[Any], State | None]] = {
     **dict.fromkeys(
@@ -122,5 +122,5 @@ _CONTENTS: dict[type, Callable[[Any], State | None]] = {
     queue.Queue: _queue,
     managers.ListProxy: _items,
     managers.DictProxy: _mapping,
-    managers.ValueProxy: lambda each: State(each.get, each.set),
+    managers.ValueProxy: lambda proxy: State(proxy.get, proxy.set),
 }

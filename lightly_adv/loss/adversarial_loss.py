@@ -120,19 +120,19 @@ class AdversarialLoss(nn.Module):
             ValueError: If the numbers of encoders and views differ; what the attack
                 raises.
         """
-        each = _one_per_view(encoders, views)
+        used = _one_per_view(encoders, views)
 
-        def step(given: Sequence[Any]) -> Tensor:
+        def step(batch: Sequence[Any]) -> Tensor:
             embeddings = [
                 pytree.tree_map(encoder, view)
-                for encoder, view in zip(each, given, strict=True)
+                for encoder, view in zip(used, batch, strict=True)
             ]
             loss: Tensor = self.criterion(*embeddings, **arguments)
             return loss
 
         if not self.training:
             return step(views)
-        module = self._modules_behind(each)
+        module = self._modules_behind(used)
         routes.check_routes(module, routes.CLEAN, routes.ADV)
         number, self._calls = self._calls, self._calls + 1
         loss: Tensor = self._attacked(
@@ -149,21 +149,21 @@ class AdversarialLoss(nn.Module):
         return loss
 
     def _modules_behind(self, encoders: Sequence[Encoder]) -> nn.Module:
-        found: list[nn.Module] = list(self._others)
+        modules: list[nn.Module] = list(self._others)
         criterion = _module_behind(self.criterion)
         if criterion is not None:
-            found.append(criterion)
+            modules.append(criterion)
         for encoder in encoders:
             module = _module_behind(encoder)
             if module is not None:
-                found.append(module)
+                modules.append(module)
             elif not self._others:
                 raise TypeError(
                     f"the encoder {encoder!r} is neither a module nor a method of one, "
                     "so the modules that it uses are unknown and cannot be set aside "
                     "while attacking; name them: AdversarialLoss(..., modules=[...])."
                 )
-        return nn.ModuleList(list(dict.fromkeys(found)))
+        return nn.ModuleList(list(dict.fromkeys(modules)))
 
 
 def _one_per_view(
