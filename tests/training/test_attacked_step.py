@@ -14,7 +14,7 @@ from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training.attacked_step import AttackedStep, Mode, RandomNumbers
 from lightly_adv.training.step_objective import StepObjective
-from lightly_adv.training.views import ViewPolicy
+from lightly_adv.training.view_policy import ViewPolicy
 
 ATTACK = PGD(ThreatModel(eps=0.1), steps=2, step_size=0.2)
 IMAGES = torch.full((2, 3, 4, 4), 0.5)
