@@ -128,6 +128,8 @@ def test_pixels_that_overshoot_are_said_once() -> None:
         warnings.simplefilter("always")
         module, _ = zoo.fit(create, [callback], data=data)
     (text,) = said(record, "overshoot")
+    places = [each.filename for each in record if "overshoot" in str(each.message)]
+    assert "pytorch_lightning" in places[0]
     assert "clamp" in text
     assert "bounds=" in text
     assert callback._attacked.clean.count == 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightly_adv import PGD, ThreatModel
@@ -19,6 +20,7 @@ from lightly_adv.methods import (
     RobustClassifier,
 )
 from lightly_adv.training.backends import AttackRunner
+from tests.methods.published import METHODS, Published
 from tests.training.tape import Tape
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -71,6 +73,25 @@ def test_training_is_the_same_bit_for_bit(name: str) -> None:
     assert [tape.repeats for tape in tapes] == [3]
     for key, value in expected.state_dict().items():
         assert torch.equal(recorded.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_steps_of_published_methods_are_the_same_bit_for_bit(method: Published) -> None:
+    def losses(runner: AttackRunner) -> list[Tensor]:
+        module = method.create(steps=2)
+        module._run_attack = runner
+        found = []
+        for number in range(4):
+            views = method.batch()
+            torch.manual_seed(number)
+            batch = (views, torch.arange(len(views[0])))
+            found.append(module.training_step(batch, 0).detach())
+        return found
+
+    tape = Tape()
+    recorded = losses(AttackRunner("cuda_graph", create=lambda: tape))
+    assert torch.equal(torch.stack(recorded), torch.stack(losses(AttackRunner())))
+    assert tape.repeats == 3
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -22,6 +22,7 @@ from lightly_adv.methods import (
 )
 from tests import zoo
 from tests.dispatch import reads
+from tests.methods.published import METHODS, Published
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -89,6 +90,16 @@ class Own(AdversarialModule):
 
         perturbed = self.perturb(distance, images, images)
         return distance(*perturbed).mean()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_published_methods(method: Published) -> None:
+    module = method.create(steps=2)
+    for _ in range(2):
+        views = method.batch()
+        with reads() as seen:
+            module.training_step((views, torch.arange(len(views[0]))), 0)
+        assert seen.count == 1, seen.places
 
 
 @pytest.mark.parametrize(
