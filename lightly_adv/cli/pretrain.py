@@ -46,10 +46,10 @@ class PretrainCLI(TrainingCLI):
     pgd), also those of installed plug-ins, and --model.attack import paths, too
     (lightly_adv.PGD).
 
-    --model takes the name of a method (deacl, rocl, dynacl, air; --data.transform makes
-    their views), and any LightningModule by its import path, such as your own SimCLR.
-    To make its training adversarial, add the callback lightly_adv.AdversarialTraining
-    to trainer.callbacks in the YAML file.
+    --model takes the name of a method (deacl, rocl, dynacl, air, advcl; their views are
+    made by --data.transform), and any LightningModule by its import path, such as your
+    own SimCLR. To make its training adversarial, add the callback
+    lightly_adv.AdversarialTraining to trainer.callbacks in the YAML file.
 
     more help:
       lightly-adv pretrain --model.help PretextModule            options of the model

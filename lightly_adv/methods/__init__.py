@@ -1,6 +1,7 @@
 """Self-supervised methods as LightningModules, by class or by name."""
 
 from lightly_adv.lightning import pl
+from lightly_adv.methods.advcl import AdvCL as AdvCL
 from lightly_adv.methods.adversarial_module import (
     AdversarialModule as AdversarialModule,
 )
@@ -76,3 +77,4 @@ register_method("deacl")(DeACL)
 register_method("rocl")(RoCL)
 register_method("dynacl")(DynACL)
 register_method("air")(AIR)
+register_method("advcl")(AdvCL)

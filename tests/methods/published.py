@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightly_adv import PGD, ThreatModel, create_method
 from lightly_adv.data import ContrastiveViews
 from lightly_adv.functional.schedules import StrengthSchedule
-from lightly_adv.methods import AdversarialModule
+from lightly_adv.methods import AdvCL, AdversarialModule
 from tests.cli.tiny import TinyDataModule
 
 SIZE = 8
@@ -59,6 +59,8 @@ class Published:
         values = {"backbone": network(), "attack": attack, **self.options, **options}
         module = create_method(self.name, **values)
         assert isinstance(module, AdversarialModule)
+        if isinstance(module, AdvCL):
+            module.fit_clusters([self.batch()])
         return module
 
     def data(self) -> TinyViews:
@@ -99,6 +101,16 @@ METHODS = [
         copies=("backbone", "online_backbone"),
     ),
     Published("air", views(2, 0, 1), 5, 15, 15, {"clean": 2, "adv": 1}),
+    Published(
+        "advcl",
+        views(2, 1, 1, min_scale=0.2),
+        5,
+        19,
+        15,
+        {"clean": 3, "adv": 1, "adv_ce": 1},
+        options={"clusters": [2, 3], "radius": 2.0},
+        copies=("backbone", "clean_encoder"),
+    ),
 ]
 
 

@@ -14,8 +14,7 @@ METHOD = next(each for each in METHODS if each.name == "deacl")
 
 
 def unit(features: torch.Tensor) -> torch.Tensor:
-    lengths = features.norm(dim=1, keepdim=True)
-    return features / lengths.clamp(min=1e-8)
+    return torch.nn.functional.normalize(features, dim=1)
 
 
 def test_the_loss_is_that_of_the_paper() -> None:

@@ -100,7 +100,7 @@ def test_the_attack_moves_no_statistics_and_the_step_its_own(
     for name, part in module.backbone.named_modules():
         if isinstance(part, _BatchNorm):
             route = name.rpartition("routes.")[2] if "routes." in name else ""
-            assert int(part.num_batches_tracked) == method.tracked[route], name
+            assert part.num_batches_tracked == method.tracked[route], name
 
 
 @every
