@@ -231,7 +231,7 @@ def _describe(
         f"{trained / 1e6:.3g} M train\n"
         f"robustify: {len(images)} images, {size} x {size}, "
         f"{normalized}\n"
-        f"robustify: {norms} BatchNorm layers, which keep their statistics\n"
+        f"robustify: {_batch_norms(norms)}\n"
         f"robustify: {formatting.ball(attack.threat_model)}, {attack.steps} steps of "
         f"{attack.resolved_step_size * 255:.3g}/255; {keep}"
     )
@@ -299,6 +299,12 @@ def _measure(
         except ImportError as error:  # matplotlib is an extra
             console.say(f"robustify: {error}")
     console.say(found.to_markdown())
+
+
+def _batch_norms(count: int) -> str:
+    if count == 0:
+        return "no BatchNorm layers"
+    return f"{count} BatchNorm layers, which keep their statistics"
 
 
 def _short(values: Sequence[float]) -> str:

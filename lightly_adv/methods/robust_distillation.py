@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lightly_adv.attacks import AttackLike
+from lightly_adv.callbacks import preflight
 from lightly_adv.evaluation import digests
 from lightly_adv.functional import feature_distances, validation
 from lightly_adv.functional.feature_distances import FeatureDistance
@@ -200,6 +201,15 @@ class RobustDistillation(AdversarialModule):
                 if each is not None:
                     found[name] = self.distance(each, target).mean() / size
         return found
+
+    def setup(self, stage: str) -> None:
+        """Refuse to train with parameters that are spread over processes.
+
+        Raises:
+            ValueError: If the strategy does that.
+        """
+        if stage == "fit":
+            preflight.check_strategy(self.trainer.strategy)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -348,6 +349,16 @@ def test_another_teacher_is_refused_on_resume(tmp_path: Path) -> None:
     second = RobustDistillation(create_backbone("resnet8_tiny"), ATTACK)
     with pytest.raises(ValueError, match=r"digest [0-9a-f]{12}.*began from"):
         fit(second, max_epochs=4, ckpt_path=str(tmp_path / "first.ckpt"))
+
+
+def test_sharded_parameters_are_refused() -> None:
+    class ModelParallelStrategy:
+        """Named like Lightning's."""
+
+    found: Any = module()
+    found._trainer = SimpleNamespace(strategy=ModelParallelStrategy())
+    with pytest.raises(ValueError, match=r"ModelParallelStrategy shards.*ddp"):
+        found.setup("fit")
 
 
 def test_bad_input() -> None:
