@@ -54,7 +54,7 @@ def near(generator: Generator, device: torch.device) -> Generator:
     Numbers that are drawn where they are needed do not have to be copied there.
 
     Args:
-        generator: A CPU generator.
+        generator: A CPU generator. One of another device is returned as it is.
         device: Where numbers are needed. One that has no generators gets those of the
             CPU.
 
@@ -63,7 +63,7 @@ def near(generator: Generator, device: torch.device) -> Generator:
         >>> near(generator, torch.device("cpu")) is generator
         True
     """
-    if generator.device.type == device.type:
+    if device.type == "cpu" or generator.device.type != "cpu":
         return generator
     try:
         there = Generator(device=device)

@@ -130,3 +130,12 @@ def test_projection_to_radius_zero_is_zero(norm: Norm) -> None:
 def test_l2_projection_scales() -> None:
     found = norms.project(torch.tensor([[3.0, 4.0]]), norm="L2", radius=1.0)
     assert torch.allclose(found, torch.tensor([[0.6, 0.8]]))
+
+
+def test_sums_of_integers_are_those_of_floats() -> None:
+    ordered = torch.rand(3, 5000).sort(dim=1, descending=True).values
+    ordered[2] = 0
+    expected = ordered.double().cumsum(dim=1)
+    found = norms._integer_cumsum(ordered)
+    assert found.dtype == ordered.dtype
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)

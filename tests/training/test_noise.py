@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from lightly_adv.isolation import rng
 from lightly_adv.training.noise import training_generator
 
 
@@ -42,3 +43,22 @@ def test_without_seed_everything_the_seed_of_torch_counts(
         first = draw()
         torch.manual_seed(2)
         assert draw() != first
+
+
+def test_noise_that_is_not_to_be_waited_for_follows_the_number_of_the_batch() -> None:
+    there = [torch.empty(2, 3, 4, 4, device="meta")]  # which has no content to read
+    seeds = [
+        rng.private_generator(there, number=number).initial_seed()
+        for number in (0, 1, 0)
+    ]
+    assert seeds[0] == seeds[2] != seeds[1]
+    here = [torch.rand(2, 3, 4, 4)]
+    plain = rng.private_generator(here).initial_seed()
+    assert rng.private_generator(here, number=1).initial_seed() == plain
+
+
+def test_devices_without_generators_get_the_noise_of_the_cpu() -> None:
+    generator = torch.Generator().manual_seed(3)
+    state = generator.get_state()
+    assert rng.near(generator, torch.device("meta")) is generator
+    assert torch.equal(generator.get_state(), state)
