@@ -5,19 +5,21 @@ Every row attacks the same batch with 10 steps at 8/255, through a ResNet-18 wit
 with frozen parameters, and the step itself. The rows take turns in one process, so
 that the noise of the machine hits all of them; ratios are taken round by round.
 
-    python examples/benchmarks/attack_speed.py --rounds 7
+    python examples/benchmarks/attack_speed.py --rounds 11
 
-torchattacks and foolbox are compared where they are installed.
+Times are CPU seconds of the process, which other work on the machine disturbs less than
+the clock on the wall does. torchattacks and foolbox are compared where they are
+installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
+import interleaved
 import timm
 import torch
 import torch.nn.functional as F
@@ -29,92 +31,102 @@ from lightly_adv.isolation import modes
 from lightly_adv.isolation.isolated import Isolation
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
-ATTACK = PGD(ThreatModel(eps=EPS), steps=STEPS, step_size=STEP)
 
 Run = Callable[[], Tensor]
+Objective = Callable[[list[Tensor]], Tensor]
 
 
-def ideal(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Run PGD as short as it can be written, with frozen parameters."""
+def ideal(
+    loss: Callable[[Tensor], Tensor], images: Tensor, *, steps: int = STEPS
+) -> Tensor:
+    """Run PGD as short as it can be written; parameters have to be frozen."""
     delta = (torch.rand_like(images) * 2 - 1) * EPS
-    for _ in range(STEPS):
+    for _ in range(steps):
         x = (images + delta).clamp_(0, 1).requires_grad_()
-        (grad,) = torch.autograd.grad(F.cross_entropy(model(x), labels), x)
+        (grad,) = torch.autograd.grad(loss(x), x)
         delta = (delta + STEP * grad.sign()).clamp_(-EPS, EPS)
     return (images + delta).clamp_(0, 1)
 
 
-def competitors(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Run]:
+def competitors(
+    model: nn.Module, images: Tensor, labels: Tensor, *, steps: int = STEPS
+) -> dict[str, Run]:
     """Return what is compared, by name."""
-
-    def loss(views: list[Tensor]) -> Tensor:
-        return F.cross_entropy(model(views[0]), labels)
-
+    attack = PGD(ThreatModel(eps=EPS), steps=steps, step_size=STEP)
     isolation = Isolation(model)
+
+    def loss(images: Tensor) -> Tensor:
+        return F.cross_entropy(model(images), labels)
 
     def isolated_loss(views: list[Tensor]) -> Tensor:
         with isolation.evaluation():
             modes.set_attack_mode(model, "eval")
-            return loss(views)
-
-    def frozen(run: Run) -> Run:
-        def call() -> Tensor:
-            with modes.evaluation_mode(model), modes.frozen_parameters(model):
-                return run()
-
-        return call
+            return loss(views[0])
 
     runs = {
-        "ideal loop": frozen(lambda: ideal(model, images, labels)),
-        "ours": frozen(lambda: ATTACK(loss, [images])[0]),
-        "ours, isolated": lambda: ATTACK(isolated_loss, [images])[0],
+        "ideal loop": frozen(model, partial(ideal, loss, images, steps=steps)),
+        "ours": frozen(model, lambda: attack(lambda x: loss(x[0]), [images])[0]),
+        "ours, isolated": lambda: attack(isolated_loss, [images])[0],
+        "ours, perturb": lambda: attack.perturb(model, images, labels),
     }
-    if importlib.util.find_spec("torchattacks"):
+    return runs | others(model, images, labels, steps=steps)
+
+
+def frozen(model: nn.Module, run: Run) -> Run:
+    """Call something in eval mode, with parameters that need no gradient."""
+
+    def call() -> Tensor:
+        with modes.evaluation_mode(model), modes.frozen_parameters(model):
+            return run()
+
+    return call
+
+
+def others(
+    model: nn.Module, images: Tensor, labels: Tensor, *, steps: int = STEPS
+) -> dict[str, Run]:
+    """Return PGD of torchattacks and foolbox, where they can be imported."""
+    runs: dict[str, Run] = {}
+    model.eval()
+    try:
         import torchattacks
-
-        theirs = torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=STEPS)
+    except ImportError:
+        pass
+    else:
+        theirs = torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=steps)
         runs["torchattacks"] = lambda: theirs(images, labels)
-    if importlib.util.find_spec("foolbox"):
+    try:
         import foolbox
-
-        wrapped = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
-        attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS)
-        runs["foolbox"] = lambda: attack(wrapped, images, labels, epsilons=EPS)[1]
+    except ImportError:
+        pass
+    else:
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=images.device)
+        linf = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=steps)
+        runs["foolbox"] = lambda: linf(wrapped, images, labels, epsilons=EPS)[1]
     return runs
 
 
-def measure(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Return seconds per round, by name; the first round only warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for at in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if at > 0:
-                seconds[name].append(time.perf_counter() - start)
-        print(f"\rround {at}/{rounds}", end="", flush=True)
-    print()
-    return seconds
-
-
 def report(seconds: dict[str, list[float]]) -> None:
-    """Print seconds, and ratios to the ideal."""
-    base = seconds["ideal loop"]
-    print(f"{'':<16} {'min s':>7} {'min/min':>8} {'median ratio':>13}")
+    """Print seconds, and ratios to the ideal and to torchattacks, with quartiles."""
+    print(f"{'':<16} {'min':>7} {'median s':>9}  to the ideal          to torchattacks")
     for name, values in seconds.items():
-        ratios = [value / other for value, other in zip(values, base, strict=True)]
-        print(
-            f"{name:<16} {min(values):7.3f} {min(values) / min(base):8.3f} "
-            f"{statistics.median(ratios):13.3f}"
-        )
+        columns = [
+            "{1:6.3f} [{0:.3f}, {2:.3f}]".format(*interleaved.ratios(values, other))
+            for other in map(seconds.get, ("ideal loop", "torchattacks"))
+            if other is not None
+        ]
+        median = interleaved.quartiles(values)[1]
+        print(f"{name:<16} {min(values):7.3f} {median:9.3f} {'  '.join(columns)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--backbone", default="resnet18_small")
+    parser.add_argument("--clock", default="cpu", choices=["cpu", "wall"])
     options = parser.parse_args()
 
     torch.set_num_threads(options.threads)
@@ -124,9 +136,15 @@ def main() -> None:
     labels = torch.arange(options.batch) % 10
     print(
         f"lightly_adv {lightly_adv.__version__}, torch {torch.__version__}, "
-        f"{options.backbone}, batch {options.batch}, {options.threads} thread(s)"
+        f"{options.backbone}, batch {options.batch}, PGD-{options.steps}, "
+        f"{options.threads} thread(s), {options.clock} seconds, {options.rounds} "
+        "rounds; median ratios of rounds [quartiles]"
     )
-    report(measure(competitors(model, images, labels), options.rounds))
+    runs = competitors(model, images, labels, steps=options.steps)
+    for run in runs.values():
+        run()
+    clock = {"cpu": time.process_time, "wall": time.perf_counter}[options.clock]
+    report(interleaved.measure(runs, rounds=options.rounds, clock=clock))
 
 
 if __name__ == "__main__":

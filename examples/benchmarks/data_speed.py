@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from typing import Literal
 
+import interleaved
 import torch
-from lightly.transforms import SimCLRTransform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
@@ -26,10 +27,8 @@ import lightly_adv
 from lightly_adv.data import ImageFolderDataModule
 from lightly_adv.transforms import BatchedTransform
 
-Epoch = Callable[[], object]
 
-
-def each_image(options: argparse.Namespace) -> Epoch:
+def each_image(options: argparse.Namespace) -> interleaved.Run:
     transform = SimCLRTransform(input_size=options.image_size)
     images = ImageFolder(f"{options.data}/train", transform=transform)
     count = round(options.fraction * len(images))
@@ -38,7 +37,9 @@ def each_image(options: argparse.Namespace) -> Epoch:
     return lambda: [batch[0] for batch in loader]
 
 
-def batched(options: argparse.Namespace, decode: str) -> Epoch:
+def batched(
+    options: argparse.Namespace, decode: Literal["once", "batch"]
+) -> interleaved.Run:
     data = ImageFolderDataModule(
         options.data,
         image_size=options.image_size,
@@ -52,12 +53,6 @@ def batched(options: argparse.Namespace, decode: str) -> Epoch:
     loader = data.train_dataloader()
     transform = BatchedTransform(SimCLRTransform(input_size=options.image_size))
     return lambda: [transform(images) for images, _ in loader]
-
-
-def seconds(run: Epoch) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
 
 
 def main() -> None:
@@ -76,10 +71,7 @@ def main() -> None:
     ways = {"once": batched(options, "once")}
     print(f"decoding all images of train once: {time.process_time() - start:.1f} s")
     ways |= {"batch": batched(options, "batch"), "each image": each_image(options)}
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(options.rounds):
-        for name, run in ways.items():
-            taken[name].append(seconds(run))
+    taken = interleaved.measure(ways, rounds=options.rounds)
     print(f"{'seconds an epoch':<18} {'fastest':>8} {'slowest':>8}")
     for name, values in taken.items():
         print(f"{name:<18} {min(values):8.2f} {max(values):8.2f}")

@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
+import interleaved
 import numpy as np
 import operations
 import paper_code
@@ -154,23 +155,6 @@ def shortest_attack(
     return perturbed()
 
 
-def measure(
-    ways: dict[str, Step], images: Tensor, *, rounds: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Return seconds per round, by way; all ways have to be warm."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    names = list(ways)
-    for at in range(rounds):
-        # Another one goes first each time.
-        for name in names[at % len(names) :] + names[: at % len(names)]:
-            start = clock()
-            ways[name](images)
-            seconds[name].append(clock() - start)
-        if sys.stderr.isatty():
-            print(f"\rround {at + 1}/{rounds} ", end="", file=sys.stderr, flush=True)
-    return seconds
-
-
 def report(task: str, seconds: dict[str, list[float]], counts: dict[str, int]) -> None:
     def ratios(above: str, below: str) -> str:
         pairs = zip(seconds[above], seconds[below], strict=True)
@@ -219,7 +203,8 @@ def main() -> None:
         }
         # The step that is counted warms up.
         counts = {name: operations.count(way, images) for name, way in ways.items()}
-        seconds = measure(ways, images, rounds=options.rounds, clock=clock)
+        runs = {name: partial(way, images) for name, way in ways.items()}
+        seconds = interleaved.measure(runs, rounds=options.rounds, clock=clock)
         report(task, seconds, counts)
 
 

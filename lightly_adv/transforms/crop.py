@@ -64,19 +64,14 @@ class RandomResizedCrop:
         fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
         tops = (drawn[:, 2] * (height - heights + 1)).floor()
         lefts = (drawn[:, 3] * (width - widths + 1)).floor()
-        first = fits.int().argmax(dim=1, keepdim=True)
-        return Boxes(
-            *(
-                torch.where(
-                    fits.any(dim=1), tries.gather(1, first)[:, 0], middle
-                ).long()
-                for tries, middle in zip(
-                    (tops, lefts, heights, widths),
-                    _middle(height, width, self.ratio),
-                    strict=True,
-                )
-            )
+        first, found = fits.int().argmax(dim=1, keepdim=True), fits.any(dim=1)
+        tries = (tops, lefts, heights, widths)
+        middle = _middle(height, width, self.ratio)
+        boxes = (
+            torch.where(found, tried.gather(1, first)[:, 0], other).long()
+            for tried, other in zip(tries, middle, strict=True)
         )
+        return Boxes(*boxes)
 
     def apply(self, images: Tensor, drawn: Boxes) -> Tensor:
         """Crop images of shape (B, C, H, W), and resize them to `size`."""

@@ -17,7 +17,7 @@ from lightly_adv import functional
 from lightly_adv.pretext import JigsawTask, RotationTask, SelfieTask
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
-NAMES = ("operations", "paper_code", "pretext_step")
+NAMES = ("interleaved", "operations", "paper_code", "pretext_step")
 
 
 @pytest.fixture

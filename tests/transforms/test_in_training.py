@@ -34,7 +34,8 @@ class Hook(pl.LightningModule):
     def training_step(self, views: Any, batch_idx: int) -> Tensor:
         self.seen.append(torch.stack(list(views)).detach())
         x0, x1 = views
-        return -(self.backbone(x0) - self.backbone(x1)).square().mean()
+        distance: Tensor = (self.backbone(x0) - self.backbone(x1)).square()
+        return -distance.mean()
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.0)
