@@ -95,7 +95,8 @@ def train(
     times = StepTimes(setting, seconds)
     steps = setting.rounds + StepTimes.WARM + 2
     trainer = pl.Trainer(
-        max_epochs=1,
+        # More than schedules have periods; the callback stops in the first one.
+        max_epochs=1000,
         accelerator="gpu" if setting.cuda else "cpu",
         devices=1,
         precision="bf16-mixed",
