@@ -201,6 +201,9 @@ def methods(record: Record, setting: Setting) -> None:
             method(record, setting, name, network, share)
 
 
+OPTIONS: dict[str, dict[str, Any]] = {"advcl": {"clusters": (2,)}}
+"""What methods cannot do without on few images."""
+
 TUNED = ("deacl", "robust_distillation")
 """Methods that make ready encoders robust, which are transformers today."""
 
@@ -215,18 +218,16 @@ def method(
         name,
         backbone=timm.create_model(network.name, num_classes=0, **network.options),
         attack=PGD(ThreatModel(eps=attack_speed.EPS), steps=setting.steps),
+        **OPTIONS.get(name, {}),
     )
     batch = min(network.batch, 256)
     size = (batch, 3, network.size, network.size)
-    views = [torch.rand(size).to(setting.device) for _ in range(3)]
+    views = [torch.rand(size).to(setting.device) for _ in range(4)]
     labels = (torch.arange(batch) % 4).to(setting.device)
-    # Methods take images, or lists of two or three views of them.
+    # Methods take images, or lists of two to four views of them.
+    kinds = {"images": views[0]} | {f"{n} views": views[:n] for n in (2, 3, 4)}
     errors = []
-    for kind, data in (
-        ("images", views[0]),
-        ("two views", views[:2]),
-        ("three views", views),
-    ):
+    for kind, data in kinds.items():
         try:
             times = train(setting, module, (data, labels), [], seconds=share / 2)
         except Exception as error:  # of the wrong kind of batch

@@ -52,7 +52,11 @@ def test_the_small_form_runs_all_that_needs_no_gpu(script: Any, tmp_path: Path) 
     counted = rows["simclr_resnet50_224", "counted operations"]["ideal_to_clean"]
     assert counted == pytest.approx(1 + 2 * 2 / 3, abs=0.3)
     assert rows["simclr_resnet50_224", "Trainer, callback"]["to_ideal"] > 0
+    # Each method has a row or a reason, and most have a row.
     for name in methods.list_methods():
+        key = ("methods", f"{name}, resnet8_tiny at 32")
+        assert key in rows or skipped[key]
+    for name in ("pretext", "deacl", "dynacl", "robust_distillation"):
         assert rows["methods", f"{name}, resnet8_tiny at 32"]["images_per_second"] > 0
     assert skipped["tests", "pytest -m gpu"] == "needs CUDA"
     unknown = {key: reason for key, reason in skipped.items() if "section" in key[1]}
