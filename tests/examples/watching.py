@@ -117,8 +117,8 @@ def _watched(attack: Callable[..., list[Tensor]], calls: list[Call]) -> Any:
 
 def _state(objective: Any) -> nn.Module:
     """Return the modules that an objective works with."""
-    while hasattr(objective, "_objective"):  # what watches another one
-        objective = objective._objective
+    while hasattr(objective, "objective"):  # what watches another one
+        objective = objective.objective
     if hasattr(objective, "module"):
         module: nn.Module = objective.module
         return module
