@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lightly_adv.callbacks.throughput import batch_size
 from lightly_adv.lightning import Callback, pl
 
@@ -45,7 +48,7 @@ class ProgressLines(Callback):
         self._interval = FIRST
         self._began = self._last = 0.0
         self._images = self._first_step = 0
-        self._values: dict[str, list[float]] = {}
+        self._values: dict[str, list[Tensor]] = {}
 
     def on_train_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
@@ -68,7 +71,8 @@ class ProgressLines(Callback):
         for name in self.metrics:
             value = trainer.callback_metrics.get(name)
             if value is not None:
-                self._values.setdefault(name, []).append(float(value))
+                # Read when a line is written: a GPU is not waited for before.
+                self._values.setdefault(name, []).append(value.detach())
         now = self.clock()
         done = trainer.global_step >= trainer.max_steps
         if trainer.is_global_zero and (now - self._last >= self._interval or done):
@@ -82,7 +86,7 @@ class ProgressLines(Callback):
         seconds = max(now - self._began, 1e-9)
         left = seconds / max(step - self._first_step, 1) * (steps - step)
         shown = "".join(
-            f"  {self.metrics[name]} {sum(values) / len(values):.3g}"
+            f"  {self.metrics[name]} {float(torch.stack(values).mean()):.3g}"
             for name, values in self._values.items()
         )
         return (

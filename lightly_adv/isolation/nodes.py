@@ -151,7 +151,8 @@ def is_plain(value: Tensor) -> bool:
 
 
 def _copies_on_write(value: Tensor) -> bool:
-    return value.is_cpu
+    # PyTorch has no public name for it; without it values are copied.
+    return value.is_cpu and hasattr(torch, "_lazy_clone")
 
 
 def _layout(value: Tensor) -> tuple[Any, ...]:

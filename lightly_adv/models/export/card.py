@@ -40,7 +40,7 @@ def text(
         .get_template("card.md.j2")
         .render(
             title=title,
-        names=", ".join(map(plain, config.get("label_names", ()))),
+            names=", ".join(map(plain, config.get("label_names", ()))),
             config=config,
             parameters=f"{sum(each.numel() for each in network.parameters()):,}",
             normalize=folder.normalization(config),
