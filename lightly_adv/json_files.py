@@ -13,7 +13,7 @@ class Need(NamedTuple):
     """What a field has to hold."""
 
     fits: Callable[[Any], bool]
-    """Whether a value will do; None stands for a field that is not there."""
+    """Whether a value will do; a field that is not there is None."""
 
     expected: str
     """The same in words."""

@@ -29,7 +29,7 @@ class PluginClashError(ImportError):
 
 
 class Registry(Generic[T]):
-    """Names that stand for factories; installed plug-ins are found but not loaded.
+    """Factories by name; installed plug-ins are found but not loaded.
 
     A plug-in is a distribution that declares an entry point in `group`. It is imported
     only when its name is asked for, so a broken plug-in fails only its own name.

@@ -1,4 +1,4 @@
-"""How the public code of the paper takes an adversarial step, written anew.
+"""How the public code of the paper takes an adversarial step, written from scratch.
 
 Nothing is taken from it but the way of working: images are turned and shuffled one
 by one, the attack runs through a network in train mode with the parameters in the

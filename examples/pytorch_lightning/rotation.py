@@ -209,7 +209,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = read_settings(args.config, args.set, args.out)
     started = time.perf_counter()
-    # glibc hands memory back to the system after every batch and asks for it anew,
+    # glibc hands memory back to the system after every batch and asks for it again,
     # unless it is told otherwise when a process starts.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**32))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**33))

@@ -65,7 +65,7 @@ class AttackLike(ABC):
         Args:
             objective: Maps the list of views to a scalar or to shape (B,).
             views: Tensors of shape (B, ..., C, H, W), normalised as the threat model
-                says; or one such tensor, which stands for a list of one.
+                says; or one such tensor, as a list of one.
             generator: Source of the noise of random starts. Noise is drawn on its
                 device, and copied to that of the views if it is another one.
 

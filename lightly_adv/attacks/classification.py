@@ -20,7 +20,7 @@ class ClassificationObjective:
     """The cross-entropy of a classifier, one value per image.
 
     An attack that is given this, and not just any function, knows which images are
-    still right, and can leave the others alone.
+    still classified correctly, and can leave the others alone.
 
     Args:
         model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).

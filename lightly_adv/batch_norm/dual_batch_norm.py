@@ -148,7 +148,7 @@ def _layers(module: nn.Module) -> list[_BatchNorm]:
         if isinstance(part, RoutedLayer):
             raise ValueError(
                 f"{name or 'the module'} has the routes {tuple(part.routes)} already. "
-                "Convert a module once, with all routes; to start anew, convert what "
+                "Convert a module once, with all routes; to start again, convert what "
                 "export_route returns."
             )
         if isinstance(part, _BatchNorm) and part not in inside:

@@ -64,8 +64,8 @@ class AdversarialTraining(Callback):
             too, where they use running statistics; "train" changes nothing. Running
             statistics move in none of them.
         rng: "same" replays in every evaluation the random numbers that the real step
-            will draw, such as masks; "resample" draws anew each time, which makes the
-            attack one on the expected loss.
+            will draw, such as masks; "resample" draws new ones each time, which makes
+            the attack one on the expected loss.
         verify: "first_batch" evaluates the loss of the first batch twice and warns
             when something leaked out of the isolation, or when the loss is not a
             function of the views. "off" does not. Either way that loss is

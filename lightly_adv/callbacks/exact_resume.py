@@ -189,7 +189,7 @@ def _load_places(trainer: pl.Trainer) -> None:
 
 
 def _begin_epoch(trainer: pl.Trainer, *, skip: int) -> None:
-    """Begin the loader anew, as at the start of the epoch, and skip some batches."""
+    """Begin the loader again, as at the start of the epoch, and skip some batches."""
     epoch = trainer.current_epoch
     for loader in _loaders(trainer):
         for owner in (loader, getattr(loader, "batch_sampler", None)):

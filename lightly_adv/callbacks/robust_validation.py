@@ -38,8 +38,8 @@ class RobustValidation(Callback):
         suite: Which attacks to run; a name, or a `Suite`.
         every_n_epochs: Attack in the first epoch and every n epochs from there. In
             between the last value is logged again, so that monitors always find it.
-        max_samples: Attack only the first that many validation images. None stands
-            for the number that the suite asks for.
+        max_samples: Attack only the first that many validation images. Defaults
+            to the number that the suite asks for.
         dataloader_idx: Which validation loader to attack, if there are several.
         name: Key of the logged value.
         seed: Seed of the noise, which is the same in every epoch.

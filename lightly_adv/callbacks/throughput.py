@@ -38,7 +38,7 @@ class Throughput(Callback):
     def on_train_epoch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
-        """Start anew."""
+        """Start again from 0."""
         self._since = None
         self._seconds, self._images = 0.0, 0
 

@@ -1,6 +1,6 @@
 """Registered names of attacks, where a command line asks for a class.
 
-`--model.attack pgd` stands for `--model.attack lightly_adv.attacks.pgd.PGD`, and so do
+`--model.attack pgd` means `--model.attack lightly_adv.attacks.pgd.PGD`, and so do
 `attack: pgd` and `class_path: pgd` in YAML. What parses as it is, such as `attack: str`
 of a user's module, is left alone; see `Parser.parse_with_names`.
 """

@@ -184,7 +184,7 @@ class SaveLast(pl.callbacks.Checkpoint):
         self._due = time.monotonic() + self.seconds
         if trainer.ckpt_path is None:
             self._save(trainer)
-        self.stop.patient = True
+        self.stop.deferred = True
 
     def on_train_epoch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
@@ -206,14 +206,14 @@ class SaveLast(pl.callbacks.Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
         """Stop immediately: everything was saved before."""
-        self.stop.patient = False
+        self.stop.deferred = False
         self.stop.raise_if_asked()
 
     def on_validation_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
         """Wait for the end of a step again."""
-        self.stop.patient = trainer.state.fn == "fit" and not trainer.sanity_checking
+        self.stop.deferred = trainer.state.fn == "fit" and not trainer.sanity_checking
 
     def on_exception(
         self,
@@ -222,11 +222,11 @@ class SaveLast(pl.callbacks.Checkpoint):
         exception: BaseException,
     ) -> None:
         """Save nothing: this may be the middle of a step."""
-        self.stop.patient = False
+        self.stop.deferred = False
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save what training has come to."""
-        self.stop.patient = False
+        self.stop.deferred = False
         self._save(trainer)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     console.say(f"A: {found.names[0]} ({options.first})")
     console.say(f"B: {found.names[1]} ({options.second})")
     console.say(_table(found))
-    console.say(f"{found.verdict} ({found.label})")
+    console.say(f"{found.conclusion} ({found.label})")
     for note in found.notes:
         console.say(f"note: {note}")
     if output is not None:

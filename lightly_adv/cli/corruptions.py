@@ -38,7 +38,7 @@ class Corruptions(EvaluationCommand[CorruptionReport]):
     name = "corruptions"
     seeded = "what is drawn"
     resumable = True
-    beside = (".md", ".png")
+    other_endings = (".md", ".png")
 
     def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
         names = options.corruptions

@@ -51,7 +51,7 @@ class Evaluate(EvaluationCommand[ResultCard]):
     several = True
     has_threat_model = True
     resumable = True
-    beside = (".html", ".md")
+    other_endings = (".html", ".md")
 
     def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
         super().__init__(options, others)

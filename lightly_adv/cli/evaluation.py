@@ -59,7 +59,7 @@ class EvaluationCommand(ABC, Generic[R]):
     resumable: ClassVar[bool] = False
     """Whether an interrupted evaluation can be resumed."""
 
-    beside: ClassVar[tuple[str, ...]] = ()
+    other_endings: ClassVar[tuple[str, ...]] = ()
     """Endings of the other files that are written."""
 
     seeded: ClassVar[str]
@@ -155,7 +155,7 @@ class EvaluationCommand(ABC, Generic[R]):
         """Return where to write, once it is known that nothing is overwritten."""
         name = re.sub(r"[^\w.]+", "-", self.title()).strip("-")
         path: Path = self.options.out or self.network.folder / name
-        return Output(path, self.name, self.beside).claim()
+        return Output(path, self.name, self.other_endings).claim()
 
     @classmethod
     def parser(cls) -> argparse.ArgumentParser:
@@ -188,11 +188,15 @@ class EvaluationCommand(ABC, Generic[R]):
         )
         add("--seed", type=int, default=0, help=f"seed of {cls.seeded}; default: 0")
         cls.add_options(parser)
-        beside = f", with {' and '.join(cls.beside)} beside it" if cls.beside else ""
+        others = (
+            f", with {' and '.join(cls.other_endings)} beside it"
+            if cls.other_endings
+            else ""
+        )
         add(
             "--out",
             type=Path,
-            help=f"JSON file to write{beside}; default: in the folder of the run, "
+            help=f"JSON file to write{others}; default: in the folder of the run, "
             "or in runs/<name> for other networks",
         )
         return parser
@@ -204,14 +208,18 @@ class Output:
     Args:
         path: The JSON file, with or without its ending.
         command: The command that writes it.
-        beside: Endings of the other files of the report.
+        other_endings: Endings of the other files of the report.
     """
 
-    def __init__(self, path: Path, command: str, beside: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, command: str, other_endings: Sequence[str] = ()
+    ) -> None:
         self.command = command
         stem = path.name.removesuffix(".json")
         self.report = path.with_name(f"{stem}.json")
-        self.beside = {ending: path.with_name(f"{stem}{ending}") for ending in beside}
+        self.others = {
+            ending: path.with_name(f"{stem}{ending}") for ending in other_endings
+        }
         self.state = path.with_name(f"{stem}.json.state")
 
     def claim(self) -> Output:
@@ -222,7 +230,7 @@ class Output:
         """
         going_on = self.state.exists()
         # With the state there, the others are left from before a kill.
-        written = [] if going_on else self.beside.values()
+        written = [] if going_on else self.others.values()
         for path in (self.report, *written):
             if path.exists():
                 raise FileExistsError(f"{path} exists; choose another file with --out.")
@@ -234,7 +242,7 @@ class Output:
     def write(self, report: Any, content: Mapping[str, Any]) -> str:
         """Write all of it, the JSON last; return where it is, in words."""
         where = []
-        for ending, path in self.beside.items():
+        for ending, path in self.others.items():
             try:
                 files.replace(path, RENDERED[ending](report))
                 where.append(f"beside it {path.name}")

@@ -122,7 +122,7 @@ class Evaluated:
         """Yield the reports in a folder that are about the checkpoint alone."""
         for path in sorted(folder.glob("*.json")):
             try:
-                content = json_files.read(path, {}, **card.TOLD)
+                content = json_files.read(path, {}, **card.MESSAGE)
             except ValueError as error:
                 console.say(f"export: {path.name} is left out: {error}")
                 continue
@@ -136,7 +136,7 @@ class Evaluated:
             if reason is None and row.get("suite") == "smoke":
                 reason = "numbers of the suite smoke are not for reports (--card does)"
             if reason is None:
-                json_files.check(content, card.NEEDS, path=path, **card.TOLD)
+                json_files.check(content, card.NEEDS, path=path, **card.MESSAGE)
                 yield content
             elif Path(str(about)).name == self.checkpoint.name:
                 console.say(f"export: {path.name} is left out: {reason}")
@@ -147,15 +147,15 @@ class Evaluated:
         Raises:
             ValueError: If it is damaged, or about other weights.
         """
-        content = json_files.read(path, {}, **card.TOLD)
+        content = json_files.read(path, {}, **card.MESSAGE)
         # Reports that were written in Python do not say what they are about.
         reason = self._difference(content)
         if reason is not None:
             raise ValueError(
-                f"{path} cannot stand on the card: {reason}; give a report of the "
+                f"{path} does not belong on the card: {reason}; give a report of the "
                 "checkpoint that is exported, as it is now."
             )
-        json_files.check(content, card.NEEDS, path=path, **card.TOLD)
+        json_files.check(content, card.NEEDS, path=path, **card.MESSAGE)
         return content
 
     def _difference(self, content: Mapping[str, Any]) -> str | None:

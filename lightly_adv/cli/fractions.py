@@ -13,7 +13,7 @@ _FRACTION = re.compile(r"-?\d+(\.\d+)?/\d+(\.\d+)?")
 
 
 def number(text: str) -> float:
-    """Return the number that a text such as "8/255", "0.03" or "1e-3" stands for.
+    """Return the number in a text such as "8/255", "0.03" or "1e-3".
 
     Raises:
         ValueError: If it is not a number.

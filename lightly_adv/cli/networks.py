@@ -113,7 +113,7 @@ def restore(
     """Return a network that was trained, its weights and its data.
 
     Args:
-        path: A checkpoint in the folder of its run; this folder, which stands for its
+        path: A checkpoint in the folder of its run; this folder, which means its
             last checkpoint; or a folder that was exported.
         others: Further options of that run, which change the data; for an exported
             network, those of the data.

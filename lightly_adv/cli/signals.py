@@ -29,17 +29,17 @@ class Stopped(KeyboardInterrupt):
 class Stop:
     """Whether a command has been asked to end, and whether it may finish its step.
 
-    The first signal raises `Stopped`, or waits while `patient`; a second one never
+    The first signal raises `Stopped`, or waits while `deferred`; a second one never
     waits.
     """
 
     def __init__(self) -> None:
-        self.patient = False
+        self.deferred = False
         self.number: int | None = None
 
     def forget(self) -> None:
         """Reset, for another command in the same process."""
-        self.patient, self.number = False, None
+        self.deferred, self.number = False, None
 
     @property
     def asked(self) -> bool:
@@ -52,13 +52,13 @@ class Stop:
         return 128 + (self.number or signal.SIGINT)
 
     def raise_if_asked(self) -> None:
-        """Raise what the signal would have raised without `patient`."""
+        """Raise what the signal would have raised without `deferred`."""
         if self.asked:
             raise Stopped
 
     def handle(self, number: int, frame: Any = None) -> None:
         """Take a signal."""
-        waits = self.patient and not self.asked
+        waits = self.deferred and not self.asked
         self.number = number
         if not waits:
             raise Stopped

@@ -36,7 +36,7 @@ class Transfer(EvaluationCommand[TransferReport]):
     seeded = "the questions of pretext tasks"
     several = True
     has_threat_model = True
-    beside = (".png",)
+    other_endings = (".png",)
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:

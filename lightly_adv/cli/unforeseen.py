@@ -31,7 +31,7 @@ class Unforeseen(EvaluationCommand[UnforeseenReport]):
     name = "unforeseen"
     seeded = "starts and targets"
     resumable = True
-    beside = (".png",)
+    other_endings = (".png",)
 
     def __init__(self, options: argparse.Namespace, others: Sequence[str]) -> None:
         self.attacks = resolve(options.attacks)

@@ -103,11 +103,11 @@ def near(
 
 
 def candidates(channels: int, declared: NormalizeStats | None) -> Iterator[Candidate]:
-    """Yield what images with so many channels may have gone through.
+    """Yield how images with so many channels may have been normalised.
 
     Args:
         channels: Number of channels.
-        declared: What they are said to have gone through.
+        declared: The normalisation that they are said to have.
     """
     known = usual(channels)
     yield from known

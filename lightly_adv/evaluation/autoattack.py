@@ -56,8 +56,8 @@ class ReferenceAttack(Attack):
     Args:
         threat_model: What may be done to an image.
         name: "apgd-ce", "apgd-t", "fab-t" or "square".
-        steps: Number of iterations; of queries for "square". None stands for those of
-            the standard version, 100 and 5000.
+        steps: Number of iterations; of queries for "square". Defaults to those
+            of the standard version, 100 and 5000.
         restarts: Number of runs, each on the images that withstood those before.
 
     Raises:

@@ -61,7 +61,7 @@ def paired_difference(
     them, so the interval covers the choice of the images, not that of the seeds.
 
     Args:
-        first: Whether each image is right, of shape (N,) or (seeds, N).
+        first: Whether each image is classified correctly, of shape (N,) or (seeds, N).
         second: The same for the other model, of the same shape.
         draws: Number of bootstrap samples.
         seed: Seed of the samples.
@@ -112,7 +112,7 @@ def images_needed(
       https://doi.org/10.2307/2531961
 
     Args:
-        first: Whether each image is right, of shape (N,).
+        first: Whether each image is classified correctly, of shape (N,).
         second: The same for the other model.
         difference: Which difference to tell, in points of percent; None for that of
             these images.
@@ -166,7 +166,7 @@ class Comparison:
         return list(self.differences.values())[-1]
 
     @property
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """Which model is more robust, or how many more images it takes to tell."""
         robust = self.robust
         if robust.resolved:
@@ -199,7 +199,7 @@ class Comparison:
         """Return everything as JSON."""
         content = {
             **encoding.encode(self),
-            "verdict": self.verdict,
+            "conclusion": self.conclusion,
             "notes": self.notes,
             "attack_order": list(self.differences),
         }
@@ -231,7 +231,7 @@ def compare(
         ...     return RobustnessReport(
         ...         suite="pgd-20", threat_model=ball, flags=flags, data_digest="a1b2"
         ...     )
-        >>> compare(report(0), report(10)).verdict
+        >>> compare(report(0), report(10)).conclusion
         'B better by 25.0 points [12.5, 40.0]'
     """
     first, second = (

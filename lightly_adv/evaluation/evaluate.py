@@ -200,7 +200,7 @@ def robust_curve(
 
     Args:
         model: See `evaluate_robustness`.
-        loader: Batches; they are gone through once per radius.
+        loader: Batches; it is iterated once per radius.
         threat_model: Gives all but the radius.
         eps_values: Radii, in pixels: of [0, 1], or of the bounds.
         suite: Which attacks to run. Let their steps grow with eps (step_size=None).

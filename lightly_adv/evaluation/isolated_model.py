@@ -20,9 +20,9 @@ class IsolatedModel(nn.Module):
 
     Statistics that adapt in eval mode, observers of quantisation, counters and other
     buffers may move in a call, and its gradient is that of this call; the next one
-    begins anew. So a result depends neither on the order of the images nor on the steps
-    that an attack took before. Images are given as copies, for models that write into
-    their input. Random numbers go on from call to call.
+    begins from scratch. So a result depends neither on the order of the images nor on
+    the steps that an attack took before. Images are given as copies, for models that
+    write into their input. Random numbers go on from call to call.
 
     Args:
         model: The model; it is called inside of `held` only.
@@ -52,7 +52,7 @@ class IsolatedModel(nn.Module):
     def held(self) -> Iterator[None]:
         """Let the model be called inside; at the end it is what it was."""
         with rng.own_sources(self.model) as sources:
-            # They go on, too: who draws is to draw anew in every call.
+            # They go on, too: who draws is to draw again in every call.
             self._state = _state_of(self.model, keep=sources)
             try:
                 self.renew()

@@ -114,7 +114,7 @@ class State:
                 f"batch {index} does not hold the images that {self._path} was "
                 "written for: does the loader shuffle, or has its batch size, its "
                 "transform or the data changed? Give it shuffle=False and what it had "
-                "before, or delete the file to begin anew."
+                "before, or delete the file to start from scratch."
             )
         return entry.result
 
@@ -124,7 +124,7 @@ class State:
             if entry.result.flags.keys() != result.flags.keys():
                 raise ValueError(
                     f"{self._path} holds results under other attacks than "
-                    f"{', '.join(result.flags)}; delete it to begin anew."
+                    f"{', '.join(result.flags)}; delete it to start from scratch."
                 )
         self._batches[str(index)] = Entry(digest, result)
         self._write()
@@ -154,7 +154,7 @@ class State:
                 f"{self._path} belongs to another {name}, which has the same weights "
                 "and layers, and gives other outputs for the first images: has a mean "
                 "that it subtracts, a temperature or its code changed? Give another "
-                "file, or delete it to begin anew."
+                "file, or delete it to start from scratch."
             )
 
     def find_checks(self, names: Sequence[str], data: str) -> list[Check] | None:
@@ -191,14 +191,15 @@ class State:
             raise ValueError(
                 f"{self._path} has format {version}, expected {FORMAT}: another version"
                 " of lightly-adv wrote it. Go on with that version, or delete the file "
-                "to begin anew."
+                "to start from scratch."
             )
         keys = sorted(identity.keys() | self._identity.keys())
         other = [k for k in keys if identity.get(k) != self._identity.get(k)]
         if other:
             raise ValueError(
                 f"{self._path} belongs to another evaluation, which differs in its "
-                f"{', '.join(other)}; give another file, or delete it to begin anew."
+                f"{', '.join(other)}; give another file, or delete it to start from "
+                "scratch."
             )
         try:
             decoded: Content = encoding.decode(Content, content)
@@ -218,4 +219,4 @@ def _differ(one: Tensor, other: Tensor) -> bool:
 
 
 _WHAT = "the state of an evaluation"
-_REMEDY = "Delete it to begin anew, or give another file."
+_REMEDY = "Delete it to start from scratch, or give another file."

@@ -23,7 +23,7 @@ class Suite:
         name: Label that is printed next to every number of this suite.
         attacks: From a threat model to the attacks, by name, in the order to run
             them: the cheap ones first. Every attack must keep to the threat model.
-        max_samples: Evaluate only that many images, the first ones. None stands for
+        max_samples: Evaluate only that many images, the first ones. Defaults to
             all of them.
         checks: What to look at, on a few images, to tell whether the numbers can be
             believed.

@@ -57,7 +57,7 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     does not depend on their scale: (z_t - z_y) / (z_1 - (z_3 + z_4) / 2), where z_1 is
     the largest logit, z_3 and z_4 the next but one and its successor. That takes 4
     classes: with 3 it is divided by z_1 - z_3, with 2 by nothing. Classes that are
-    ruled out, by a logit of -inf, do not count; one of them as target stands for the
+    ruled out, by a logit of -inf, do not count; one of them as target means the
     least likely class that is left.
 
     - [0] Reliable evaluation of adversarial robustness with an ensemble of diverse

@@ -16,8 +16,8 @@ def channel_stats(
     Args:
         like: Images of shape (..., C, H, W) that give dtype and device; or volumes
             and videos of shape (B, C, D, H, W).
-        normalize: Mean and std per channel, or one of each for all channels; None
-            stands for 0 and 1.
+        normalize: Mean and std per channel, or one of each for all channels.
+            Defaults to 0 and 1.
 
     Returns:
         Two tensors of shape (C, 1, 1), (C, 1, 1, 1) for volumes, or (1, 1, 1) without

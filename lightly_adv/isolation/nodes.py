@@ -63,7 +63,7 @@ class CopyNode(Node):
 
 
 class TupleNode(CopyNode):
-    """A tuple, with or without names, made anew where one of its items is replaced."""
+    """A tuple, with or without names, rebuilt where one of its items is replaced."""
 
     def __init__(self, target: tuple[Any, ...], items: list[Node | None]) -> None:
         super().__init__(target, self._with_items)

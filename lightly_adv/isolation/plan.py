@@ -75,7 +75,7 @@ class Plan:
         try:
             self._update()
         except BaseException:
-            # What was looked at in part is looked at anew.
+            # What was looked at in part is looked at again.
             self._nodes, self._contents, self._roots = {}, [], []
             raise
         kept = set(map(id, keep))

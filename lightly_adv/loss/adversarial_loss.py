@@ -45,7 +45,7 @@ class AdversarialLoss(nn.Module):
         independent: Whether each view has an attack of its own, see
             `AdversarialTraining`.
         bn_mode: How the attack sees the modules, see `AdversarialTraining`.
-        rng: Whether evaluations replay or draw anew, see `AdversarialTraining`.
+        rng: Whether evaluations replay or resample, see `AdversarialTraining`.
         modules: The modules that encoders use, where these are neither modules nor
             methods of modules, but for instance lambdas.
 

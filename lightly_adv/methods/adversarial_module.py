@@ -185,7 +185,7 @@ class AdversarialModule(pl.LightningModule):
 
     @property
     def attack_backend(self) -> AttackBackend:
-        """How `perturb` runs an attack; a new one begins anew."""
+        """How `perturb` runs an attack; a new one begins from scratch."""
         return self._run_attack.backend
 
     @attack_backend.setter

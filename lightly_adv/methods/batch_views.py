@@ -13,7 +13,7 @@ def views_of(batch: Any, count: int | None = None) -> list[Tensor]:
     """Return the views of a batch, each a tensor that autograd can work with.
 
     A batch is a list of views, or begins with one, as in `(views, labels, names)`.
-    A tensor stands for a single view.
+    A tensor is a single view.
 
     Args:
         batch: What the data loader gives.

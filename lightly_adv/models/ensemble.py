@@ -61,14 +61,14 @@ class Ensemble(nn.Module):
             raise ValueError("members is empty; expected at least one classifier.")
         for member in given:
             _check_member(member)
-        _check_classes(given, [_told_classes(member) for member in given])
+        _check_classes(given, [_num_classes(member) for member in given])
         self.members = nn.ModuleList(given)
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes, or None if no member tells."""
-        told = map(_told_classes, self.members)
-        return next((each for each in told if each is not None), None)
+        """Number of classes, or None if no member states it."""
+        counts = map(_num_classes, self.members)
+        return next((count for count in counts if count is not None), None)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return log probabilities (B, classes) of images (B, 3, H, W).
@@ -90,10 +90,10 @@ def _check_member(member: Any) -> None:
         )
 
 
-def _told_classes(member: nn.Module) -> int | None:
+def _num_classes(member: nn.Module) -> int | None:
     """Return `num_classes`, as timm and our classifiers have it, if there is one."""
-    told = getattr(member, "num_classes", None)
-    return told if isinstance(told, int) and told > 0 else None
+    count = getattr(member, "num_classes", None)
+    return count if isinstance(count, int) and count > 0 else None
 
 
 def _check_classes(members: list[nn.Module], counts: list[int | None]) -> None:

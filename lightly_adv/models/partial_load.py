@@ -65,12 +65,12 @@ def load_partially(
         backbone, path, prefix=prefix, norm=norm, allow_missing=True
     )
     lacking = [key for key in report.missing if not key.startswith(renewed)]
-    anew = (
+    initial = (
         before
         if lacking
         else {k: v for k, v in before.items() if k.startswith(renewed)}
     )
-    backbone.load_state_dict({**backbone.state_dict(), **anew})
+    backbone.load_state_dict({**backbone.state_dict(), **initial})
     if lacking:
         raise ValueError(
             f"{os.fspath(path)} lacks {len(lacking)} tensors of the trunk of the "
@@ -81,7 +81,7 @@ def load_partially(
     return dataclasses.replace(
         report,
         matched=tuple(key for key in report.matched if key not in there),
-        missing=tuple(anew),
+        missing=tuple(initial),
         unexpected=report.unexpected + tuple(report.prefix + key for key in there),
     )
 

@@ -77,7 +77,7 @@ def assert_trains_the_same(
     assert not unrepeatable, (
         "two trainings without the callback, from the same seeds, end with different "
         f"{_listed(unrepeatable)}: let all that is random follow from the seeds, and "
-        "make module, data and Trainer anew in each call."
+        "make a new module, new data and a new Trainer in each call."
     )
     changes = plain.changes(watched)
     assert not changes, (

@@ -45,7 +45,8 @@ def check_backend(backend: str) -> None:
 class AttackRunner:
     """Runs the attacks of a module on a backend, and as they are where that fails.
 
-    Copies and pickles of a module begin anew: what is recorded belongs to its tensors.
+    Copies and pickles of a module begin from scratch: what is recorded belongs to its
+    tensors.
 
     Args:
         backend: The backend.

@@ -1,7 +1,7 @@
 """What a function reads from around it: tensors of the batch, and all else.
 
 Work that is recorded once and repeated on other batches gets new tensors, and has to be
-recorded anew where all else is not the same.
+recorded again where all else is not the same.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Closure:
         before = len(self.tensors)
         if parts is not None:
             yield from [self._described(each) for each in parts]
-        # Objects cannot be made anew with other tensors, as containers can.
+        # Objects cannot be rebuilt with other tensors, as containers can.
         rigid = dataclasses.is_dataclass(value) or isinstance(value, types.MethodType)
         if parts is None or (rigid and len(self.tensors) > before):
             raise UnknownStateError(

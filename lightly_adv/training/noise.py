@@ -78,7 +78,7 @@ class BatchNoise:
 
         In training it is `training_generator`. Elsewhere it depends on rank and batch
         alone, so that every epoch is validated with the same noise; outside of a
-        Trainer it starts anew at each call.
+        Trainer it starts from the seed at each call.
 
         Args:
             trainer: The Trainer that runs, or None.

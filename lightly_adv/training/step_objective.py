@@ -61,7 +61,7 @@ class StepObjective:
         isolation: Isolates that module.
         selected: The views, and how to run the step on others.
         bn_mode: Train/eval flags while evaluating, see `set_attack_mode`.
-        seeds: One seed per evaluation to draw anew, or None to replay in each the
+        seeds: One new seed per evaluation, or None to replay in each the
             random numbers that the real step will draw.
     """
 

@@ -4,7 +4,6 @@ from lightly_adv.transforms.batched import BatchedTransform as BatchedTransform
 from lightly_adv.transforms.blur import GaussianBlur as GaussianBlur
 from lightly_adv.transforms.color import ColorJitter as ColorJitter
 from lightly_adv.transforms.color import Grayscale as Grayscale
-from lightly_adv.transforms.color import Normalize as Normalize
 from lightly_adv.transforms.color import Solarize as Solarize
 from lightly_adv.transforms.crop import RandomCrop as RandomCrop
 from lightly_adv.transforms.crop import RandomResizedCrop as RandomResizedCrop

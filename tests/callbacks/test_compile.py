@@ -1,7 +1,8 @@
 """Compiled backbones and modules: the same results, and no compilation per evaluation.
 
 Isolation puts other parameters and buffers in the place of the module's own, so a
-compiled graph must take them as inputs, and must not be made anew for each of them.
+compiled graph must take them as inputs, and must not be compiled again for each
+of them.
 """
 
 from __future__ import annotations

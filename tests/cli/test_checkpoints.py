@@ -116,7 +116,7 @@ def test_a_signal_in_a_step_waits_for_its_end(tmp_path: Path) -> None:
 
 def test_a_second_signal_does_not_wait() -> None:
     stop = Stop()
-    stop.patient = True
+    stop.deferred = True
     stop.handle(signal.SIGTERM)
     assert stop.exit_code == 143
     with pytest.raises(Stopped):

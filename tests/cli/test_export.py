@@ -117,7 +117,7 @@ def test_numbers_of_other_weights_are_not_told(
     assert "is not known" in (tmp_path / "trained-on" / "README.md").read_text()
     assert export(moved, tmp_path / "named", "--card", report) == 1
     shown = capsys.readouterr().err
-    assert f"{report} cannot stand on the card: it is about {checkpoint}" in shown
+    assert f"{report} does not belong on the card: it is about {checkpoint}" in shown
     assert not (tmp_path / "named").exists()
 
 

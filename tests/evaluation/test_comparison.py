@@ -43,11 +43,11 @@ def test_the_better_one_is_named_whichever_comes_first() -> None:
     expected = paired_difference(*(report.flags["pgd"] for report in (B, A)))
     assert found.robust == expected
     assert (
-        found.verdict
+        found.conclusion
         == f"B better by 15.0 points [{expected.low:.1f}, {expected.high:.1f}]"
     )
     turned = comparison.compare(B, A)
-    assert turned.verdict.startswith("A better by 15.0 points [1")
+    assert turned.conclusion.startswith("A better by 15.0 points [1")
     assert found.accuracy == {
         "clean": (75.0, 75.0),
         "fgsm": (50.0, 55.0),
@@ -63,7 +63,7 @@ def test_where_it_cannot_be_told_the_images_needed_are() -> None:
     found = comparison.compare(one, other)
     assert found.needed is not None
     more = found.needed - 400
-    assert found.verdict == (
+    assert found.conclusion == (
         "no difference at this sample size: about "
         f"{round(more, -3):,} images more needed to tell 1.0 points"
     )
@@ -72,13 +72,13 @@ def test_where_it_cannot_be_told_the_images_needed_are() -> None:
 
 
 def test_equal_models() -> None:
-    assert comparison.compare(A, A).verdict == (
+    assert comparison.compare(A, A).conclusion == (
         "no difference: both get the same images right"
     )
     one = report(clean=range(300), pgd=range(50))
     other = report(clean=range(300), pgd=range(50, 100))
     assert "none to be seen: each alone gets 50 right" in (
-        comparison.compare(one, other).verdict
+        comparison.compare(one, other).conclusion
     )
 
 
@@ -222,6 +222,6 @@ def test_whatever_is_damaged_is_reported_in_a_line(
 def test_the_json_tells_all() -> None:
     found = json.loads(comparison.compare(A, B).to_json())
     assert found["names"] == ["a", "b"]
-    assert found["verdict"].startswith("B better by 15.0 points")
+    assert found["conclusion"].startswith("B better by 15.0 points")
     assert found["differences"]["pgd"]["mean"] == pytest.approx(15.0)
     assert found["only"] == [0, 60]

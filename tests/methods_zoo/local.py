@@ -169,7 +169,7 @@ METHODS = [
         with_grids,
         ((0, 1, 2),),
         "all crops",
-        "grids are left alone; matches of features are found anew in each evaluation",
+        "grids are left alone; matches of features are searched in each evaluation",
     ),
     Method("DetConS", DetConS, with_masks, ((0, 1),), "both", "masks are left alone"),
     Method(

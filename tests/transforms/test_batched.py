@@ -17,10 +17,10 @@ from lightly_adv.transforms import (
     GaussianBlur,
     Grayscale,
     HorizontalFlip,
-    Normalize,
     RandomApply,
     RandomResizedCrop,
     Solarize,
+    color,
 )
 from tests import dispatch
 
@@ -43,7 +43,7 @@ def test_simclr_has_the_parameters_of_lightly() -> None:
         RandomApply(jitter, 0.8),
         RandomApply(Grayscale(), 0.2),
         RandomApply(GaussianBlur((0.1, 2)), 0.5),
-        Normalize(MEAN, STD),
+        color.Normalize(MEAN, STD),
     )
 
 

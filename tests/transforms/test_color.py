@@ -8,8 +8,8 @@ from lightly.transforms.solarize import RandomSolarization
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from lightly_adv.transforms import ColorJitter, Grayscale, Normalize, Solarize
-from lightly_adv.transforms.color import Jitter, shift_hue
+from lightly_adv.transforms import ColorJitter, Grayscale, Solarize
+from lightly_adv.transforms.color import Jitter, Normalize, shift_hue
 
 TOLERANCE = 5e-6
 """Of float32 pixels in [0, 1]; hue divides by differences of colours."""

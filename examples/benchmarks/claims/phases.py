@@ -74,7 +74,7 @@ class Experiment:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds; each stands for pre-training, labels, and fine-tuning."""
+        """The seeds; each is that of pre-training, labels, and fine-tuning."""
         seeds: list[int] = self.settings["seeds"]
         return seeds
 

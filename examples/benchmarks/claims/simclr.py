@@ -61,7 +61,7 @@ class SimCLR(pl.LightningModule):
 
 
 def random_view(images: Tensor) -> Tensor:
-    """Crop and resize, flip, jitter colours and drop them, for each image anew.
+    """Crop and resize, flip, jitter colours and drop them, for each image separately.
 
     Areas of 0.35 to 1, brightness, contrast and saturation by 0.4, grey with 0.2.
     """

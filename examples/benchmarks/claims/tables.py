@@ -283,7 +283,7 @@ def markdown(content: dict[str, Any]) -> str:
 def draw(content: dict[str, Any], path: Path) -> None:
     """Draw clean against robust accuracy, as Figure 1 of the paper does.
 
-    The size of a marker stands for the epochs until robust accuracy was best.
+    The size of a marker shows the epochs until robust accuracy was best.
     """
     shown = [row for row in content["rows"] if row["finetuning"] in ("AFF", "ensemble")]
     figure = figures.accuracy_scatter(shown, size="epochs_to_best")

@@ -33,7 +33,7 @@ class Arm:
     timed: bool = False
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments, with objects made anew."""
+        """Return the arguments, with new objects."""
         return {
             name: value() if callable(value) else value
             for name, value in self.options.items()

@@ -85,7 +85,7 @@ def corruption(name: str, *levels: float | Level) -> Callable[[Function], Functi
 
 
 def resolve(corruptions: str | Sequence[str | Corruption]) -> tuple[Corruption, ...]:
-    """Return corruptions by their names: "common" stands for 15, "all" for 19.
+    """Return corruptions by their names: "common" means 15, "all" 19.
 
     Raises:
         ValueError: If a name is unknown or given twice, or if there is none.

@@ -48,8 +48,8 @@ def evaluate_corruptions(
         model: Maps images of shape (B, C, H, W) to logits of shape (B, classes).
         loader: Batches (images, labels) or (images, labels, filenames), with clean
             images of one size, always in the same order.
-        corruptions: Corruptions, or their names; "common" stands for the 15 that the
-            benchmark is the mean of, "all" for these and the four for tuning.
+        corruptions: Corruptions, or their names; "common" means the 15 that the
+            benchmark is the mean of, "all" these and the four for tuning.
         severities: From 1 to 5.
         files: CIFAR-10-C or CIFAR-100-C, or its folder, to take the corrupted images
             from. The loader has to give the test set in its own order, in 32 x 32.

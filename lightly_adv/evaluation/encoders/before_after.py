@@ -148,7 +148,7 @@ def before_and_after(
     Args:
         before: Maps images in [0, 1] to features (B, D).
         after: The same.
-        images: Batches, which can be gone through several times.
+        images: Batches, which can be iterated several times.
         radii: L-inf radii of the attacks.
         **options: As for `evaluate_encoder`, such as `steps` and `bank`.
 

@@ -54,8 +54,8 @@ class NeighborBank:
         if present < 2:
             raise ValueError(
                 f"the images of the bank are of {present} class; expected at least "
-                "two, for else every image is right. Is the loader sorted by class "
-                "and cut off by max_bank?"
+                "two, or every image is classified correctly. Is the loader sorted "
+                "by class and cut off by max_bank?"
             )
 
     @property

@@ -94,7 +94,7 @@ def evaluate_unforeseen(
         steps=steps,
         **evaluation.facts(),
     )
-    report.warnings.extend(report.doubts(probabilities=found.probabilities))
+    report.warnings.extend(report.caveats(probabilities=found.probabilities))
     return report
 
 

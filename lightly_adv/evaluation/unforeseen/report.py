@@ -140,7 +140,7 @@ class UnforeseenReport(SweepReport):
         eps_text = [formatting.fraction(value) for value in attack.eps]
         return {"eps_text": eps_text, "uar": self.uar.get(name)}
 
-    def doubts(self, *, probabilities: bool) -> Iterator[str]:
+    def caveats(self, *, probabilities: bool) -> Iterator[str]:
         """Yield reasons to doubt the numbers.
 
         Args:

@@ -66,7 +66,7 @@ def _environment() -> Environment:
 
 
 def _row(report: Mapping[str, Any]) -> list[str]:
-    json_files.check(report, NEEDS, path="a report for the card", **TOLD)
+    json_files.check(report, NEEDS, path="a report for the card", **MESSAGE)
     (row,) = report["rows"]
     numbers = [f"{row[key]:.1f}" for key in _ACCURACIES]
     spans = report.get("intervals") or {}
@@ -119,7 +119,7 @@ NEEDS = {
 }
 """The parts of a report that a card shows."""
 
-TOLD = {
+MESSAGE = {
     "what": "a report",
     "remedy": "Give what lightly-adv evaluate, unforeseen or corruptions has written.",
 }

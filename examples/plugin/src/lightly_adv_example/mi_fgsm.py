@@ -27,7 +27,7 @@ class MIFGSM(Attack):
     Args:
         threat_model: See `Attack`.
         steps: See `Attack`.
-        step_size: Length of a step in pixels. None stands for eps / steps, as in [0].
+        step_size: Length of a step in pixels. Defaults to eps / steps, as in [0].
         random_start: See `Attack`; [0] starts at the image itself.
         restarts: See `Attack`.
         decay: Factor of the sum in every step, 0 or more. With 0 the attack is the
