@@ -106,7 +106,7 @@ class _Module(_Pretraining):
 def run(arguments: Sequence[str]) -> int:
     """Examine; return the exit code."""
     if any(each.split("=")[0] == "--backbone" for each in arguments):
-        return robustify.run([*arguments, "--dry-run"])
+        return robustify.run([*arguments, "--dry_run"])
     options, others = _parser().parse_known_args(arguments)
     try:
         diagnosis = _examined(options.target, others)

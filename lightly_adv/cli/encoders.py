@@ -64,6 +64,7 @@ def collect(
     if name is not None:
         return _by_name(name, weights, size)
     assert path is not None
+    networks.check_is_path(path)
     if (path / CONFIG).is_file() and not (path / "config.yaml").is_file():
         return _exported(path, size)
     return _of_run(path, size)
@@ -85,7 +86,7 @@ def _by_name(name: str, weights: Path | None, size: int | None) -> ReadyEncoder:
     except TypeError as error:
         raise ValueError(
             f"--backbone {name} takes images of {own} only ({error}); leave out "
-            "--image-size."
+            "--image_size."
         ) from error
     except (OSError, RuntimeError) as error:
         raise ValueError(

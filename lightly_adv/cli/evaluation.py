@@ -274,9 +274,21 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 _OF_RUN = re.compile(r"--(data|model|trainer|evaluation)(?=[.=]|$)")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes options with dashes in place of underscores, too."""
+
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument; for `--max_samples` also as `--max-samples`."""
+        dashed = (
+            f"--{name[2:].replace('_', '-')}" for name in names if "_" in name[2:]
+        )
+        options = dashed if names[0].startswith("--") else ()
+        return super().add_argument(*names, *options, **settings)
+
+
 def plain_parser(command: str, docstring: str | None) -> argparse.ArgumentParser:
     """Return a parser without options, whose help is the docstring of the command."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f"lightly-adv {command}",
         **console.help_texts(docstring),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import timm
 import torch
 from torch import nn
 
@@ -103,6 +104,7 @@ def collect(
     check_once(paths)
     found: list[Network] = []
     for path in paths:
+        check_is_path(path)
         found.append(restore(path, others, like=found[0] if found else None))
     return found
 
@@ -184,6 +186,19 @@ def _of_run(path: Path, others: Sequence[str]) -> Network:
         num_classes=classes,
         threat_model=cli.threat_model,
     )
+
+
+def check_is_path(path: Path) -> None:
+    """Refuse the name of a network of timm where a path is expected.
+
+    Raises:
+        FileNotFoundError: If there is no such path, but a network of that name.
+    """
+    if not path.exists() and timm.is_model(str(path)):
+        raise FileNotFoundError(
+            f"there is no checkpoint at {path}, but timm has a network of this name; "
+            f"give it as --backbone {path}, or the folder of a run."
+        )
 
 
 def check_once(paths: Sequence[Path]) -> None:

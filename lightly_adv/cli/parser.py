@@ -8,7 +8,6 @@ import copy
 import functools
 import inspect
 import operator
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -54,11 +53,6 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
             action.help = SHOWN[action.dest]
         if action.dest in SHOWN or not action.dest.startswith("trainer."):
             super().add_argument(action)
-
-    def _expand_help(self, action: argparse.Action) -> str:
-        return re.sub(
-            r"[,;]? known subclasses: [^)]*", "", super()._expand_help(action)
-        )
 
 
 class Parser(cli.LightningArgumentParser):

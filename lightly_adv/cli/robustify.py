@@ -8,9 +8,9 @@ same command again goes on after Ctrl-C or a kill.
 
 Examples:
   lightly-adv robustify --backbone vit_small_patch14_dinov2.lvd142m --data pictures \
-    --image-size 224 --eps 4/255 --keep 0.05 --steps 20000
+    --image_size 224 --eps 4/255 --keep 0.05 --steps 20000
   lightly-adv robustify --backbone tf_efficientnet_lite0 --weights FILE \
-    --data pictures --image-size 64 --eps 2/255 --steps 300 --fast
+    --data pictures --image_size 64 --eps 2/255 --steps 300 --fast
   lightly-adv robustify exported --data pictures --lora 8
 """
 
@@ -330,22 +330,22 @@ def _parser() -> argparse.ArgumentParser:
     fast = "3 steps of the attack instead of 10, and smaller images at first"
     add("--fast", action="store_true", help=fast)
     size = "height and width; default: those that the network was made for"
-    add("--image-size", type=int, help=size)
+    add("--image_size", type=int, help=size)
     add("--lora", type=int, metavar="RANK", help="train low-rank updates only")
     add("--trainable", default="all", help=f"{trained_parts.CHOICES}; default: all")
     tokens = "whose features; default: pooled"
     add("--tokens", choices=get_args(Tokens), default="pooled", help=tokens)
     add("--distance", choices=DISTANCES, default="l2", help="default: l2")
     add("--lr", type=float, default=1e-4, help="highest rate; default: 1e-4")
-    add("--batch-size", type=int, default=64, help="default: 64")
-    add("--gradient-checkpointing", action="store_true", help="less memory, slower")
+    add("--batch_size", type=int, default=64, help="default: 64")
+    add("--gradient_checkpointing", action="store_true", help="less memory, slower")
     add("--precision", default="32-true", help="such as bf16-mixed; default: 32-true")
     add("--accelerator", default="auto", help="as for the Trainer; default: auto")
     add("--workers", type=int, default=0, help="processes that read images; default: 0")
     measure = "attack that many of the images before and after; default: none"
     add("--measure", type=int, default=0, metavar="IMAGES", help=measure)
     add("--seed", type=int, default=0, help="default: 0")
-    add("--dry-run", action="store_true", help="only say what it would take")
+    add("--dry_run", action="store_true", help="only say what it would take")
     out = "folder to write to; default: runs/robustify"
     add("--out", type=Path, default=Path("runs/robustify"), help=out)
     return parser

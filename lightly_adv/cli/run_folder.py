@@ -49,7 +49,11 @@ class RunFolder:
                 folder of a run.
         """
         if not checkpoint.is_file():
-            raise FileNotFoundError(f"there is no checkpoint at {checkpoint}.")
+            raise FileNotFoundError(
+                f"there is no checkpoint at {checkpoint}; expected the folder of a "
+                "run, <run>/checkpoints/<name>.ckpt in it, or a folder that "
+                "lightly-adv export has written."
+            )
         folder = checkpoint.resolve().parent.parent
         if not (folder / "config.yaml").is_file():
             raise FileNotFoundError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightly_adv.cli.evaluation import Output
+from lightly_adv.cli.evaluation import Output, plain_parser
 
 
 def report() -> Any:
@@ -53,3 +53,12 @@ def test_what_was_begun_is_gone_on_with(
     begun.state.write_text("again")
     with pytest.raises(FileExistsError, match=r"mine\.json exists"):
         begun.claim()
+
+
+@pytest.mark.parametrize("option", ["--max_samples", "--max-samples"])
+def test_options_are_taken_with_dashes_too(option: str) -> None:
+    parser = plain_parser("evaluate", "Evaluate.")
+    parser.add_argument("some_runs", nargs="*")
+    parser.add_argument("--max_samples", type=int)
+    found = parser.parse_args(["runs/a", option, "3"])
+    assert vars(found) == {"some_runs": ["runs/a"], "max_samples": 3}

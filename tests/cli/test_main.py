@@ -61,7 +61,12 @@ def test_an_unknown_command_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> N
         ("finetune --model.trainable tail", "model.trainable"),
         ("finetune --evaluation.suite pgd-21", "Did you mean 'pgd-20'"),
         ("finetune --data tests.cli.tiny.NoClasses", "NoClasses has no num_classes"),
-        ("evaluate nix.ckpt", "there is no checkpoint at nix.ckpt"),
+        ("evaluate nix.ckpt", "at nix.ckpt; expected the folder of a run"),
+        (
+            "evaluate resnet18",
+            "at resnet18, but timm has a network of this name; give ",
+        ),
+        ("robustify resnet18 --data .", "give it as --backbone resnet18"),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -37,7 +37,7 @@ def options(tmp_path: Path) -> list[str]:
     weights = tmp_path / "weights.safetensors"
     save_backbone(create_backbone("resnet8_tiny"), weights)
     source = ["--backbone", "resnet8_tiny", "--weights", str(weights)]
-    size = ["--image-size", "16", "--batch-size", "4", "--steps", "5", "--fast"]
+    size = ["--image_size", "16", "--batch_size", "4", "--steps", "5", "--fast"]
     data = ["--data", str(tmp_path / "images"), "--out", str(tmp_path / "run")]
     return [*source, *size, *data, "--accelerator", "cpu"]
 
@@ -127,7 +127,7 @@ def test_a_run_that_was_begun_with_other_options_is_refused(
     assert "was begun with" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["robustify", "--dry-run"], ["doctor"]])
+@pytest.mark.parametrize("command", [["robustify", "--dry_run"], ["doctor"]])
 def test_what_it_would_take_without_training(
     command: list[str],
     options: list[str],

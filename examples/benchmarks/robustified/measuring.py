@@ -47,7 +47,7 @@ class OnPixels(nn.Module):
 def measure(
     before: nn.Module, after: nn.Module, sets: Sets, settings: Settings
 ) -> dict[str, Any]:
-    """Return distances, and whether each test image is classified correctly, as a list of flags."""
+    """Return distances, and which test images are classified correctly."""
     teacher, student = OnPixels(before), OnPixels(after)
     bank = features(student, sets.bank.images)
     return {
