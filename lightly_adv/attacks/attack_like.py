@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from torch import Generator, Tensor, nn
 
@@ -151,4 +151,17 @@ def _check_images(images: object, labels: object) -> None:
         raise ValueError(
             f"labels has shape {tuple(labels.shape)}; expected one class number for "
             f"each image, ({len(images)},)."
+        )
+
+
+def check_attack(attack: Any) -> None:
+    """Refuse what is neither an attack nor a schedule.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(attack, AttackLike):
+        raise TypeError(
+            f"attack is a {type(attack).__name__}; expected an attack such as "
+            "PGD(ThreatModel(eps=8 / 255), steps=5), or an AttackSchedule."
         )

@@ -135,6 +135,31 @@ def check_routes(module: nn.Module, *routes: str) -> None:
             )
 
 
+def check_known(module: nn.Module, route: str) -> None:
+    """Refuse a route that no layer of a module has, such as a misspelt one.
+
+    "clean" and "adv" pass: where there is but one set of statistics, both take it.
+
+    Raises:
+        ValueError: If no layer has the route.
+
+    Examples:
+        >>> check_known(nn.BatchNorm1d(2), "avd")
+        Traceback (most recent call last):
+        ValueError: the route 'avd' does not exist: the module has the routes ...
+    """
+    if route in (CLEAN, ADV):
+        return
+    names = [name for x in routed_layers(module).values() for name in x.routes]
+    if route not in names:
+        known = tuple(dict.fromkeys([CLEAN, ADV, *names]))
+        raise ValueError(
+            f"the route {route!r} does not exist: the module has the routes {known}. "
+            "Use one of these, or name it when converting: "
+            f"convert_dual_batchnorm(module, routes=('clean', {route!r}))."
+        )
+
+
 def buffers_of(module: nn.Module, route: str) -> list[Tensor]:
     """Return the statistics of one route, of all layers that have it."""
     return [

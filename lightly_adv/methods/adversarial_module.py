@@ -5,20 +5,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackLike
+from lightly_adv.attacks.attack_like import check_attack
 from lightly_adv.batch_norm import export_route, routes
-from lightly_adv.errors import UnfitBatchError
+from lightly_adv.errors import UnfitBatchError, UnreachedError
+from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import modes, rng
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.lightning import pl
 from lightly_adv.models import backbones
 from lightly_adv.training import noise
-from lightly_adv.training.arguments import check_attack
 from lightly_adv.training.backends import AttackBackend, AttackRunner
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.optimizers import OneCycleSGD, OptimizerFactory
@@ -49,7 +50,8 @@ class AdversarialModule(pl.LightningModule):
 
     Raises:
         TypeError: If the attack is not one.
-        ValueError: If the backend is unknown; in training, if the machine lacks it.
+        ValueError: If `bn_mode` or the backend is unknown; in training, if the machine
+            lacks the backend.
 
     Examples:
         The target is computed once per batch, the attack raises the distance to it:
@@ -85,6 +87,7 @@ class AdversarialModule(pl.LightningModule):
         super().__init__()
         if attack is not None:
             check_attack(attack)
+        _check_bn_mode(bn_mode)
         self.attack = attack
         self.optimizer = optimizer or OneCycleSGD()
         self.bn_mode: BatchNormMode = bn_mode
@@ -124,22 +127,21 @@ class AdversarialModule(pl.LightningModule):
             a loss that is not finite; see `CleanBatches`.
 
         Raises:
-            TypeError: If there is no view.
-            ValueError: If there is no attack, if a layer lacks the route, or if the
-                loss does not depend on the views.
+            TypeError: If there is no view, or if the attack is not one.
+            ValueError: If there is no attack, if `bn_mode` is unknown, if a layer lacks
+                the route, or if the loss does not depend on the views.
         """
-        attack = attack or self.attack
-        if attack is None:
-            raise ValueError(
-                f"{type(self).__name__} has no attack; give it one, or pass "
-                "perturb(..., attack=PGD(ThreatModel(eps=8 / 255)))."
-            )
+        attack = _attack_or_default(attack, self)
+        bn_mode = self.bn_mode if bn_mode is None else bn_mode
+        _check_bn_mode(bn_mode)
+        routes.check_known(self, route)
         if not views:
             raise TypeError("perturb has no view; expected perturb(loss, images).")
         # Only what changes has to know how long training lasts.
         constant = isinstance(attack, Attack)
         try:
-            perturbed = self._run_attack(
+            perturbed = _perturbed(
+                self._run_attack,
                 Perturbation(
                     attack.at(1.0 if constant else self.progress),
                     loss,
@@ -147,8 +149,8 @@ class AdversarialModule(pl.LightningModule):
                     module=self,
                     generator=generator or rng.near(self.generator, views[0].device),
                     route=route,
-                    bn_mode=bn_mode or self.bn_mode,
-                )
+                    bn_mode=bn_mode,
+                ),
             )
         except UnfitBatchError as error:
             if self._trainer is None or not self._trainer.training:
@@ -168,6 +170,9 @@ class AdversarialModule(pl.LightningModule):
         Args:
             route: What layers with several BatchNorm routes take.
 
+        Raises:
+            ValueError: If no layer has the route, unless it is "clean" or "adv".
+
         Examples:
             >>> module = AdversarialModule()
             >>> module.backbone = nn.BatchNorm1d(3)
@@ -176,6 +181,7 @@ class AdversarialModule(pl.LightningModule):
             >>> int(module.backbone.num_batches_tracked)
             0
         """
+        routes.check_known(self, route)
         with (
             modes.attack_mode(self, self.bn_mode),
             routes.bn_route(route),
@@ -255,3 +261,36 @@ class AdversarialModule(pl.LightningModule):
         return self.optimizer.configure(
             self, total_steps=self.trainer.estimated_stepping_batches
         )
+
+
+# Functions, for methods could not be told from those of subclasses.
+def _attack_or_default(
+    attack: AttackLike | None, module: AdversarialModule
+) -> AttackLike:
+    attack = module.attack if attack is None else attack
+    if attack is None:
+        raise ValueError(
+            f"{type(module).__name__} has no attack; give it one, or pass "
+            "perturb(..., attack=PGD(ThreatModel(eps=8 / 255)))."
+        )
+    check_attack(attack)
+    return attack
+
+
+def _perturbed(run: AttackRunner, wanted: Perturbation) -> list[Tensor]:
+    try:
+        return run(wanted)
+    except UnreachedError:
+        raise UnreachedError(_INDEPENDENT) from None
+
+
+def _check_bn_mode(bn_mode: str) -> None:
+    check_choice("bn_mode", bn_mode, get_args(BatchNormMode))
+
+
+_INDEPENDENT = (
+    "the loss that perturb is given does not depend on any of the views: no gradient "
+    "reaches them. It has to compute with its arguments, as in "
+    "self.perturb(lambda x: criterion(self.backbone(x)), images), rather than with "
+    "images from around it, and neither under torch.no_grad() nor through .detach()."
+)

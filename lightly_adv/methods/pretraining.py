@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from lightly_adv.attacks import AttackLike
+from lightly_adv.attacks.attack_like import check_attack
 from lightly_adv.batch_norm import routes
 from lightly_adv.functional import precision, schedules
 from lightly_adv.functional.schedules import Scheduled
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.pretext.task import PretextTask
-from lightly_adv.training.arguments import check_attack, check_weight
+from lightly_adv.training.arguments import check_weight
 from lightly_adv.training.backends import AttackBackend
 from lightly_adv.training.optimizers import OneCycleSGD
 from lightly_adv.types import Views

@@ -3,22 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-from lightly_adv.attacks import AttackLike
-
-
-def check_attack(attack: Any) -> None:
-    """Refuse what is neither an attack nor a schedule.
-
-    Raises:
-        TypeError: If it is something else.
-    """
-    if not isinstance(attack, AttackLike):
-        raise TypeError(
-            f"attack is a {type(attack).__name__}; expected an attack such as "
-            "PGD(ThreatModel(eps=8 / 255), steps=5), or an AttackSchedule."
-        )
 
 
 def check_weight(weight: float) -> None:

@@ -8,13 +8,14 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 from torch import Generator, Tensor, nn
 
 from lightly_adv.attacks import Attack, AttackLike
+from lightly_adv.attacks.attack_like import check_attack
 from lightly_adv.errors import UnfitBatchError
 from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import rng
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training import noise, outputs, processes, streams
-from lightly_adv.training.arguments import check_attack, check_weight
+from lightly_adv.training.arguments import check_weight
 from lightly_adv.training.batch_attack import BatchAttack
 from lightly_adv.training.clean_batches import CleanBatches
 from lightly_adv.training.step_objective import StepObjective, StepSkippedError

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightly_adv import APGD, PGD, AttackSchedule, ThreatModel
 from lightly_adv.attacks import APGDTargeted, AttackLike, ClassificationObjective
+from lightly_adv.attacks.attack_like import check_attack
 
 THREAT_MODEL = ThreatModel(eps=8 / 255)
 IMAGES = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -95,3 +96,17 @@ def test_a_tensor_stands_for_a_list_of_one(attack: AttackLike) -> None:
     listed = attack(lambda v: v[0].square().sum(), [IMAGES], generator=generators[1])
     assert isinstance(listed, list)
     assert torch.equal(found, listed[0])
+
+
+@pytest.mark.parametrize(
+    "attack", [PGD(THREAT_MODEL), AttackSchedule(PGD(THREAT_MODEL))]
+)
+def test_attacks_and_schedules_pass_the_check(attack: object) -> None:
+    check_attack(attack)
+
+
+@pytest.mark.parametrize("other", [None, 0.1, PGD])
+def test_others_do_not(other: object) -> None:
+    kind = type(other).__name__
+    with pytest.raises(TypeError, match=rf"attack is a {kind}; expected an attack"):
+        check_attack(other)

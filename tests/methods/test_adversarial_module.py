@@ -15,6 +15,7 @@ from lightly_adv import PGD, ThreatModel
 from lightly_adv.attacks import AttackSchedule
 from lightly_adv.batch_norm import convert_dual_batchnorm
 from lightly_adv.batch_norm.routes import bn_route
+from lightly_adv.errors import UnreachedError
 from lightly_adv.functional.schedules import Ramp, value_at
 from lightly_adv.methods.adversarial_module import AdversarialModule
 from lightly_adv.training.optimizers import OneCycleSGD
@@ -205,10 +206,44 @@ def test_a_route_that_does_not_exist_is_refused() -> None:
         module.perturb(module.loss, images(), images(), route="adv_ce")
 
 
+def test_a_misspelt_route_is_refused_in_a_network_without_routes() -> None:
+    module = DeACL(network(), ATTACK)
+    for route in ("clean", "adv"):
+        module.perturb(lambda x: module.backbone(x).sum(dim=1), images(), route=route)
+    with pytest.raises(ValueError, match=r"'nope'.*\('clean', 'adv'\)"):
+        module.perturb(module.backbone, images(), route="nope")
+    with (
+        pytest.raises(ValueError, match=r"'nope'.*Use one"),
+        module.attack_mode("nope"),
+    ):
+        pass
+
+
+def test_a_route_that_a_layer_has_is_taken() -> None:
+    module = DeACL(convert_dual_batchnorm(network(), routes=("clean", "third")), ATTACK)
+    found = module.perturb(
+        lambda x: module.backbone(x).sum(dim=1), images(), route="third"
+    )
+    assert not torch.equal(found, images())
+
+
 def test_a_loss_that_does_not_depend_on_the_views_is_refused() -> None:
     module = ACL(network(), ATTACK, 0.5)
-    with pytest.raises(ValueError, match="does not depend on any of the views"):
+    message = r"does not depend on any of the views.*self\.perturb\("
+    with pytest.raises(UnreachedError, match=message) as caught:
         module.perturb(lambda x: module.backbone(images()).mean(), images())
+    assert "AdversarialTraining" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("mode", ["x", ""])
+def test_an_unknown_bn_mode_is_refused(mode: Any) -> None:
+    message = f"bn_mode='{mode}' is unknown; use one of .*'batch'"
+    with pytest.raises(ValueError, match=message):
+        AdversarialModule(ATTACK, bn_mode=mode)
+    module = DeACL(network(), ATTACK)
+    with pytest.raises(ValueError, match=message):
+        module.perturb(module.backbone, images(), bn_mode=mode)
 
 
 def test_no_attack_and_no_views_are_refused() -> None:
@@ -219,6 +254,9 @@ def test_no_attack_and_no_views_are_refused() -> None:
         module.perturb(module.backbone, attack=ATTACK)
     with pytest.raises(TypeError, match="attack"):
         DeACL(network(), "pgd")
+    wrong: Any = "pgd"
+    with pytest.raises(TypeError, match=r"attack is a str; expected .*PGD\("):
+        module.perturb(module.backbone, images(), attack=wrong)
 
 
 def test_a_schedule_needs_to_know_how_long_training_lasts() -> None:
