@@ -58,9 +58,7 @@ class Evaluate(EvaluationCommand[ResultCard]):
         networks.check_classifiers(self.networks)
         members = [network.module for network in self.networks]
         self.model = members[0] if len(members) == 1 else Ensemble(members)
-        self.suite = _suite(
-            options.suite, max_samples=options.max_samples, restarts=options.restarts
-        )
+        self.suite = _suite(options.suite, options.restarts)
         self.surrogate = self._surrogate()
 
     @classmethod
@@ -96,7 +94,6 @@ class Evaluate(EvaluationCommand[ResultCard]):
 
     def evaluate(self, loader: Iterable[Any], **options: Any) -> ResultCard:
         """Attack the images, and measure what else the card shows."""
-        del options["max_samples"]  # is in the suite
         report = evaluate_robustness(
             self.model,
             loader,
@@ -105,7 +102,7 @@ class Evaluate(EvaluationCommand[ResultCard]):
             surrogate=self.surrogate.module if self.surrogate else None,
             **options,
         )
-        del options["seed"]  # is in the report
+        del options["seed"], options["max_samples"]  # are in the report
         options["state"] = f"{options['state']}.curve"
         return make_card(
             self.model,
@@ -165,13 +162,13 @@ class Evaluate(EvaluationCommand[ResultCard]):
 run = Evaluate.run
 
 
-def _suite(name: str, **options: int | None) -> Suite:
-    """Create a suite with the options that are given."""
-    given = {key: value for key, value in options.items() if value is not None}
-    known = inspect.signature(suites.REGISTRY.load(name)).parameters
-    for option in given.keys() - known:
+def _suite(name: str, restarts: int | None) -> Suite:
+    """Create a suite, with restarts if they are given."""
+    if restarts is None:
+        return create_suite(name)
+    if "restarts" not in inspect.signature(suites.REGISTRY.load(name)).parameters:
         raise ValueError(
-            f"the suite {name!r} has no --{option}; expected one of "
-            f"{', '.join(f'--{each}' for each in options if each in known)}."
+            f"the suite {name!r} has no --restarts; leave it out, or take another "
+            "suite, such as --suite pgd-20."
         )
-    return create_suite(name, **given)
+    return create_suite(name, restarts=restarts)

@@ -218,6 +218,7 @@ def compare(
 
     Raises:
         FileNotFoundError: If there is no such file.
+        TypeError: If one is neither a path nor the report of `evaluate_robustness`.
         ValueError: If a file is no report, if a report does not say which images it is
             about, or if threat models, suites or images are not the same.
 
@@ -234,10 +235,7 @@ def compare(
         >>> compare(report(0), report(10)).conclusion
         'B better by 25.0 points [12.5, 40.0]'
     """
-    first, second = (
-        each if isinstance(each, RobustnessReport) else RobustnessReport.load(each)
-        for each in (first, second)
-    )
+    first, second = _loaded(first), _loaded(second)
     _check(first, second)
     pairs = {name: (first.flags[name], second.flags[name]) for name in first.flags}
     one, other = list(pairs.values())[-1]
@@ -252,6 +250,18 @@ def compare(
         only=(int((one & ~other).sum()), int((other & ~one).sum())),
         needed=images_needed(other, one),
         num_samples=first.num_samples,
+    )
+
+
+def _loaded(report: RobustnessReport | str | os.PathLike[str]) -> RobustnessReport:
+    if isinstance(report, RobustnessReport):
+        return report
+    if isinstance(report, str | os.PathLike):
+        return RobustnessReport.load(report)
+    raise TypeError(
+        f"compare was given a {type(report).__name__}, which does not say of each "
+        "image whether it is robust; expected a RobustnessReport, as "
+        "evaluate_robustness returns it, or the path of one."
     )
 
 

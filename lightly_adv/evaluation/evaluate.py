@@ -17,7 +17,11 @@ from lightly_adv.evaluation.checks import Check, CheckContext, CheckFunction, in
 from lightly_adv.evaluation.checks.check import name_of
 from lightly_adv.evaluation.checks.outputs import probabilities
 from lightly_adv.evaluation.checks.sample import Sample
-from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
+from lightly_adv.evaluation.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    check_options,
+)
 from lightly_adv.evaluation.overshoot import Overshoot
 from lightly_adv.evaluation.robustness_report import RobustnessReport
 from lightly_adv.evaluation.suites import Suite
@@ -71,6 +75,7 @@ def evaluate_robustness(
         >>> report.num_samples, list(report.flags)
         (8, ['clean', 'pgd'])
     """
+    check_options(evaluate_robustness, options)
     suite = suites.resolve(suite)
     checks = suite.checks if checks is None else checks
     _check_surrogate(surrogate, checks)
@@ -97,8 +102,8 @@ def _report(
 ) -> RobustnessReport:
     """Attack, check and report."""
     warnings = _precision_warnings(evaluation.models["model"], evaluation.device)
-    limits = (n for n in (suite.max_samples, evaluation.max_samples) if n is not None)
-    limit = min(limits, default=None)
+    limit = evaluation.max_samples
+    limit = suite.max_samples if limit is None else limit
     sample, overshoot = Sample(), Overshoot(threat_model)
     # What the report warns of, over all images, is not said batch by batch.
     with notices.once({"overshoot"}), evaluation.isolated() as models:
@@ -217,6 +222,7 @@ def robust_curve(
         >>> reports[0].robust_accuracy == reports[0].clean_accuracy
         True
     """
+    check_options(robust_curve, options)
     state, reports = options.get("state"), []
     for eps in eps_values:
         if state is not None:

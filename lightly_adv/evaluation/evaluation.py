@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from lightly_adv.evaluation import classification, digests, isolated_model, proc
 from lightly_adv.evaluation.batches import Batch, BatchResult
 from lightly_adv.evaluation.isolated_model import IsolatedModel
 from lightly_adv.evaluation.state import State
+from lightly_adv.functional.validation import did_you_mean
 from lightly_adv.isolation import rng
 
 BatchFunction: TypeAlias = Callable[[Batch], BatchResult]
@@ -40,7 +42,8 @@ class EvaluationOptions(TypedDict, total=False):
     """What means the same in all evaluations; any of it may be left out.
 
     Args:
-        max_samples: Evaluate only the first that many images. Defaults to all of them.
+        max_samples: Evaluate only the first that many images. Defaults to the number of
+            the suite, where there is one that has a number, else to all of them.
         device: Where to evaluate; models are moved there, and stay there. Defaults to
             the device of the model, of the first one if there are several.
         seed: Seed of all that is drawn, by default 0. With the same seed and the same
@@ -56,6 +59,37 @@ class EvaluationOptions(TypedDict, total=False):
     seed: int
     progress: bool
     state: str | os.PathLike[str] | None
+
+
+def check_options(function: Callable[..., Any], options: Iterable[str]) -> None:
+    """Refuse what is no option of an evaluation.
+
+    Args:
+        function: Function that the caller has called, for the message.
+        options: Names of what it was given besides its own arguments.
+
+    Raises:
+        TypeError: If a name is unknown, with the near ones.
+
+    Examples:
+        >>> def evaluate(model, *, suite, **options): ...
+        >>> check_options(evaluate, ["max_sample"])
+        Traceback (most recent call last):
+        ...
+        TypeError: evaluate() has no option 'max_sample'. Did you mean 'max_samples'...
+    """
+    own = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    known = [*own, *EvaluationOptions.__annotations__]
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"{function.__name__}() has no option {name!r}. "
+                f"{did_you_mean(name, known)}Expected: {', '.join(known)}."
+            )
 
 
 class Evaluation:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import Self
 
@@ -18,6 +19,8 @@ from lightly_adv.evaluation import encoding, formatting
 from lightly_adv.json_files import Need
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.versions import versions
+
+R = TypeVar("R", bound="Report")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,6 +143,8 @@ class Report(ABC):
     def from_json(cls, text: str | bytes, *, path: str | Path = "the text") -> Self:
         """Return the report that `to_json` has written.
 
+        Called on a kind of report it takes that kind alone, on `Report` any.
+
         Args:
             text: The JSON. Keys that are not known are ignored.
             path: Where it comes from, for messages.
@@ -147,8 +152,10 @@ class Report(ABC):
         Raises:
             ValueError: If it is no JSON, or no such report; with the field.
         """
-        what = f"the report of one evaluation, a {cls.__name__}"
-        kind = Need(lambda part: part == cls.__name__, repr(cls.__name__))
+        kinds = _kinds(cls)
+        what = f"the report of one evaluation, a {' or '.join(kinds)}"
+        names = " or ".join(map(repr, kinds))
+        kind = Need(lambda part: part in list(kinds), names)
         content = json_files.parse(
             text, {"kind": kind}, path=path, what=what, remedy=_REMEDY
         )
@@ -159,7 +166,8 @@ class Report(ABC):
                 "model_digest": facts.model.digest,
                 "data_digest": facts.data.digest,
             }
-            report: Self = encoding.decode(cls, cls.in_order(content))
+            found = kinds[content["kind"]]
+            report: Self = encoding.decode(found, found.in_order(content))
         except ValueError as error:
             raise ValueError(f"{path} is not {what}: {error}. {_REMEDY}") from error
         return report
@@ -172,6 +180,8 @@ class Report(ABC):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the report in a file that `save` or a command has written.
 
+        Called on a kind of report it takes that kind alone, on `Report` any.
+
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it holds no such report.
@@ -182,6 +192,17 @@ class Report(ABC):
                 f"there is no {path}; expected the report of one evaluation. {_REMEDY}"
             )
         return cls.from_json(path.read_bytes(), path=path)
+
+
+def _kinds(base: type[R]) -> dict[str, type[R]]:
+    """Return the reports that a class stands for, by name: itself, or what it is of."""
+    if not inspect.isabstract(base):
+        return {base.__name__: base}
+    return {
+        name: kind
+        for part in base.__subclasses__()
+        for name, kind in _kinds(part).items()
+    }
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ class Suite:
         name: Label that is printed next to every number of this suite.
         attacks: From a threat model to the attacks, by name, in the order to run
             them: the cheap ones first. Every attack must keep to the threat model.
-        max_samples: Evaluate only that many images, the first ones. Defaults to
-            all of them.
+        max_samples: Evaluate only that many images, the first ones, where the
+            evaluation is not given a number of its own. Defaults to all of them.
         checks: What to look at, on a few images, to tell whether the numbers can be
             believed.
 
@@ -149,7 +149,7 @@ def smoke(*, max_samples: int = 256) -> Suite:
     Its number is too high and too noisy to be reported.
 
     Args:
-        max_samples: How many images to evaluate.
+        max_samples: Evaluate only the first that many images.
 
     Examples:
         >>> smoke().max_samples

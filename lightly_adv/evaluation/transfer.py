@@ -12,12 +12,17 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from typing_extensions import Unpack
 
-from lightly_adv.attacks import Attack, notices
+from lightly_adv.attacks import Attack, AttackLike, notices
+from lightly_adv.attacks.attack_like import check_attack
 from lightly_adv.batch_norm import routes
 from lightly_adv.evaluation import batches, encoding
 from lightly_adv.evaluation.batches import Batch, BatchResult
 from lightly_adv.evaluation.classification import checked_logits
-from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
+from lightly_adv.evaluation.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    check_options,
+)
 from lightly_adv.evaluation.isolated_model import IsolatedModel
 from lightly_adv.evaluation.transfer_report import TransferReport
 from lightly_adv.functional import precision
@@ -28,7 +33,7 @@ from lightly_adv.pretext import PretextTask
 def measure_transfer(
     models: Mapping[str, nn.Module] | nn.ModuleDict,
     loader: Iterable[Any],
-    attack: Attack,
+    attack: AttackLike,
     **options: Unpack[EvaluationOptions],
 ) -> TransferReport:
     """Perturb images for each model in turn, and show them to all of them.
@@ -44,9 +49,10 @@ def measure_transfer(
         models: Two or more classifiers of the same classes, or pretext tasks, by name.
             For an ensemble of tasks, its `tasks`.
         loader: Batches (images, ...); for classifiers (images, labels, ...).
-        attack: The attack. Noise of a random start lowers the cosines, and differs from
-            model to model; `random_start=False` has none. For pretext tasks the threat
-            model is in pixels, without `normalize`.
+        attack: The attack, or an `AttackSchedule`, of which the final attack is taken.
+            Noise of a random start lowers the cosines, and differs from model to model;
+            `random_start=False` has none. For pretext tasks the threat model is in
+            pixels, without `normalize`.
         **options: `max_samples`, `device`, `seed`, `progress` and `state`; see
             `EvaluationOptions`.
 
@@ -54,7 +60,7 @@ def measure_transfer(
         Accuracies in percent, and cosines.
 
     Raises:
-        TypeError: If a batch does not hold what is needed.
+        TypeError: If the attack is not one, or if a batch does not hold what is needed.
         ValueError: If there are fewer than two models, if tasks and classifiers are
             mixed, if perturbations differ in size from the images, if classifiers
             differ in their number of classes, or if there is no image.
@@ -70,7 +76,10 @@ def measure_transfer(
         >>> report.names, len(report.accuracy), round(report.cosine[0][0], 3)
         (('rotation', 'selfie'), 2, 1.0)
     """
+    check_options(measure_transfer, options)
     members = dict(models.items())
+    check_attack(attack)
+    attack = attack.at(1.0)
     _check(members, attack)
     of_tasks = all(isinstance(member, PretextTask) for member in members.values())
     unpack = batches.without_labels if of_tasks else batches.unpack

@@ -124,6 +124,8 @@ def test_max_samples_takes_the_first_images() -> None:
     assert value == validated(
         loader(), robust_validation(suite=suites.pgd(steps=3, max_samples=20))
     )
+    more = robust_validation(suite=suites.pgd(steps=3, max_samples=5), max_samples=20)
+    assert validated(loader(), more) == value
 
 
 def test_one_loader_of_several_is_attacked() -> None:

@@ -86,7 +86,7 @@ def test_restarts_are_chosen_where_there_are_any(
     )
     assert evaluate(checkpoint, "--suite", "smoke", *few) == 1
     shown = capsys.readouterr().err
-    assert "'smoke' has no --restarts; expected one of --max_samples" in shown
+    assert "'smoke' has no --restarts; leave it out" in shown
 
 
 def test_a_missing_extra_is_told_in_one_line(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightly_adv.evaluation import RobustnessReport, comparison
+from lightly_adv.evaluation import RobustnessReport, TransferReport, comparison
 from lightly_adv.evaluation.comparison import PairedDifference, paired_difference
 from lightly_adv.threat_model import ThreatModel
 from tests import damage
@@ -115,6 +115,22 @@ def test_what_cannot_be_compared_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         comparison.compare(A, dataclasses.replace(B, **changes))
+
+
+def test_only_reports_of_attacks_are_compared() -> None:
+    other: Any = TransferReport(
+        names=("a", "b"),
+        clean_accuracy=(1.0, 1.0),
+        accuracy=((1.0, 1.0), (1.0, 1.0)),
+        cosine=((1.0, 0.0), (0.0, 1.0)),
+        attack={},
+        threat_model=ThreatModel(eps=8 / 255),
+        num_samples=4,
+    )
+    message = r"TransferReport.*expected a RobustnessReport.*evaluate_robustness"
+    for pair in ((other, B), (A, other)):
+        with pytest.raises(TypeError, match=message):
+            comparison.compare(*pair)
 
 
 CONTENT: dict[str, Any] = json.loads(A.to_json())

@@ -166,6 +166,15 @@ def test_max_samples_takes_the_first_images() -> None:
     )
     assert part.num_samples == 25
     assert torch.equal(part.flags["clean"], whole.flags["clean"][:25])
+    for limit in (20, 40):  # fewer and more than the suite asks for
+        own = evaluate_robustness(
+            model,
+            batches,
+            threat_model,
+            suite=suites.smoke(max_samples=25),
+            max_samples=limit,
+        )
+        assert own.num_samples == limit
     seen = []
     stream = (seen.append(i) or batch for i, batch in enumerate(batches))  # type: ignore[func-returns-value]
     evaluate_robustness(

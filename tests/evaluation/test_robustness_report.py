@@ -12,10 +12,12 @@ from lightly_adv import __version__
 from lightly_adv.attacks import FGSM, PGD
 from lightly_adv.evaluation import (
     EncoderReport,
+    Report,
     RobustnessReport,
     formatting,
     statistics,
 )
+from lightly_adv.evaluation.sweep import SweepReport
 from lightly_adv.threat_model import ThreatModel
 from lightly_adv.types import NormalizeStats
 
@@ -96,6 +98,21 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert again.to_json() == named.to_json()
     assert str(again) == str(named)
     assert (again.name, again.threat_model) == ("mine", THREAT_MODEL)
+
+
+def test_the_base_loads_a_report_of_any_kind(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    found().save(path)
+    again = Report.load(path)
+    assert isinstance(again, RobustnessReport)
+    assert again.to_json() == found().to_json()
+    text = found().to_json().replace("RobustnessReport", "OtherReport")
+    with pytest.raises(ValueError, match=r"'OtherReport', expected .*'EncoderReport'"):
+        Report.from_json(text)
+    with pytest.raises(
+        ValueError, match=r"'OtherReport', expected .*'UnforeseenReport'"
+    ):
+        SweepReport.from_json(text)
 
 
 def test_a_report_of_another_kind_is_refused() -> None:

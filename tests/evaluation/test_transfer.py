@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lightly_adv import PGD, ThreatModel
+from lightly_adv.attacks import AttackSchedule
 from lightly_adv.batch_norm import convert_dual_batchnorm
 from lightly_adv.evaluation import TransferReport, measure_transfer
 from lightly_adv.isolation import rng
@@ -86,6 +87,13 @@ def test_classifiers_that_look_at_different_places() -> None:
     assert found.accuracy == ((0.0, 100.0), (100.0, 0.0))
     assert torch.tensor(found.cosine).allclose(torch.eye(2))
     assert found.num_samples == 8
+
+
+def test_a_schedule_stands_for_its_final_attack() -> None:
+    models = {"left": Half(LEFT), "right": Half(RIGHT)}
+    expected = measure_transfer(models, labelled(), ATTACK).to_json()
+    found = measure_transfer(models, labelled(), AttackSchedule(ATTACK, ramp=1.0))
+    assert found.to_json() == expected
 
 
 def test_equal_classifiers() -> None:
@@ -255,6 +263,9 @@ def test_arguments_that_cannot_be_meant() -> None:
         measure_transfer(models, [], ATTACK)
     with pytest.raises(TypeError, match="a batch are a dict"):
         measure_transfer(models, [{"x": 1}], ATTACK)
+    wrong: Any = "pgd"
+    with pytest.raises(TypeError, match=r"attack is a str; expected .*PGD\("):
+        measure_transfer(models, [torch.rand(4, 3, 8, 8)], wrong)
 
 
 def small_task(name: str) -> PretextTask:

@@ -21,7 +21,11 @@ from lightly_adv.evaluation.corruptions.corruption import (
     resolve,
 )
 from lightly_adv.evaluation.corruptions.report import STYLE, CorruptionReport
-from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
+from lightly_adv.evaluation.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    check_options,
+)
 from lightly_adv.evaluation.filters import SIDE
 from lightly_adv.types import NormalizeStats
 
@@ -72,6 +76,7 @@ def evaluate_corruptions(
         >>> report.num_samples, len(report.accuracies["fog"])
         (8, 2)
     """
+    check_options(evaluate_corruptions, options)
     chosen = resolve(corruptions)
     names = [corruption.name for corruption in chosen]
     levels = check_severities(severities)

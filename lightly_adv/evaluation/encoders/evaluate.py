@@ -26,7 +26,11 @@ from lightly_adv.evaluation.encoders.objectives import (
     MatchEmbedding,
 )
 from lightly_adv.evaluation.encoders.report import EncoderReport, NeighborResult
-from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
+from lightly_adv.evaluation.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    check_options,
+)
 from lightly_adv.isolation import rng
 from lightly_adv.models.normalization import on_pixels
 from lightly_adv.threat_model import ThreatModel
@@ -93,6 +97,7 @@ def evaluate_encoder(
         >>> report.num_samples, report.label
         (8, 'APGD-2, Linf 8/255, 8 images')
     """
+    check_options(evaluate_encoder, options)
     distances.check(distance)
     neighbors.check_vote(k, temperature)
     attack = _attack(threat_model, steps=steps, restarts=restarts)

@@ -13,7 +13,11 @@ from typing_extensions import Unpack
 
 from lightly_adv.evaluation import sweep
 from lightly_adv.evaluation.batches import Batch
-from lightly_adv.evaluation.evaluation import Evaluation, EvaluationOptions
+from lightly_adv.evaluation.evaluation import (
+    Evaluation,
+    EvaluationOptions,
+    check_options,
+)
 from lightly_adv.evaluation.unforeseen.attack import UnforeseenAttack, resolve
 from lightly_adv.evaluation.unforeseen.parametrization import maximize
 from lightly_adv.evaluation.unforeseen.report import UnforeseenReport
@@ -67,6 +71,7 @@ def evaluate_unforeseen(
         >>> report.num_samples, [len(each) for each in report.accuracies.values()]
         (8, [6, 6])
     """
+    check_options(evaluate_unforeseen, options)
     chosen = resolve(attacks)
     if steps < 1:
         raise ValueError(f"steps={steps} is too small; expected at least 1.")
