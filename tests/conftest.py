@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import torch
 
 # Tests run in several processes; threads on top of that only wait for each other.
 torch.set_num_threads(1)
+
+# Commands leave signals alone that are ignored, as they are behind nohup.
+for name, handler in (("INT", signal.default_int_handler), ("HUP", signal.SIG_DFL)):
+    number = getattr(signal, f"SIG{name}", None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # The replicas of Lightly's methods are those of its version 1.6.
 if tuple(map(int, metadata.version("lightly").split(".")[:2])) < (1, 6):
