@@ -115,10 +115,13 @@ def evaluate(objective: Objective, views: Sequence[Tensor]) -> Tensor:
 
 
 def largest(loss: Tensor) -> Tensor:
-    """Return the largest absolute value of a loss, NaN if one is; a scalar as it is."""
+    """Return the largest absolute value of a loss, NaN if one is; a scalar as it is.
+
+    It is a copy: it is read later, when whoever computed the loss may have changed it.
+    """
     loss = loss.detach()
     if loss.dim() == 0:
-        return loss
+        return loss.clone()
     size: Tensor = torch.linalg.vector_norm(loss, math.inf)
     return size
 

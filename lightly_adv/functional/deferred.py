@@ -45,11 +45,16 @@ class Checks:
         self._judges.append(judge)
 
     def values(self) -> Tensor:
-        """Return all values in one tensor of shape (N,), which is not looked at yet."""
+        """Return all values in one tensor of shape (N,), which is not looked at yet.
+
+        It is float64 if one of them is, else float32.
+        """
         if not self._values:
             return torch.zeros(0)
         device = self._values[0].device
-        return torch.cat([x.reshape(-1).float().to(device) for x in self._values])
+        double = any(values.dtype == torch.float64 for values in self._values)
+        widest = torch.float64 if double else torch.float32
+        return torch.cat([x.reshape(-1).to(device, widest) for x in self._values])
 
     def judge(self, values: Sequence[float]) -> None:
         """Have the numbers in `values()` judged.

@@ -66,6 +66,28 @@ def test_all_evaluations_are_made_and_the_failure_is_told(
     assert all(each.isfinite().all() for each in seen)
 
 
+def test_a_large_loss_in_double_precision_is_finite() -> None:
+    view = VIEW.double()
+    (found,) = to_the_end(lambda views: views[0].sum() * 1e39, [view])
+    assert found.dtype == torch.float64
+    assert not torch.equal(found, view)
+    with pytest.raises(NotFiniteError):
+        to_the_end(lambda views: views[0].sum() * 1e39, [VIEW])
+
+
+def test_a_loss_is_judged_as_it_was_although_it_is_read_last() -> None:
+    losses: list[Tensor] = []
+
+    def loss(views: Sequence[Tensor]) -> Tensor:
+        for old in losses:
+            old.detach().zero_()  # as an average that is kept in place
+        losses.append(views[0].sum() * (1.0 if losses else torch.inf))
+        return losses[-1]
+
+    with pytest.raises(NotFiniteError, match="the objective is NaN or inf"):
+        to_the_end(loss, [VIEW])
+
+
 @pytest.mark.parametrize(
     ("view", "error"), [(VIEW * 255, OutOfRangeError), (VIEW / 0, NotFiniteError)]
 )
