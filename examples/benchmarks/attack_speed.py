@@ -54,6 +54,9 @@ def competitors(
     """Return what is compared, by name."""
     attack = PGD(ThreatModel(eps=EPS), steps=steps, step_size=STEP)
     isolation = Isolation(model)
+    # Without one, noise is seeded from the images, which the device is waited for.
+    generator = torch.Generator(device=images.device).manual_seed(0)
+    attacked = partial(attack, generator=generator)
 
     def loss(images: Tensor) -> Tensor:
         return F.cross_entropy(model(images), labels)
@@ -65,9 +68,11 @@ def competitors(
 
     runs = {
         "ideal loop": frozen(model, partial(ideal, loss, images, steps=steps)),
-        "ours": frozen(model, lambda: attack(lambda x: loss(x[0]), [images])[0]),
-        "ours, isolated": lambda: attack(isolated_loss, [images])[0],
-        "ours, perturb": lambda: attack.perturb(model, images, labels),
+        "ours": frozen(model, lambda: attacked(lambda x: loss(x[0]), [images])[0]),
+        "ours, isolated": lambda: attacked(isolated_loss, [images])[0],
+        "ours, perturb": lambda: attack.perturb(
+            model, images, labels, generator=generator
+        ),
     }
     return runs | others(model, images, labels, steps=steps)
 

@@ -67,7 +67,8 @@ class AttackLike(ABC):
             views: Tensors of shape (B, ..., C, H, W), normalised as the threat model
                 says; or one such tensor, as a list of one.
             generator: Source of the noise of random starts. Noise is drawn on its
-                device, and copied to that of the views if it is another one.
+                device, and copied to that of the views if it is another one. Pass one
+                where views are on a GPU: to seed from them is to wait for the GPU.
 
         Returns:
             Perturbed views, detached, in the order, shape and dtype of `views`; a

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from lightly_adv import methods
+from tests.dispatch import reads
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "benchmarks"
 SIBLINGS = ("interleaved", "operations", "attack_speed")
@@ -61,6 +63,17 @@ def test_the_small_form_runs_all_that_needs_no_gpu(script: Any, tmp_path: Path) 
     assert skipped["tests", "pytest -m gpu"] == "needs CUDA"
     unknown = {key: reason for key, reason in skipped.items() if "section" in key[1]}
     assert not unknown, "a section failed as a whole"
+
+
+def test_timed_attacks_wait_once(script: Any) -> None:
+    attack_speed = sys.modules["attack_speed"]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+    images, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 2])
+    runs = attack_speed.competitors(network, images, labels, steps=2)
+    for name in ("ours", "ours, isolated", "ours, perturb"):
+        with reads() as seen:
+            runs[name]()
+        assert seen.count == 1, (name, seen.places)
 
 
 def test_a_section_ends_when_its_time_is_up(script: Any, tmp_path: Path) -> None:

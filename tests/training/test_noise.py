@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
 from lightly_adv.isolation import rng
+from lightly_adv.training import noise
 from lightly_adv.training.noise import training_generator
 
 
@@ -62,3 +64,40 @@ def test_devices_without_generators_get_the_noise_of_the_cpu() -> None:
     state = generator.get_state()
     assert rng.near(generator, torch.device("meta")) is generator
     assert torch.equal(generator.get_state(), state)
+
+
+class Elsewhere:
+    """Stands for a generator of a device whose numbers nobody may read."""
+
+    device = torch.device("meta")
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def get_state(self) -> torch.Tensor:
+        return torch.tensor([7, self.offset], dtype=torch.uint8)
+
+
+def test_seeds_are_not_read_from_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rand(*_: Any, generator: Any, device: torch.device) -> torch.Tensor:
+        generator.offset += 1
+        return torch.empty((), device=device)
+
+    monkeypatch.setattr(torch, "rand", rand)
+    source: Any = Elsewhere()
+    again: Any = Elsewhere()
+    first, second = noise.seeds(source), noise.seeds(source)
+    drawn = [first(), first(), second()]
+    assert len(set(drawn)) == 3
+    assert noise.seeds(again)() == drawn[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_seeds_of_a_gpu_wait_for_nothing() -> None:
+    source = torch.Generator("cuda").manual_seed(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert noise.seeds(source)() != noise.seeds(source)()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
