@@ -42,11 +42,11 @@ class AdversarialModule(pl.LightningModule):
             `AdversarialTraining`.
         attack_backend: How `perturb` runs an attack: "eager" as it is, "compile" with
             the loss compiled by `torch.compile`, or "cuda_graph" as one CUDA graph,
-            which is recorded once and repeated. "auto" is "eager". Of what the loss
-            reads, tensors and numbers around it, parameters and buffers may change from
-            batch to batch; what it looks up elsewhere, such as lists of the module or
-            the Trainer, must not. The first batches are compared with "eager"; where
-            the other fails, this goes on and says so.
+            which is recorded once and repeated, both in one process only. "auto" is
+            "eager". Of what the loss reads, tensors and numbers around it, parameters,
+            buffers and Python values of the module may change from batch to batch; what
+            it looks up elsewhere, such as the Trainer, must not. The first batches are
+            compared with "eager"; where the other fails, this goes on and says so.
 
     Raises:
         TypeError: If the attack is not one.

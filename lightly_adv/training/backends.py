@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -15,7 +16,6 @@ from torch import Tensor
 
 from lightly_adv.attacks import notices
 from lightly_adv.batch_norm import routes
-from lightly_adv.errors import UnfitBatchError
 from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import compiled
 from lightly_adv.training import processes
@@ -89,10 +89,9 @@ class AttackRunner:
             state = wanted.generator.get_state()
             try:
                 return self._runner(wanted)
-            except UnfitBatchError:
-                raise
             except Exception as error:
-                # What the loss itself raises comes again without the backend.
+                # What the loss itself raises comes again without the backend, and so
+                # does what is wrong with the batch.
                 wanted.generator.set_state(state)
                 perturbed = wanted.eager()
                 self._give_up(error)
@@ -116,11 +115,11 @@ class AttackRunner:
 class CompiledAttack:
     """Compiles the loss under attack with `torch.compile`, and the network in it.
 
-    The first batches are attacked as they are, too, to compare.
+    The first batches of each shape are attacked as they are, too, to compare.
     """
 
     def __init__(self) -> None:
-        self._verified = 0
+        self._verified: Counter[Any] = Counter()
 
     def __call__(self, wanted: Perturbation) -> list[Tensor]:
         """Perturb views.
@@ -140,11 +139,12 @@ class CompiledAttack:
         # Shapes of their own for a last smaller batch, rather than slower code for all.
         loss: Any = torch.compile(wanted.loss, dynamic=False)
         found = replace(wanted, loss=loss).eager()
-        if self._verified < VERIFIED:
+        shapes = tuple((view.shape, view.dtype) for view in wanted.views)
+        if self._verified[shapes] < VERIFIED:
             wanted.generator.set_state(state)
             expected = wanted.eager()
             check_strength(wanted, found, expected)
-            self._verified += 1
+            self._verified[shapes] += 1
             return expected
         return found
 
@@ -157,26 +157,26 @@ def check_machine(backend: AttackBackend, device: torch.device) -> None:
         device: That of the views.
 
     Raises:
-        ValueError: If it needs another device, or a compiler that is not there.
+        ValueError: If it needs another device, a compiler that is not there, or to be
+            alone.
 
     Examples:
         >>> check_machine("cuda_graph", torch.device("cpu"))
         Traceback (most recent call last):
         ValueError: attack_backend='cuda_graph' needs views on a CUDA GPU, but they ...
     """
-    if backend == "cuda_graph":
-        if device.type != "cuda":
-            raise ValueError(
-                "attack_backend='cuda_graph' needs views on a CUDA GPU, but they are "
-                f"on {device}; train with accelerator='gpu', or pass "
-                "attack_backend='eager'."
-            )
-        if processes.count() > 1:
-            raise ValueError(
-                "attack_backend='cuda_graph' is for one process, but "
-                f"{processes.count()} train together; pass attack_backend='eager' or "
-                "'compile'."
-            )
+    if backend == "cuda_graph" and device.type != "cuda":
+        raise ValueError(
+            "attack_backend='cuda_graph' needs views on a CUDA GPU, but they are "
+            f"on {device}; train with accelerator='gpu', or pass "
+            "attack_backend='eager'."
+        )
+    # To verify takes more evaluations, for which other processes would wait.
+    if backend in ("compile", "cuda_graph") and processes.count() > 1:
+        raise ValueError(
+            f"attack_backend={backend!r} is for one process, but "
+            f"{processes.count()} train together; pass attack_backend='eager'."
+        )
     if backend == "compile" and not _has_compiler(device):
         what = "triton" if device.type == "cuda" else "a C++ compiler"
         raise ValueError(

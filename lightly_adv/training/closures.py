@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-_CONSTANTS = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+from lightly_adv.training.python_state import (
+    CONSTANTS,
+    UnknownStateError,
+    globals_of,
+    state_of,
+)
+
 _FIXED = (types.BuiltinFunctionType, types.ModuleType, type)
-
-
-class UnknownStateError(TypeError):
-    """A function reads something of which it is not known whether it changes."""
 
 
 class Closure:
@@ -35,9 +36,11 @@ class Closure:
         function: A function or method, or a `partial` of one.
 
     Raises:
-        UnknownStateError: If it reads an object of another kind.
+        UnknownStateError: If it reads an object of another kind, a global tensor, or
+            more than can be compared.
 
     Examples:
+        >>> import torch
         >>> def closure(target, weight):
         ...     return Closure(lambda views: weight * (views[0] - target).sum())
         >>> one, other = closure(torch.zeros(2), 1), closure(torch.ones(2), 1)
@@ -61,6 +64,7 @@ class Closure:
             tensors: As many as there are.
 
         Examples:
+            >>> import torch
             >>> def closure(target):
             ...     return Closure(lambda: target + 1)
             >>> with closure(torch.zeros(2)).reading([torch.ones(2)]) as function:
@@ -72,7 +76,7 @@ class Closure:
 
     def _described(self, value: Any) -> Any:
         kind = type(value)
-        if value is None or isinstance(value, _CONSTANTS):
+        if value is None or isinstance(value, CONSTANTS):
             return kind, value
         if isinstance(value, _FIXED):
             return kind, id(value)
@@ -84,6 +88,8 @@ class Closure:
         if isinstance(value, Tensor):
             self.tensors.append(value)
             return kind, value.shape, value.stride(), value.dtype, value.device
+        if isinstance(value, types.FunctionType):
+            return kind, globals_of(value), *self._parts(value)
         return kind, *self._parts(value)
 
     def _parts(self, value: Any) -> Iterator[Any]:
@@ -102,34 +108,9 @@ class Closure:
             )
 
 
-def state_of(module: nn.Module) -> tuple[Any, ...]:
-    """Return where the tensors of a module are, and its plain numbers and flags.
-
-    Examples:
-        >>> module = nn.Linear(2, 1)
-        >>> before = state_of(module)
-        >>> with torch.no_grad():
-        ...     _ = module.weight.zero_()
-        >>> state_of(module) == before, state_of(module.eval()) == before
-        (True, False)
-    """
-    found: list[Any] = []
-    for part in module.modules():
-        tensors = [*part._parameters.values(), *part._buffers.values()]
-        for value in [*tensors, *vars(part).values()]:
-            if isinstance(value, Tensor):
-                found.append(value.data_ptr())
-            elif isinstance(value, _CONSTANTS):
-                found.append(value)
-    return tuple(found)
-
-
 def _parts(value: Any) -> Sequence[Any] | None:
     """Return what an object is made of, None where that is not known."""
     if isinstance(value, types.FunctionType):
-        outside = [value.__globals__.get(name) for name in value.__code__.co_names]
-        if any(isinstance(each, Tensor) for each in outside):
-            return None
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         return [id(value.__code__), *cells, value.__defaults__, value.__kwdefaults__]
     if isinstance(value, types.MethodType):

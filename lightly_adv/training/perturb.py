@@ -110,7 +110,8 @@ class Perturbation:
     def loss_at(self, views: Views) -> Tensor:
         """Return the loss at other views, summed up, as the attack sees it."""
         with torch.no_grad(), _attacked(self.module, self.bn_mode, self.route):
-            return self.loss(*views).sum().float()
+            total = self.loss(*views).sum()
+        return total if total.dtype == torch.float64 else total.float()
 
 
 @contextmanager

@@ -10,12 +10,16 @@ import torch
 from torch import Generator, Tensor
 
 from lightly_adv.functional import deferred
-from lightly_adv.training.closures import Closure, state_of
+from lightly_adv.training.closures import Closure
 from lightly_adv.training.cuda_graph import Recording
 from lightly_adv.training.perturb import Perturbation
+from lightly_adv.training.python_state import state_of
 
 VERIFIED = 2
 """How many repetitions are compared with the attack as it is, on different batches."""
+
+VERIFIED_AGAIN = 100
+"""Of how many repetitions one is compared after that."""
 
 
 class UnfaithfulError(RuntimeError):
@@ -57,7 +61,7 @@ class RecordedAttack:
             self._tape = None  # its memory is free for the next one
             tape = _Tape(key, self._create(), wanted, closure)
             self._tape = tape
-        if tape.verified < VERIFIED:
+        if tape.is_to_verify:
             return tape.verify(wanted, closure)
         return tape.repeat(wanted, closure)
 
@@ -69,7 +73,8 @@ class _Tape:
         self, key: Any, recording: Recording, wanted: Perturbation, closure: Closure
     ) -> None:
         self.key = key
-        self.verified = 0
+        self._verified = 0
+        self._since = 0
         self._recording = recording
         self._views = [view.detach().clone() for view in wanted.views]
         self._tensors = [tensor.detach().clone() for tensor in closure.tensors]
@@ -87,6 +92,11 @@ class _Tape:
 
         self._perturbed, self._values = recording.record(run, generator=self._generator)
 
+    @property
+    def is_to_verify(self) -> bool:
+        """Whether the next repetition is one to compare."""
+        return self._verified < VERIFIED or self._since >= VERIFIED_AGAIN - 1
+
     def repeat(self, wanted: Perturbation, closure: Closure) -> list[Tensor]:
         """Repeat the attack on other views, with the noise of their generator."""
         self._write(wanted.views, self._views)
@@ -97,6 +107,7 @@ class _Tape:
         # Before it is looked at: the next repetition writes into the same tensors.
         perturbed = [each.clone() for each in self._perturbed]
         self._pending.judge(self._values.tolist())
+        self._since += 1
         return perturbed
 
     def verify(self, wanted: Perturbation, closure: Closure) -> list[Tensor]:
@@ -106,7 +117,7 @@ class _Tape:
         wanted.generator.set_state(state)
         expected = wanted.eager()
         check_strength(wanted, found, expected)
-        self.verified += 1
+        self._verified, self._since = self._verified + 1, 0
         return expected
 
     @staticmethod

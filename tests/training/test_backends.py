@@ -6,7 +6,8 @@ import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from lightly_adv import APGD, PGD, ThreatModel, convert_dual_batchnorm
 from lightly_adv.attacks import Attack
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
-from lightly_adv.training import processes
+from lightly_adv.training import processes, recorded_attack
 from lightly_adv.training.backends import AttackRunner, check_machine
 from lightly_adv.training.cuda_graph import CudaGraph
 from lightly_adv.training.perturb import Perturbation
@@ -196,12 +197,14 @@ def test_batches_that_cannot_be_attacked_are_told_of(
 
 
 class Unlike(nn.Module):
-    """Keeps the target of the batch where nobody looks for it."""
+    """Keeps the target of the batch where nobody looks for it, in its class."""
+
+    targets: ClassVar[list[Tensor]] = []
+    sign: ClassVar[float] = 1.0
 
     def __init__(self) -> None:
         super().__init__()
         self.network = network()
-        self.targets: list[Tensor] = []
 
     def call(self, number: int) -> Perturbation:
         call = wanted(self.network, number)
@@ -222,6 +225,116 @@ def test_a_recording_of_another_batch_is_found_out() -> None:
         compare(run, module.call, batches=6)
     assert len(seen) == 1
     assert seen[0].filename == __file__
+
+
+SIGN = 1.0
+
+
+class Signed(nn.Module):
+    """Reads Python values; which, differs from test to test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+        self.options = {"sign": 1.0}
+        self.plain = SimpleNamespace(signs=[1.0])
+
+    def call(self, number: int) -> Perturbation:
+        def loss(images: Tensor) -> Tensor:
+            sign = SIGN * self.options["sign"] * self.plain.signs[0]
+            found: Tensor = sign * self.network(images).square().sum(dim=1)
+            return found
+
+        return replace(wanted(self.network, number), loss=loss, module=self)
+
+
+@pytest.mark.filterwarnings("error:.*attack_backend")
+@pytest.mark.parametrize("kind", ["dict", "object", "global"])
+def test_python_values_that_change_are_recorded_anew(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, tapes = Signed(), Tapes()
+    run = AttackRunner("cuda_graph", create=tapes)
+    compare(run, module.call, batches=2 + VERIFIED)
+    if kind == "dict":
+        module.options["sign"] = -1.0
+    elif kind == "object":
+        module.plain.signs[0] = -1.0
+    else:
+        monkeypatch.setitem(globals(), "SIGN", -1.0)
+    compare(run, module.call, batches=2 + VERIFIED)
+    assert len(tapes.made) == 2
+
+
+def test_too_many_python_values_are_said_once() -> None:
+    module: Any = Signed()
+    module.history = [0.0] * 2000
+    run = AttackRunner("cuda_graph", create=Tapes())
+    with pytest.warns(UserWarning, match=r"the attribute history of Signed") as seen:
+        compare(run, module.call, batches=4)
+    assert len(seen) == 1
+
+
+def test_later_repetitions_are_compared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_attack, "VERIFIED_AGAIN", 4)
+    module, tapes = Unlike(), Tapes()
+    run = AttackRunner("cuda_graph", create=tapes)
+
+    def call(number: int) -> Perturbation:
+        def loss(images: Tensor) -> Tensor:
+            found: Tensor = type(module).sign * module.network(images).sum(dim=1)
+            return found
+
+        return replace(wanted(module.network, number), loss=loss, module=module)
+
+    compare(run, call, batches=2 + VERIFIED)
+    monkeypatch.setattr(Unlike, "sign", -1.0)
+    for number in range(2):  # the third after those that were compared is not yet
+        run(call(number))
+    with pytest.warns(UserWarning, match="UnfaithfulError"):
+        run(call(2))
+    compare(run, call, batches=2)
+    assert tapes.repeats == VERIFIED + 4
+
+
+class Wrong(Tape):  # type: ignore[no-untyped-call]
+    """Has NaN in its checks from some repetition on."""
+
+    def __init__(self, *, good: int) -> None:
+        super().__init__()
+        self.good = good
+
+    def record(self, run: Callable[[], Any], *, generator: torch.Generator) -> Any:
+        found = super().record(run, generator=generator)
+        self._checks = found[1]
+        return found
+
+    def repeat(self) -> None:
+        super().repeat()
+        if self.repeats > self.good:
+            self._checks.fill_(torch.nan)
+
+
+@pytest.mark.parametrize("good", [0, VERIFIED])
+def test_a_backend_alone_that_is_unfit_is_given_up(good: int) -> None:
+    module = network()
+    run = AttackRunner("cuda_graph", create=lambda: Wrong(good=good))
+    with pytest.warns(UserWarning, match=r"'cuda_graph' failed.*NotFinite") as seen:
+        compare(run, lambda number: wanted(module, number), batches=5 + VERIFIED)
+    assert len(seen) == 1
+
+
+def test_compiled_attacks_are_compared_for_each_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def weak(loss: Callable[..., Tensor], **_: Any) -> Callable[..., Tensor]:
+        return lambda images: loss(images) * (1 if len(images) == 4 else -1)
+
+    monkeypatch.setattr(torch, "compile", weak)
+    module, run = network(), AttackRunner("compile")
+    compare(run, lambda number: wanted(module, number), batches=1 + VERIFIED)
+    with pytest.warns(UserWarning, match="UnfaithfulError"):
+        compare(run, lambda number: wanted(module, number, size=3), batches=1)
 
 
 def failing(kind: str, module: nn.Module, number: int) -> Perturbation:
@@ -282,8 +395,11 @@ def test_a_machine_without_the_backend_is_told(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler.* install it"):
         AttackRunner("compile")(wanted(network(), 0))
     monkeypatch.setattr(processes, "count", lambda: 2)
-    with pytest.raises(ValueError, match=r"2 train together; pass attack_backend="):
-        check_machine("cuda_graph", torch.device("cuda"))
+    for backend in ("cuda_graph", "compile"):
+        with pytest.raises(
+            ValueError, match=rf"{backend}' is for one.* 2 train.*='eager'\.$"
+        ):
+            check_machine(backend, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("backend", ["auto", "eager"])
