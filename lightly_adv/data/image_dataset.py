@@ -130,23 +130,24 @@ def _views(
     transform: Transform, images: Tensor, generator: Generator | None
 ) -> Tensor | list[Tensor]:
     """Return the views of a batch, each of shape (B, 3, H, W)."""
-    if not _is_known(transform):
-        return _image_by_image(transform, images, generator)
-    try:
-        # Anew for each batch: what a transform does may depend on the epoch.
-        batched = BatchedTransform(transform)
-    except ValueError:  # an operation that is not known for batches
+    batched = _batched(transform)
+    if batched is None:
         return _image_by_image(transform, images, generator)
     views: list[Tensor] = batched(images, generator)
     return views
 
 
-def _is_known(transform: Transform) -> bool:
-    """Whether it makes several views by classes of Lightly and torchvision alone."""
-    if type(transform).__call__ is not MultiViewTransform.__call__:
-        return False
-    modules = (type(view).__module__ for view in transform.transforms)  # type: ignore[attr-defined]
-    return all(name.split(".")[0] in ("lightly", "torchvision") for name in modules)
+def _batched(transform: Transform) -> BatchedTransform | None:
+    """Return what makes several views of whole batches; None if that is not known.
+
+    Anew for each batch: what a transform does may depend on the epoch.
+    """
+    if not isinstance(transform, MultiViewTransform):
+        return None
+    try:
+        return BatchedTransform(transform)
+    except ValueError:  # an operation that is not known for batches
+        return None
 
 
 def _image_by_image(

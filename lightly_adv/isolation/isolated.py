@@ -124,3 +124,27 @@ class Isolation:
                 yield
         finally:
             plan.leave()
+
+
+class SharedIsolation:
+    """Isolates modules that are used together, with one plan as long as they stay.
+
+    It belongs to one object, often a part of one of these modules: a copy of it, or
+    what is loaded from a pickle, finds its modules anew.
+    """
+
+    def __init__(self) -> None:
+        self._together = nn.ModuleList()
+        self._isolation = Isolation(self._together)
+
+    def of(self, modules: Iterable[nn.Module]) -> tuple[nn.ModuleList, Isolation]:
+        """Return the modules as one, in any order, and what isolates it."""
+        different = {id(module): module for module in modules}
+        if different.keys() != set(map(id, self._together)):
+            self._together = nn.ModuleList(different.values())
+            self._isolation = Isolation(self._together)
+        return self._together, self._isolation
+
+    def __reduce__(self) -> tuple[type[SharedIsolation], tuple[()]]:
+        """Leave the modules out of copies and pickles."""
+        return type(self), ()

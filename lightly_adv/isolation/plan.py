@@ -119,6 +119,7 @@ class Plan:
         if (
             any(moved)
             or any(self._empty)
+            or (changed and not kinds.are_same(self._trained, self._attached()))
             or not kinds.are_same(self._roots, self._roots_now())
         ):
             self._walk()
@@ -128,11 +129,15 @@ class Plan:
         states = map(kinds.trainer_state, self._trained)
         return [self._module, *chain.from_iterable(states)]
 
+    def _attached(self) -> list[nn.Module]:
+        """The parts of the module that have a trainer by now."""
+        parts = self._module.modules()
+        return [part for part in parts if _trainer(part) is not None]
+
     def _walk(self) -> None:
         """Find everything there is; what was known keeps its node."""
         _check(self._module)
-        parts = self._module.modules()
-        self._trained = [part for part in parts if _trainer(part) is not None]
+        self._trained = self._attached()
         self._roots = self._roots_now()
         order = list(self._reachable())
         self._nodes = {

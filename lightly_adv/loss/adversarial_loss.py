@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from lightly_adv.attacks import AttackLike
 from lightly_adv.batch_norm import routes
 from lightly_adv.isolation import rng
-from lightly_adv.isolation.isolated import Isolation
+from lightly_adv.isolation.isolated import SharedIsolation
 from lightly_adv.isolation.modes import BatchNormMode
 from lightly_adv.training.attacked_step import AttackedStep, Mode, RandomNumbers
 from lightly_adv.training.view_policy import ViewPolicy, check_policy
@@ -96,6 +96,7 @@ class AdversarialLoss(nn.Module):
         # A tuple, so that they do not become submodules.
         self._others = tuple(modules)
         self._attacked = AttackedStep(self)
+        self._isolation = SharedIsolation()
 
     def forward(
         self,
@@ -132,7 +133,7 @@ class AdversarialLoss(nn.Module):
 
         if not self.training:
             return step(views)
-        module = self._modules_behind(used)
+        module, isolation = self._isolation.of(self._modules_behind(used))
         routes.check_routes(module, routes.CLEAN, routes.ADV)
         number, self._calls = self._calls, self._calls + 1
         loss: Tensor = self._attacked(
@@ -140,7 +141,7 @@ class AdversarialLoss(nn.Module):
             list(views),
             attack=self.attack.at(1.0),
             module=module,
-            isolation=Isolation(module),
+            isolation=isolation,
             generator=lambda views: (
                 generator or rng.private_generator(views, number=number)
             ),
@@ -148,7 +149,7 @@ class AdversarialLoss(nn.Module):
         )
         return loss
 
-    def _modules_behind(self, encoders: Sequence[Encoder]) -> nn.Module:
+    def _modules_behind(self, encoders: Sequence[Encoder]) -> list[nn.Module]:
         modules: list[nn.Module] = list(self._others)
         criterion = _module_behind(self.criterion)
         if criterion is not None:
@@ -163,7 +164,7 @@ class AdversarialLoss(nn.Module):
                     "so the modules that it uses are unknown and cannot be set aside "
                     "while attacking; name them: AdversarialLoss(..., modules=[...])."
                 )
-        return nn.ModuleList(list(dict.fromkeys(modules)))
+        return modules
 
 
 def _one_per_view(

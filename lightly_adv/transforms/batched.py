@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torchvision import transforms
 
 from lightly_adv.transforms import color, resampling
 from lightly_adv.transforms.blur import GaussianBlur
@@ -25,15 +25,19 @@ class BatchedTransform(nn.Module):
     time on them. Nothing waits for the device.
 
     Crops, flips, colour jitter, grey, Gaussian blur, solarisation and normalisation
-    are known. Numbers differ a little from those of Pillow, which rounds to 256 levels
-    after each operation, and which approximates Gaussian blur.
+    are known, by themselves or within `Compose`, `RandomApply`, `nn.Sequential` and the
+    views of Lightly; classes of one's own are not, whatever their names. Numbers differ
+    a little from those of Pillow, which rounds to 256 levels after each operation. Its
+    Gaussian blur is an approximation that repeats the pixels at the border; here they
+    are reflected, as in torchvision.
 
     Args:
         transform: A transform such as `SimCLRTransform` or `DINOTransform`, or a
             `Compose` of torchvision.
 
     Raises:
-        ValueError: If there is an operation in it that is not known for batches.
+        ValueError: If there is an operation in it that is not known for batches, or
+            parameters of one that are not.
 
     Examples:
         >>> from lightly.transforms import SimCLRTransform
@@ -45,10 +49,9 @@ class BatchedTransform(nn.Module):
 
     def __init__(self, transform: Any) -> None:
         super().__init__()
-        # In torchvision they follow one another, in Lightly each makes a view.
-        several = hasattr(transform, "transforms") and not isinstance(
-            transform, (transforms.Compose, nn.Module)
-        )
+        # A subclass may choose its views, as long as they are called in the same way.
+        call = type(transform).__call__
+        several = getattr(call, "__module__", None) in _MULTI_VIEW_CALLS
         views = transform.transforms if several else [transform]
         self.views = tuple(Compose(tuple(_operations(view))) for view in views)
 
@@ -97,36 +100,66 @@ def _pixels(images: Tensor) -> Tensor:
 
 def _operations(transform: Any) -> list[Operation]:
     """Return what a transform of one image does, as operations on a batch."""
+    _check_library(transform)
     name = type(transform).__name__
     probability = getattr(transform, "p", getattr(transform, "prob", 1.0))
-    if name in _CONVERSIONS or probability <= 0:
+    if probability == 0:
+        return []
+    if name in _CONVERSIONS:
+        _check_conversion(transform)
         return []
     if name in _READERS:
-        found = [_READERS[name](transform)]
+        operations = [_READERS[name](transform)]
     else:
-        found = [each for part in _parts(transform) for each in _operations(part)]
+        operations = [x for part in _parts(transform) for x in _operations(part)]
     if probability >= 1:
-        return found
-    if len(found) != 1:
+        return operations
+    if len(operations) != 1:
         raise ValueError(
-            f"{name} applies {len(found)} operations with p={probability}; expected "
-            "one, in a RandomApply of its own."
+            f"{name} applies {len(operations)} operations with p={probability}; "
+            "expected one, in a RandomApply of its own."
         )
-    return [RandomApply(found[0], probability)]
+    return [RandomApply(operations[0], probability)]
 
 
-def _parts(transform: Any) -> Sequence[Any]:
-    """Return what a transform is made of."""
-    # In torchvision `transform` is a method, in Lightly's views it is a Compose.
-    held = vars(transform).get("transform")
-    parts: Sequence[Any] = [held] if held else getattr(transform, "transforms", ())
-    if not parts:
+def _parts(transform: Any) -> Iterable[Any]:
+    """Return what a transform does, one after the other."""
+    name = type(transform).__name__
+    if isinstance(transform, nn.Sequential):
+        return transform
+    if name in ("Compose", "RandomApply"):
+        parts: Iterable[Any] = transform.transforms
+        return parts
+    if _LIGHTLY_VIEWS.fullmatch(name) and "transform" in vars(transform):
+        return [transform.transform]
+    raise _unknown(transform)
+
+
+def _check_library(transform: Any) -> None:
+    """Refuse what only has the name of an operation that is known."""
+    kind = type(transform)
+    library = kind.__module__.partition(".")[0]
+    if library not in ("lightly", "torchvision") and kind is not nn.Sequential:
+        raise _unknown(transform)
+
+
+def _unknown(transform: Any) -> ValueError:
+    kind = type(transform)
+    return ValueError(
+        f"{kind.__module__}.{kind.__qualname__} is not known for batches; expected one "
+        f"of torchvision or Lightly: {', '.join(_READERS)}. Leave the transform to the "
+        "loader, or take this part out."
+    )
+
+
+def _check_conversion(transform: Any) -> None:
+    dtype = getattr(transform, "dtype", torch.float32)
+    scale = getattr(transform, "scale", True)
+    if dtype != torch.uint8 and not (dtype == torch.float32 and scale):
         raise ValueError(
-            f"{type(transform).__name__} is not known for batches; expected "
-            f"{', '.join(_READERS)}. Leave the transform to the loader, or take this "
-            "part out."
+            f"{type(transform).__name__} has dtype={dtype} and scale={scale}; expected "
+            "torch.float32 with scale=True, which is what images become."
         )
-    return parts
 
 
 def _resized_crop(transform: Any) -> Operation:
@@ -169,8 +202,14 @@ def _color_jitter(transform: Any) -> Operation:
 def _gaussian_blur(transform: Any) -> Operation:
     if hasattr(transform, "sigmas"):  # Lightly's
         return GaussianBlur(tuple(transform.sigmas))
+    width, height = transform.kernel_size
+    if width != height:
+        raise ValueError(
+            f"GaussianBlur has kernel_size=({width}, {height}); expected the same "
+            "number twice. Leave the transform to the loader."
+        )
     low, high = transform.sigma
-    return GaussianBlur((low, high), reach=max(transform.kernel_size) // 2)
+    return GaussianBlur((low, high), reach=width // 2)
 
 
 def _solarize(transform: Any) -> Operation:
@@ -197,3 +236,14 @@ _READERS: dict[str, Callable[[Any], Operation]] = {
 
 _CONVERSIONS = ("ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype")
 """Not needed: the images are tensors, and become floats."""
+
+_MULTI_VIEW_CALLS = (
+    "lightly.transforms.multi_view_transform",
+    "lightly.transforms.multi_view_transform_v2",
+)
+"""Where what makes a view with each of the `transforms` is defined."""
+
+_LIGHTLY_VIEWS = re.compile(
+    r"\w+View[12]?Transform|(MAE|AIM|CAPI|IJEPA)Transform|RandomRotateDegrees"
+)
+"""Classes of Lightly that do what their `transform` does."""

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lightly_adv.functional import sampling
 from lightly_adv.transforms import resampling
-from lightly_adv.transforms.operation import uniform
+from lightly_adv.transforms.operation import check_generator, uniform
 from lightly_adv.transforms.resampling import Interpolation
 
 TRIES = 10
@@ -117,7 +116,8 @@ class RandomCrop:
         size: Height and width that the images are expected to have. Defaults to any.
 
     Raises:
-        ValueError: If the images are of another size, when they are cropped.
+        ValueError: When images are cropped, if they are of another size, or if the
+            generator is on another device.
 
     Examples:
         >>> crop = RandomCrop(padding=1)
@@ -138,9 +138,11 @@ class RandomCrop:
                 f"padding {self.size}; expected the same, with a transform for images "
                 "of this size."
             )
-        device = sampling.source_device(generator, images.device)
+        check_generator(generator, images)
         end, shape = 2 * self.padding + 1, (2, len(images))
-        top, left = torch.randint(0, end, shape, generator=generator, device=device)
+        top, left = torch.randint(
+            0, end, shape, generator=generator, device=images.device
+        )
         return Corners(top, left)
 
     def apply(self, images: Tensor, drawn: Corners) -> Tensor:

@@ -96,6 +96,19 @@ class Compose:
         return images
 
 
+def check_generator(generator: Generator | None, images: Tensor) -> None:
+    """Check that a generator is where the images are.
+
+    Raises:
+        ValueError: If it is on a device of another kind.
+    """
+    if generator is not None and generator.device.type != images.device.type:
+        raise ValueError(
+            f"the generator is on {generator.device}, the images are on "
+            f"{images.device}; use torch.Generator({images.device.type!r})."
+        )
+
+
 def uniform(
     images: Tensor,
     *shape: int,
@@ -108,11 +121,7 @@ def uniform(
     Raises:
         ValueError: If the generator is on a device of another kind.
     """
-    if generator is not None and generator.device.type != images.device.type:
-        raise ValueError(
-            f"the generator is on {generator.device}, the images are on "
-            f"{images.device}; use torch.Generator({images.device.type!r})."
-        )
+    check_generator(generator, images)
     drawn = torch.rand(len(images), *shape, generator=generator, device=images.device)
     return drawn * (high - low) + low
 

@@ -1,12 +1,51 @@
 from __future__ import annotations
 
+import importlib
 import pickle
+import random
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from lightly.transforms.multi_view_transform import MultiViewTransform
+from PIL import ImageFilter
+from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.transforms import functional as image_functions
 
 from lightly_adv.data.image_dataset import ImageDataset, Images, InMemory, identity
 from lightly_adv.transforms import Compose, HorizontalFlip, RandomApply, RandomCrop
+
+lightly: Any = importlib.import_module("lightly.transforms")
+
+
+class GaussianBlur:
+    """The blur of MoCo and SimSiam, as it is copied from one project to the next."""
+
+    def __init__(self, sigma: tuple[float, float]) -> None:
+        self.sigma = sigma
+
+    def __call__(self, image: Any) -> Any:
+        radius = random.uniform(*self.sigma)
+        return image.filter(ImageFilter.GaussianBlur(radius=radius))
+
+
+class RandomGrayscale:
+    """Makes images black, whatever it is called."""
+
+    def __call__(self, image: Any) -> Any:
+        return image.point(lambda level: 0)
+
+
+def _two_views(operation: Any) -> Any:
+    view = transforms.Compose([operation, transforms.ToTensor()])
+    return MultiViewTransform([view, view])
+
+
+FLIPS = [transforms.RandomHorizontalFlip(1.0), transforms.RandomVerticalFlip(1.0)]
+ORDERED = [transforms.RandomGrayscale(1.0), transforms.ColorJitter(saturation=(3, 3))]
 
 
 def _images(count: int = 10) -> Images:
@@ -72,3 +111,51 @@ def test_pickles_for_workers_that_are_spawned() -> None:
     )
     again = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(again.labels, dataset.labels)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        _two_views(RandomGrayscale()),
+        _two_views(transforms.RandomOrder(ORDERED)),
+        _two_views(transforms.RandomApply([GaussianBlur((0.1, 2.0))], p=0.5)),
+        _two_views(transforms.RandomChoice(FLIPS)),
+        lightly.VICRegLTransform(16, 8, n_local_views=1),
+    ],
+    ids=["a name that is known", "order", "blur of one's own", "choice", "VICRegL"],
+)
+def test_what_is_not_known_for_batches_is_done_image_by_image(transform: Any) -> None:
+    images = _images(6)
+    dataset = ImageDataset(images, torch.arange(6), transform=transform)
+    _seed()
+    views, _ = dataset.__getitems__(list(range(6)))
+    _seed()
+    levels = images.source(torch.arange(6))
+    each = [transform(image_functions.to_pil_image(image)) for image in levels]
+    expected = [torch.stack(view) for view in zip(*each, strict=True)]
+    assert len(views) == len(expected) >= 2
+    assert all(map(torch.equal, views, expected))
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+def test_what_is_known_is_done_for_the_whole_batch() -> None:
+    images, seen = _images(6), []
+
+    class Flip(transforms.RandomHorizontalFlip):  # type: ignore[misc]
+        def forward(self, image: Any) -> Tensor:
+            seen.append(image)
+            return image  # type: ignore[no-any-return]
+
+    for flip, calls in ((FLIPS[0], 0), (Flip(1.0), 12)):
+        dataset = ImageDataset(images, torch.arange(6), transform=_two_views(flip))
+        (first, second), _ = dataset.__getitems__(list(range(6)))
+        assert len(seen) == calls
+        pixels = images.source(torch.arange(6)) / 255
+        expected = pixels if calls else pixels.flip(-1)
+        assert torch.equal(first, expected)
+        assert torch.equal(second, expected)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 import random
+import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from typing import Any, NamedTuple
 
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from lightly_adv import isolated
 from lightly_adv.isolation import leaks
-from lightly_adv.isolation.isolated import Isolation
+from lightly_adv.isolation.isolated import Isolation, SharedIsolation
 from lightly_adv.testing import assert_no_side_effects
 from tests import zoo
 
@@ -237,6 +240,23 @@ def test_loggers_are_muted_and_come_back() -> None:
     assert logger.seen == [2]
 
 
+def test_a_trainer_that_comes_later_is_muted() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.loggers = [object()]
+            self.lock = threading.Lock()  # like Lightning's, it is not looked into
+
+    module, trainer = nn.Linear(2, 2), Trainer()
+    isolation = Isolation(nn.ModuleList([module]))
+    with isolation.evaluation():
+        pass
+    module._trainer = trainer  # type: ignore[assignment]
+    logger = trainer.loggers[0]
+    with isolation.evaluation():
+        assert trainer.loggers[0] is not logger
+    assert trainer.loggers[0] is logger
+
+
 def test_lazy_and_scripted_modules_are_refused() -> None:
     message = r"lazy parameter.*run one forward pass"
     with pytest.raises(ValueError, match=message), isolated(nn.LazyLinear(2)):
@@ -284,3 +304,18 @@ def test_random_numbers_of_the_system_are_drawn_as_ever() -> None:
     module.source = random.SystemRandom()
     with isolated(module):
         assert 0 <= module.source.random() < 1
+
+
+def test_modules_used_together_share_a_plan_while_they_stay() -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    shared = SharedIsolation()
+    module, isolation = shared.of([first, second])
+    assert list(module) == [first, second]
+    assert shared.of([second, first, second]) == (module, isolation)
+    other, another = shared.of([first])
+    assert (list(other), another is isolation) == ([first], False)
+    with another.evaluation():
+        assert shared.of([first])[1] is another
+    for copied in (copy.deepcopy(shared), pickle.loads(pickle.dumps(shared))):
+        assert list(copied.of([])[0]) == []
+        assert copied.of([first])[1] is not another

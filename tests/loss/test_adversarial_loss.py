@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lightly_adv import PGD, AdversarialTraining, ThreatModel
-from lightly_adv.isolation import leaks
+from lightly_adv.isolation import isolated, leaks
+from lightly_adv.isolation.plan import Plan
 from lightly_adv.loss import AdversarialLoss
 from lightly_adv.training import noise
 from tests import zoo
@@ -372,3 +374,55 @@ def test_modules_behind_a_criterion_are_isolated() -> None:
         counting = Counting()
         AdversarialLoss(wrapped(counting), ATTACK)(encoder(), VIEWS)
         assert counting.calls == 1
+
+
+def test_isolation_is_planned_once_per_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[nn.Module] = []
+
+    class Counted(Plan):
+        def __init__(self, module: nn.Module) -> None:
+            made.append(module)
+            super().__init__(module)
+
+    class Module(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = encoder()
+            loss = lightly_loss.NTXentLoss(memory_bank_size=(16, 8))
+            self.criterion = AdversarialLoss(loss, ATTACK, mode="dual")
+
+        def forward(self, images: Tensor) -> Any:
+            return self.network(images)
+
+        def step(self) -> Tensor:
+            loss: Tensor = self.criterion(self.forward, VIEWS)
+            return loss
+
+    module = Module()
+    monkeypatch.setattr(isolated, "Plan", Counted)
+    for _ in range(3):
+        module.step().backward()  # type: ignore[no-untyped-call]
+    assert len(made) == 1
+    made.clear()
+    copied = copy.deepcopy(module)
+    states = leaks.snapshot(module)
+    copied.step().backward()  # type: ignore[no-untyped-call]
+    assert states.changes(leaks.snapshot(module)) == [], "copies are apart"
+    assert len(made) == 2, "the copy has one for its modules"
+    again = pickle.loads(pickle.dumps(module.criterion))
+    assert torch.equal(again(module.network, VIEWS), module.step())
+
+
+def test_modules_that_change_between_batches_are_isolated() -> None:
+    module, plain_module = encoder(), encoder()
+    criterion = AdversarialLoss(nn.MSELoss(), ATTACK, mode="dual")
+    norms = [nn.BatchNorm2d(4) for _ in range(3)]
+    for norm in norms:
+        criterion(module, VIEWS)
+        [plain_module(view) for view in VIEWS]
+        assert leaks.snapshot(module).changes(leaks.snapshot(plain_module)) == []
+        module[1], plain_module[1] = norm, copy.deepcopy(norm)
+    counts = [norm.state_dict()["num_batches_tracked"].item() for norm in norms]
+    assert counts == [2, 2, 0]

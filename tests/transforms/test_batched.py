@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from lightly.transforms.utils import IMAGENET_NORMALIZE
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
@@ -27,6 +27,22 @@ from tests import dispatch
 lightly: Any = importlib.import_module("lightly.transforms")
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class RandomGrayscale:
+    """Has the name of an operation that is known, and does something else."""
+
+    def __call__(self, image: Any) -> Any:
+        return image.point(lambda level: 0)
+
+
+class Later(lightly.SimCLRTransform):  # type: ignore[misc]
+    """Calls its views in a way of its own."""
+
+    def __call__(self, image: Any) -> Any:
+        return super().__call__(image)[:1]
+
+
 UINT8 = torch.randint(
     256, (8, 3, 40, 36), dtype=torch.uint8, generator=Generator().manual_seed(0)
 )
@@ -211,8 +227,43 @@ def test_images_of_another_kind(images: Tensor, message: str) -> None:
             v2.RandomApply([v2.ColorJitter(0.1), v2.RandomHorizontalFlip()], p=0.5),
             r"2 operations with p=0\.5; expected one",
         ),
+        (
+            v1.Compose([RandomGrayscale()]),
+            r"test_batched\.RandomGrayscale is not known",
+        ),
+        (v1.RandomApply([RandomGrayscale()], 0.5), "RandomGrayscale is not known"),
+        (v1.RandomOrder([v1.RandomGrayscale()]), "RandomOrder is not known"),
+        (v2.RandomOrder([v2.RandomGrayscale()]), "RandomOrder is not known"),
+        (v1.RandomChoice([v1.RandomGrayscale()]), "RandomChoice is not known"),
+        (v2.RandomChoice([v2.RandomGrayscale()]), "RandomChoice is not known"),
+        (lightly.VICRegLTransform(), "VICRegLTransform is not known"),
+        (lightly.PIRLTransform(), "Jigsaw is not known"),
+        (Later(), "Later is not known"),
+        (v1.Lambda(abs), "Lambda is not known"),
+        (abs, "builtin_function_or_method is not known"),
+        (v2.GaussianBlur((3, 7)), r"kernel_size=\(3, 7\); expected the same .* Leave"),
+        (v2.ToDtype(torch.float32), "scale=False; expected .* scale=True"),
+        (v2.ToDtype(torch.float64, scale=True), r"float64 and .* expected torch\.flo"),
     ],
 )
 def test_what_is_not_known_for_batches(transform: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BatchedTransform(transform)
+
+
+@pytest.mark.parametrize("module", [v1, v2])
+def test_operations_within_others(module: Any) -> None:
+    flip, grey = module.RandomHorizontalFlip(), module.RandomGrayscale(1.0)
+    nested = module.RandomApply([module.Compose([grey])], p=0.3)
+    [view] = BatchedTransform(nn.Sequential(flip, nested)).views
+    assert view.operations == (
+        RandomApply(HorizontalFlip(), 0.5),
+        RandomApply(Grayscale(), 0.3),
+    )
+
+
+def test_conversions_that_torchvision_recommends() -> None:
+    to_levels, to_pixels = v2.ToDtype(torch.uint8), v2.ToDtype(torch.float32, True)
+    steps = [v2.ToImage(), to_levels, v2.RandomVerticalFlip(1.0), to_pixels]
+    [view] = BatchedTransform(v2.Compose(steps))(UINT8)
+    assert torch.equal(view, UINT8.flip(-2) / 255)

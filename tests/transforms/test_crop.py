@@ -114,3 +114,11 @@ def test_corners_cover_their_range_evenly() -> None:
         shares = offsets.bincount(minlength=9) / 9000
         assert len(shares) == 9
         assert ((shares - 1 / 9).abs() < 0.02).all()
+
+
+def test_a_generator_on_another_device() -> None:
+    images = torch.empty(2, 3, 4, 4, device="meta")
+    with pytest.raises(
+        ValueError, match=r"on cpu, the images are on meta; use torch\.Generator"
+    ):
+        RandomCrop(2).draw(images, torch.Generator())
