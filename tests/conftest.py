@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,6 @@ for name, handler in (("INT", signal.default_int_handler), ("HUP", signal.SIG_DF
     number = getattr(signal, f"SIG{name}", None)
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
-
-# The replicas of Lightly's methods are those of its version 1.6.
-if tuple(map(int, metadata.version("lightly").split(".")[:2])) < (1, 6):
-    collect_ignore = [
-        "callbacks/test_lightly_methods.py",
-        "callbacks/test_public_projects.py",
-        "doctor/test_diagnose.py",
-        "test_method_table.py",
-    ]
 
 _BESIDE = Path(__file__).parents[1] / ".." / "shared" / "data" / "cifar10"
 

@@ -1,4 +1,4 @@
-# pip install "lightly-adv[all]" "lightly>=1.6"
+# pip install "lightly-adv[all]"
 
 # Adversarial MAE on several GPUs: Lightly's example, and one callback. The settings
 # suit a short run; they are not those of the paper.

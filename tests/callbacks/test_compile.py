@@ -29,7 +29,13 @@ IDENTITY = PGD(ThreatModel(eps=0.0), steps=2)
 
 MOST_GRAPHS = 5
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        not getattr(torch._dynamo.config, "inline_inbuilt_nn_modules", True),
+        reason="compiled modules are refused before torch 2.5",
+    ),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -132,6 +132,10 @@ def test_a_dictionary_inside_of_itself(tmp_path: Path) -> None:
         load_backbone(_small(), _write(content, tmp_path))
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.serialization, "safe_globals"),
+    reason="torch reads argparse.Namespace with weights_only=True from 2.5 on",
+)
 def test_options_of_a_script_beside_the_weights(tmp_path: Path) -> None:
     source, target = _small(), _small()
     content = {"model": source.state_dict(), "args": argparse.Namespace(lr=0.1)}
