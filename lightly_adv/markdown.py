@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 _MARKS = re.compile(r"([\\`*|~$]|\](?=[(\[:]))")
 _UNDERLINES = re.compile(r"(?<!\w)_|_(?!\w)")
@@ -27,7 +30,7 @@ def plain(text: str) -> str:
     return _OPENING.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", shown)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     r"""Return a table; what is in its cells is shown as it is.
 
     Examples:
@@ -36,6 +39,29 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         | --- | --- |
         | a\|b | 3 |
     """
-    lines = [headings, *rows]
-    head, *body = (f"| {' | '.join(map(plain, line))} |" for line in lines)
-    return "\n".join([head, f"|{' --- |' * len(headings)}", *body])
+    heads = list(headings)
+    head, *body = (
+        f"| {' | '.join(plain(str(cell)) for cell in line)} |"
+        for line in [heads, *rows]
+    )
+    return "\n".join([head, f"|{' --- |' * len(heads)}", *body])
+
+
+@functools.cache
+def templates(package: str) -> Environment:
+    """Return the templates of a package; a name that is missing is an error.
+
+    In `.html.j2` everything is escaped; in `.md.j2` text goes through the filter
+    `plain`, or through the function `table`.
+    """
+    environment = Environment(
+        loader=PackageLoader(package),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["plain"] = plain
+    environment.globals["table"] = table
+    return environment

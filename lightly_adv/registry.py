@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -151,7 +151,7 @@ class Registry(Generic[T]):
         """
         entries = self._all()
         if name not in entries:
-            raise ValueError(self._unknown(name, entries))
+            raise ValueError(validation.unknown(self.kind, name, sorted(entries)))
         entry = entries[name]
         try:
             factory = entry.load()
@@ -169,11 +169,6 @@ class Registry(Generic[T]):
                 "should name a class or function, as in 'package.module:Class'."
             )
         return factory  # type: ignore[no-any-return]
-
-    def _unknown(self, name: str, entries: Mapping[str, Entry]) -> str:
-        hint = validation.did_you_mean(name, entries)
-        known = ", ".join(sorted(entries)) or "none"
-        return f"Unknown {self.kind} {name!r}. {hint}Known: {known}."
 
     def _all(self) -> dict[str, Entry]:
         found = self._installed()

@@ -13,7 +13,7 @@ ROOT = Path(lightly_adv.__file__).parent
 
 # Each part may import those in its set, and itself.
 FILES_OF_OTHERS = {"json_files", "markdown", "versions"}
-CORE = {"types", "errors", "files", "registry", "functional", "isolation"}
+CORE = {"types", "errors", "files", "registry", "functional", "isolation", "processes"}
 ATTACKS = CORE | {"threat_model", "attacks", "batch_norm"}
 TRAINING = ATTACKS | {"training"}
 # The loss that attacks needs what the callback has.
@@ -28,6 +28,7 @@ ALLOWED = {
     "registry": {"functional"},
     "json_files": set[str](),
     "markdown": set[str](),
+    "processes": set[str](),
     "versions": set[str](),
     "functional": {"types"},
     "isolation": {"types"},

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightly_adv.callbacks.throughput import batch_size
+from lightly_adv.evaluation.formatting import duration
 from lightly_adv.lightning import Callback, pl
 
 FIRST, LONGEST = 5.0, 60.0
@@ -93,15 +94,3 @@ class ProgressLines(Callback):
             f"{self.name}: step {step}/{steps}{shown}  "
             f"{self._images / seconds:.3g} images/s  {duration(left)} left\n"
         )
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words.
-
-    Examples:
-        >>> duration(40), duration(600), duration(9000)
-        ('40 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

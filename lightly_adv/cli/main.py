@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif command == "--version":
         console.say(f"lightly-adv {__version__}")
     elif command not in COMMANDS:
-        console.complain(_unknown(command))
+        console.complain(validation.unknown("command", command, COMMANDS))
         return 2
     else:
         return _run(command, given[1:])
@@ -103,11 +103,6 @@ def _usage() -> str:
     usage = "usage: lightly-adv COMMAND [options]"
     commands = "\n".join(["commands:", *lines])
     return "\n\n".join([usage, texts["description"], commands, texts["epilog"]])
-
-
-def _unknown(command: str) -> str:
-    hint = validation.did_you_mean(command, COMMANDS)
-    return f"unknown command {command!r}. {hint}Known: {', '.join(COMMANDS)}."
 
 
 _MISTAKES = (

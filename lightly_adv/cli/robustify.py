@@ -26,7 +26,7 @@ import torch
 
 from lightly_adv import files, json_files
 from lightly_adv.attacks import PGD
-from lightly_adv.callbacks.progress_lines import ProgressLines, duration
+from lightly_adv.callbacks.progress_lines import ProgressLines
 from lightly_adv.cli import checkpoints, console, encoders, fractions, step_cost
 from lightly_adv.cli.encoders import ReadyEncoder
 from lightly_adv.cli.evaluation import plain_parser
@@ -250,7 +250,7 @@ def _estimate(
     console.say(
         f"robustify: {cost.seconds:.3g} s per step, memory at most "
         f"{cost.gigabytes:.2g} GB ({step_cost.STEPS} steps of {batch_size} images were "
-        f"timed); {steps} steps take {duration(steps * cost.seconds)}"
+        f"timed); {steps} steps take {formatting.duration(steps * cost.seconds)}"
     )
 
 

@@ -136,6 +136,8 @@ def first(
     loader: Iterable[Any],
     limit: int | None,
     unpack: Callable[[Any], tuple[Tensor, Tensor]] = unpack,
+    *,
+    what: str = "the loader",
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images and labels of the first images of a loader.
 
@@ -143,6 +145,7 @@ def first(
         loader: Batches.
         limit: Stop after that many images. Defaults to all of them.
         unpack: Takes images and labels from a batch.
+        what: The loader in words, for the error.
 
     Raises:
         TypeError: If a batch is something else than `unpack` takes.
@@ -164,7 +167,7 @@ def first(
             return
     if not count:
         raise ValueError(
-            "the loader gave no images; expected at least one batch. Is the data set "
+            f"{what} gave no images; expected at least one batch. Is the data set "
             "empty, smaller than a batch with drop_last=True, or an iterator that is "
             "used up?"
         )

@@ -20,6 +20,7 @@ from lightly_adv.evaluation.isolated_model import IsolatedModel
 from lightly_adv.evaluation.state import State
 from lightly_adv.functional.validation import did_you_mean
 from lightly_adv.isolation import rng
+from lightly_adv.processes import rank_and_size
 
 BatchFunction: TypeAlias = Callable[[Batch], BatchResult]
 """Returns what becomes of a batch.
@@ -129,7 +130,7 @@ class Evaluation:
         self.device = isolated_model.to_device(models, device)
         self._progress = progress
         self._answers = answers
-        self._rank, self._size = processes.rank_and_size()
+        self._rank, self._size = rank_and_size()
         self.settings = dict(settings)
         self.kept: State | None = None
         self._state = state

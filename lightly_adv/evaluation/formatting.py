@@ -1,4 +1,4 @@
-"""Format distances, threat models and attacks."""
+"""Format distances, threat models, attacks and durations."""
 
 from __future__ import annotations
 
@@ -54,3 +54,18 @@ def attack(settings: Mapping[str, Any]) -> str:
         'PGD-20'
     """
     return f"{settings['type']}-{settings['steps']}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that reads best.
+
+    Examples:
+        >>> duration(0.0123), duration(40), duration(600), duration(9000)
+        ('12 ms', '40 s', '10 min', '2.5 h')
+    """
+    if seconds >= 90 * 60:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 90:
+        return f"{seconds / 60:.0f} min"
+    is_short = 0 < seconds < 0.1
+    return f"{1000 * seconds:.2g} ms" if is_short else f"{seconds:.2g} s"

@@ -8,15 +8,9 @@ from typing import Any, TypeVar
 from torch import distributed
 
 from lightly_adv.evaluation.batches import BatchResult
+from lightly_adv.processes import rank_and_size
 
 T = TypeVar("T")
-
-
-def rank_and_size() -> tuple[int, int]:
-    """Return the number of this process and how many there are; (0, 1) for one."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 def gather(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-import functools
 import io
-from collections.abc import Iterable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 from torch import Tensor
 
@@ -32,7 +29,8 @@ def render(template: str, **content: Any) -> str:
         >>> "<h1>a&lt;b</h1>" in page, "<td>pgd-20</td>" in page
         (True, True)
     """
-    return _environment().get_template(template).render(content)
+    environment = markdown.templates("lightly_adv.evaluation")
+    return environment.get_template(template).render(content)
 
 
 def to_png(image: Tensor) -> str:
@@ -47,22 +45,3 @@ def to_png(image: Tensor) -> str:
     buffer = io.BytesIO()
     Image.fromarray(levels.permute(1, 2, 0).numpy()).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _table(headings: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    return markdown.table([*map(str, headings)], ([*map(str, row)] for row in rows))
-
-
-@functools.cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lightly_adv.evaluation"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["plain"] = markdown.plain
-    environment.globals["table"] = _table
-    return environment

@@ -52,6 +52,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return that a name is unknown, the near ones, and all that are known.
+
+    Examples:
+        >>> unknown("attack", "pdg", ["pgd", "square"])
+        "Unknown attack 'pdg'. Did you mean 'pgd'? Known: pgd, square."
+    """
+    names = list(known)
+    listed = ", ".join(names) or "none"
+    return f"Unknown {kind} {name!r}. {did_you_mean(name, names)}Known: {listed}."
+
+
 def as_number(name: str, value: Any, *, positive: bool = False) -> float:
     """Return a number, also one of NumPy or a tensor that holds just one.
 

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lightly_adv import processes
 from lightly_adv.functional import feature_distances
 from lightly_adv.functional.feature_distances import FeatureDistance
 from lightly_adv.methods.fidelity import Features
-from lightly_adv.training import processes
 
 
 class CleanConstraint(nn.Module):

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from lightly_adv.evaluation import (
     RobustnessReport,
+    batches,
     create_suite,
     evaluate_robustness,
 )
@@ -219,11 +220,4 @@ def _feature_dim(encoder: nn.Module, loader: DataLoader[Any]) -> int:
 
 def _first(loader: DataLoader[Any], name: str) -> Tensor:
     """Return the images of the first batch, or say that there is none."""
-    images: Tensor
-    for batch in loader:
-        images = batch[0]
-        return images
-    raise ValueError(
-        f"the loader {name!r} gives no images; expected at least one batch. Is its "
-        "data set empty, or smaller than a batch with drop_last=True?"
-    )
+    return next(batches.first(loader, None, what=f"the loader {name!r}"))[0]

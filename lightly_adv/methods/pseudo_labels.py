@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from lightly_adv.evaluation import batches
 from lightly_adv.functional import clustering
 from lightly_adv.isolation import modes
 from lightly_adv.methods.batch_views import views_of
@@ -57,8 +58,7 @@ def features_of(encoder: nn.Module, loader: Iterable[Any], *, view: int = 0) -> 
         ValueError: If there is no image.
     """
     device = next((each.device for each in encoder.parameters()), torch.device("cpu"))
+    pairs = batches.first(loader, None, lambda batch: (views_of(batch)[view],) * 2)
     with modes.evaluation_mode(encoder):
-        found = [encoder(views_of(b)[view].to(device)).float().cpu() for b in loader]
-    if not found:
-        raise ValueError("the loader gave no images; expected at least one batch.")
+        found = [encoder(images.to(device)).float().cpu() for images, _ in pairs]
     return torch.cat(found)

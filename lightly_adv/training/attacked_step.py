@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from torch import Generator, Tensor, nn
 
+from lightly_adv import processes
 from lightly_adv.attacks import Attack, AttackLike
 from lightly_adv.attacks.attack_like import check_attack
 from lightly_adv.errors import UnfitBatchError
@@ -14,7 +15,7 @@ from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import rng
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.isolation.modes import BatchNormMode
-from lightly_adv.training import noise, outputs, processes, streams
+from lightly_adv.training import noise, outputs, streams
 from lightly_adv.training.arguments import check_weight
 from lightly_adv.training.batch_attack import BatchAttack
 from lightly_adv.training.clean_batches import CleanBatches

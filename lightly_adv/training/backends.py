@@ -14,11 +14,11 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
+from lightly_adv import processes
 from lightly_adv.attacks import notices
 from lightly_adv.batch_norm import routes
 from lightly_adv.functional.validation import check_choice
 from lightly_adv.isolation import compiled
-from lightly_adv.training import processes
 from lightly_adv.training.cuda_graph import CudaGraph, Recording
 from lightly_adv.training.perturb import Perturbation
 from lightly_adv.training.recorded_attack import (

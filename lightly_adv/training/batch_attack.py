@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
+from lightly_adv import processes
 from lightly_adv.attacks import Attack, gradients, notices
 from lightly_adv.errors import NotFiniteError, UnreachedError
 from lightly_adv.functional import precision
 from lightly_adv.isolation.isolated import Isolation
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.training import outputs, processes
+from lightly_adv.training import outputs
 from lightly_adv.training.dead_ends import dead_end
 from lightly_adv.training.finite import attack_to_the_end
 from lightly_adv.training.per_view import attack_per_view

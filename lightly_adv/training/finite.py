@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from lightly_adv import processes
 from lightly_adv.attacks import gradients
 from lightly_adv.errors import NotFiniteError
 from lightly_adv.functional import deferred, pixels, value_range
 from lightly_adv.threat_model import ThreatModel
-from lightly_adv.training import processes
 from lightly_adv.types import Objective
 
 AttackFunction: TypeAlias = Callable[[Objective, Sequence[Tensor]], list[Tensor]]

@@ -11,8 +11,9 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DistributedSampler
 
-from lightly_adv.evaluation import evaluate_robustness, processes
+from lightly_adv.evaluation import evaluate_robustness
 from lightly_adv.evaluation.checks import Check, CheckContext
+from lightly_adv.processes import rank_and_size
 from lightly_adv.threat_model import ThreatModel
 from tests.evaluation.counting import STEADY
 from tests.evaluation.slow_evaluation import Wavering, evaluate, loader, suite
@@ -125,5 +126,5 @@ def test_an_error_in_a_check_of_the_first_ends_all(
 
 
 def test_without_a_group_there_is_one_process() -> None:
-    assert processes.rank_and_size() == (0, 1)
+    assert rank_and_size() == (0, 1)
     assert evaluate(Wavering()).num_samples == 48

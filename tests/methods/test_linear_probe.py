@@ -119,7 +119,7 @@ def test_an_empty_loader_is_refused_before_anything_is_trained(
     monkeypatch.setattr(pl.Trainer, "fit", None)
     loaders: dict[str, Any] = {name: loader(32, 0) for name in ("train", "val", "test")}
     loaders[empty] = DataLoader(loaders[empty].dataset, batch_size=64, drop_last=True)
-    with pytest.raises(ValueError, match=f"'{empty}' gives no images; .* drop_last"):
+    with pytest.raises(ValueError, match=f"'{empty}' gave no images; .* drop_last"):
         linear_probe(
             encoder, **loaders, threat_model=THREAT_MODEL, num_classes=2, epochs=1
         )

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightly_adv import APGD, PGD, ThreatModel, convert_dual_batchnorm
+from lightly_adv import APGD, PGD, ThreatModel, convert_dual_batchnorm, processes
 from lightly_adv.attacks import Attack
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
-from lightly_adv.training import processes, recorded_attack
+from lightly_adv.training import recorded_attack
 from lightly_adv.training.backends import AttackRunner, check_machine
 from lightly_adv.training.cuda_graph import CudaGraph
 from lightly_adv.training.perturb import Perturbation

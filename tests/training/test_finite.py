@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightly_adv import PGD, ThreatModel
+from lightly_adv import PGD, ThreatModel, processes
 from lightly_adv.errors import NotFiniteError, OutOfRangeError
-from lightly_adv.training import finite, processes
+from lightly_adv.training import finite
 from lightly_adv.types import Norm, Objective
 
 VIEW = torch.rand(2, 3, 4, 4)

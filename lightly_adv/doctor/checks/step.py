@@ -13,6 +13,7 @@ from lightly_adv.doctor.checks.named import Result, listed, named
 from lightly_adv.doctor.probe import Probe
 from lightly_adv.doctor.targets import Target, TargetError
 from lightly_adv.evaluation.checks.check import SkipError
+from lightly_adv.evaluation.formatting import duration
 from lightly_adv.training import places
 from lightly_adv.training.cost import StepCost
 from lightly_adv.training.step_objective import StepSkippedError
@@ -166,12 +167,12 @@ def cost(probe: Probe) -> Iterator[Result]:
     clean, seconds = _measured(probe)
     how = "Measured" if probe.full_size is None else "Estimated from fewer images"
     text = (
-        f"{counted} {how} on {probe.device}: {_duration(clean)} without the attack, "
-        f"{_duration(seconds)} with it ({seconds / clean:.1f} times)"
+        f"{counted} {how} on {probe.device}: {duration(clean)} without the attack, "
+        f"{duration(seconds)} with it ({seconds / clean:.1f} times)"
     )
     steps = probe.steps_per_epoch
     if steps is not None and math.isfinite(steps) and steps > 1:
-        text += f", {_duration(seconds * steps)} for an epoch of {steps:.0f} steps"
+        text += f", {duration(seconds * steps)} for an epoch of {steps:.0f} steps"
     yield "PASS", f"{text}."
 
 
@@ -192,11 +193,3 @@ def _whole(views: Sequence[Tensor], size: int | None) -> list[Tensor]:
     if size is None:
         return list(views)
     return [view[:1].expand(size, *view.shape[1:]) for view in views]
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 90 * 60:
-        return f"{seconds / 3600:.1f} h"
-    if seconds >= 90:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds:.2g} s" if seconds >= 0.1 else f"{1000 * seconds:.2g} ms"

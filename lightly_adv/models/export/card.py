@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import nn
 
 from lightly_adv import json_files
 from lightly_adv.json_files import Need
-from lightly_adv.markdown import plain, table
+from lightly_adv.markdown import plain, table, templates
 from lightly_adv.models.export import folder
 from lightly_adv.models.stems import default_cfgs
 
@@ -36,7 +35,7 @@ def text(
         ValueError: If a report has no rows with accuracies.
     """
     page = (
-        _environment()
+        templates("lightly_adv.models.export")
         .get_template("card.md.j2")
         .render(
             title=title,
@@ -52,17 +51,6 @@ def text(
         )
     )
     return f"{page.rstrip()}\n"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lightly_adv.models.export"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = plain
-    return environment
 
 
 def _row(report: Mapping[str, Any]) -> list[str]:

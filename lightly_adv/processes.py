@@ -1,4 +1,4 @@
-"""What several processes that train together have to agree on."""
+"""Processes that train or evaluate together, and what they have to agree on."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import torch
 from torch import distributed
 
 
+def rank_and_size() -> tuple[int, int]:
+    """Return the number of this process and how many there are; (0, 1) for one.
+
+    Examples:
+        >>> rank_and_size()
+        (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
 def count() -> int:
-    """Return how many processes train together.
+    """Return how many processes work together.
 
     Examples:
         >>> count()
         1
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return 1
-    return distributed.get_world_size()
+    return rank_and_size()[1]
 
 
 def all_of(flags: Sequence[bool], *, device: torch.device) -> list[bool]:
