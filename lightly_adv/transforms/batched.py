@@ -179,8 +179,9 @@ def _resized_crop(transform: Any) -> Operation:
 
 def _padded_crop(transform: Any) -> Operation:
     padding = transform.padding
+    padding = 0 if padding is None else padding
     black = transform.fill == 0 and transform.padding_mode == "constant"
-    if not isinstance(padding, int) or not black:
+    if not isinstance(padding, int) or not black or transform.pad_if_needed:
         raise ValueError(
             f"RandomCrop has padding={padding!r}, fill={transform.fill!r} and "
             f"padding_mode={transform.padding_mode!r}; expected one number of black "

@@ -109,15 +109,15 @@ class Corners(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Pad images with black, and crop them to their size. Any dtype.
+    """Pad images with black, and crop them. Any dtype.
 
     Args:
-        padding: Pixels on each side; the crop starts at 0 to `2 * padding`.
-        size: Height and width that the images are expected to have. Defaults to any.
+        padding: Pixels on each side.
+        size: Height and width of the crops. Defaults to those of the images.
 
     Raises:
-        ValueError: When images are cropped, if they are of another size, or if the
-            generator is on another device.
+        ValueError: When images are cropped, if they are smaller than the crops, or if
+            the generator is on another device.
 
     Examples:
         >>> crop = RandomCrop(padding=1)
@@ -132,25 +132,32 @@ class RandomCrop:
 
     def draw(self, images: Tensor, generator: Generator | None = None) -> Corners:
         """Draw where each crop begins."""
-        if self.size not in (None, images.shape[-2:]):
+        height, width = self.size or images.shape[-2:]
+        free = [
+            side + 2 * self.padding - length
+            for side, length in zip(images.shape[-2:], (height, width), strict=True)
+        ]
+        if min(free) < 0:
             raise ValueError(
-                f"the images have {tuple(images.shape[-2:])} pixels, the crops out of "
-                f"padding {self.size}; expected the same, with a transform for images "
-                "of this size."
+                f"images of {tuple(images.shape[-2:])} pixels with padding "
+                f"{self.padding} are smaller than the crops of {(height, width)}; "
+                "expected larger ones, or another size or padding in the transform."
             )
         check_generator(generator, images)
-        end, shape = 2 * self.padding + 1, (2, len(images))
-        top, left = torch.randint(
-            0, end, shape, generator=generator, device=images.device
+        device, count = images.device, (len(images),)
+        top, left = (
+            torch.randint(0, end + 1, count, generator=generator, device=device)
+            for end in free
         )
         return Corners(top, left)
 
     def apply(self, images: Tensor, drawn: Corners) -> Tensor:
-        """Return crops of images (B, C, H, W), in their shape and dtype."""
-        channels, height, width = images.shape[1:]
+        """Return crops of images (B, C, H, W), in their dtype."""
+        count, channels = images.shape[:2]
+        height, width = self.size or images.shape[-2:]
         rows = drawn.top[:, None] + torch.arange(height, device=images.device)
         columns = drawn.left[:, None] + torch.arange(width, device=images.device)
         padded = F.pad(images, [self.padding] * 4)
         index = rows[:, :, None] * padded.shape[-1] + columns[:, None, :]
         index = index.flatten(1)[:, None].expand(-1, channels, -1)
-        return padded.flatten(2).gather(2, index).view(images.shape)
+        return padded.flatten(2).gather(2, index).view(count, channels, height, width)

@@ -155,7 +155,7 @@ def test_no_views_are_refused(counts: dict[str, int]) -> None:
         ContrastiveViews(strength=1.5)
 
 
-def test_images_of_another_size_are_refused_for_weak_views() -> None:
-    data = TinyDataModule(transform=ContrastiveViews(1, weak=1, size=4))
-    with pytest.raises(ValueError, match=r"\(8, 8\).*\(4, 4\)"):
+def test_images_that_are_too_small_are_refused_for_weak_views() -> None:
+    data = TinyDataModule(transform=ContrastiveViews(1, weak=1, size=40))
+    with pytest.raises(ValueError, match=r"\(8, 8\).*\(40, 40\)"):
         next(iter(data.train_dataloader()))

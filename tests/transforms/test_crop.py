@@ -102,6 +102,25 @@ def test_padded_crops_equal_torchvision(dtype: torch.dtype, padding: int) -> Non
         assert torch.equal(result, expected)
 
 
+@pytest.mark.parametrize("padding", [0, 3])
+def test_crops_of_another_size_equal_torchvision(padding: int) -> None:
+    images = torch.rand(16, 3, 8, 6)
+    crop = RandomCrop(padding, size=(5, 4))
+    drawn = crop.draw(images)
+    assert int(drawn.top.max()) <= 3 + 2 * padding
+    for image, result, top, left in zip(
+        images, crop.apply(images, drawn), *drawn, strict=True
+    ):
+        expected = tv.pad(image, [padding] * 4)
+        expected = tv.crop(expected, int(top), int(left), height=5, width=4)
+        assert torch.equal(result, expected)
+
+
+def test_crops_larger_than_the_images() -> None:
+    with pytest.raises(ValueError, match=r"\(8, 6\) pixels.*crops of \(9, 6\)"):
+        RandomCrop(0, size=(9, 6)).draw(torch.rand(2, 3, 8, 6))
+
+
 def test_centre_of_the_padded_image_is_the_image() -> None:
     images = torch.rand(4, 3, 8, 8)
     centre = torch.full((4,), 2)
