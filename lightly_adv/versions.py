@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
+import lightly_adv
+
 PACKAGES = ("lightly-adv", "lightly", "pytorch-lightning", "timm", "torch")
 """Distributions whose versions are written into reports and runs."""
 
@@ -18,6 +20,8 @@ def versions() -> dict[str, str | None]:
 
 
 def _version(name: str) -> str | None:
+    if name == "lightly-adv":  # also of a copy that is not installed, or beside one
+        return lightly_adv.__version__
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -215,10 +215,10 @@ def _check_architecture(fit: Fit, found: State, expected: State, path: Path) -> 
         for key in fit.misfits(found, expected)
     ]
     if wrong:
+        part = f"'{fit.prefix}*' in {path}" if fit.prefix else f"{path}"
         raise ValueError(
-            f"'{fit.prefix}*' in {path} comes from another architecture: {len(wrong)} "
-            f"tensors differ in shape ({some(wrong)}). Create the backbone that it was "
-            "saved from."
+            f"{part} comes from another architecture: {len(wrong)} tensors differ in "
+            f"shape ({some(wrong)}). Create the backbone that it was saved from."
         )
     further = fit.further(found, expected)
     if further:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,13 @@ def test_other_width(allow_missing: bool, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=match):
         load_backbone(target, path, allow_missing=allow_missing)
     assert all(torch.equal(before[k], v) for k, v in target.state_dict().items())
+
+
+def test_other_width_without_a_prefix(tmp_path: Path) -> None:
+    path = _write(Net(width=8).state_dict(), tmp_path)
+    message = f"^{re.escape(str(path))} comes from another architecture"
+    with pytest.raises(ValueError, match=message):
+        load_backbone(Net(), path)
 
 
 def test_deeper_network_of_the_same_kind(tmp_path: Path) -> None:
