@@ -48,7 +48,7 @@ def batched(
         batch_size=options.batch,
         val_fraction=0,
         crop_padding=0,
-        flip_share=0,
+        flip_probability=0,
     )
     loader = data.train_dataloader()
     transform = BatchedTransform(SimCLRTransform(input_size=options.image_size))

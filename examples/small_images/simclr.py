@@ -68,7 +68,7 @@ data = ImageFolderDataModule(
     batch_size=args.batch_size,
     val_fraction=0,
     crop_padding=0,
-    flip_share=0,
+    flip_probability=0,
 )
 
 threat_model = ThreatModel(norm="Linf", eps=8 / 255, normalize=IMAGENET_NORMALIZE)

@@ -47,8 +47,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         crop_padding: Black pixels around a training image, out of which it is
             cropped; 0 crops nothing. Defaults to what suits the set, `padding`.
             Jigsaw and selfie learn from the black where a tile belongs: use 0.
-        flip_share: Share of the training images that are flipped horizontally.
-            Defaults to what suits the set, `flip_probability`.
+        flip_probability: Share of the training images that are flipped horizontally.
+            Defaults to what suits the set.
         transform: What makes the views of a training image, in place of crop and flip:
             `ContrastiveViews`, any transform of Lightly with `normalize=None`, or a
             function from a PIL image to a view (3, H, W) or a list of views. A batch
@@ -63,7 +63,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
     """Pixels around an image, from which the training crops are taken."""
 
     flip_probability: float = 0.5
-    """Share of the training images that are flipped horizontally."""
+    """Share of the training images that are flipped, where no other is given."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         labelled_fraction: float = 1.0,
         num_labelled: int | None = None,
         crop_padding: int | None = None,
-        flip_share: float | None = None,
+        flip_probability: float | None = None,
         transform: Transform | None = None,
     ) -> None:
         super().__init__()
@@ -88,7 +88,8 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         self.labelled_fraction = labelled_fraction
         self.num_labelled = num_labelled
         self.crop_padding = crop_padding
-        self.flip_share = flip_share
+        if flip_probability is not None:
+            self.flip_probability = flip_probability
         self.transform = transform
         self._check_options()
 
@@ -182,7 +183,7 @@ class ImageDataModule(pl.LightningDataModule, ABC):
 
     def _augmentation(self) -> Compose | None:
         padding = self.padding if self.crop_padding is None else self.crop_padding
-        flipped = self.flip_probability if self.flip_share is None else self.flip_share
+        flipped = self.flip_probability
         if self.transform is not None or not (padding or flipped):
             return None
         return Compose((RandomCrop(padding), RandomApply(HorizontalFlip(), flipped)))
@@ -218,15 +219,15 @@ class ImageDataModule(pl.LightningDataModule, ABC):
                 "more than 0 and at most 1; for a number of images use num_labelled",
             ),
             "crop_padding": ((self.crop_padding or 0) >= 0, "pixels, at least 0"),
-            "flip_share": (0 <= (self.flip_share or 0) <= 1, "a share in [0, 1]"),
+            "flip_probability": (0 <= self.flip_probability <= 1, "a share in [0, 1]"),
         }
         for name, (is_valid, what) in expected.items():
             if not is_valid:
                 raise ValueError(f"{name}={getattr(self, name)}; expected {what}.")
-        crop_and_flip = (self.crop_padding, self.flip_share)
-        if self.transform is not None and crop_and_flip != (None, None):
+        flip = vars(self).get("flip_probability")
+        if self.transform is not None and (self.crop_padding, flip) != (None, None):
             raise ValueError(
-                f"crop_padding={self.crop_padding} and flip_share={self.flip_share} "
+                f"crop_padding={self.crop_padding} and flip_probability={flip} "
                 "came with a transform, which takes their place; leave them out, and "
                 "crop and flip in the transform."
             )

@@ -50,7 +50,7 @@ class PretextEnsembleModule(Pretraining):
     Args:
         tasks: Names of pretext tasks, or a mapping from names to classes of tasks.
         backbone: The name of a backbone that timm knows, or a module.
-        options: By name of the task, arguments for it besides the backbone.
+        task_options: By name of the task, arguments for it besides the backbone.
         attack: The attack in pixels (`normalize=None` in its threat model), or an
             `AttackSchedule` that grows it. None is standard pre-training.
         weight: Weight of the adversarial losses, in [0, 1], or a function of progress
@@ -86,7 +86,7 @@ class PretextEnsembleModule(Pretraining):
         tasks: Sequence[str] | Mapping[str, Callable[..., PretextTask]] = TASKS,
         *,
         backbone: str | nn.Module = "resnet18_small",
-        options: Mapping[str, Mapping[str, Any]] | None = None,
+        task_options: Mapping[str, Mapping[str, Any]] | None = None,
         attack: AttackLike | None = None,
         weight: Scheduled = 0.5,
         diversity_weight: float = 0.0,
@@ -101,7 +101,7 @@ class PretextEnsembleModule(Pretraining):
     ) -> None:
         check_frame(frame)
         _check_weights(diversity_weight, attack_diversity_weight)
-        network = PretextEnsemble(tasks, backbone, options=options)
+        network = PretextEnsemble(tasks, backbone, task_options=task_options)
         super().__init__(
             network,
             attack=attack,

@@ -34,19 +34,19 @@ class PretextEnsemble(nn.Module):
             from names of your own to classes of tasks, which take `backbone=`.
         backbone: A name that timm knows or a module, from images (B, 3, H, W) to
             features (B, D), that tells its stages.
-        options: By name of the task, arguments for it besides the backbone.
+        task_options: By name of the task, arguments for it besides the backbone.
 
     Raises:
         TypeError: If a task is no `PretextTask`.
-        ValueError: If there are fewer than two tasks, if one comes twice, if options
-            are for none of them or do not fit, if a name or the stages are unknown, or
-            if a name cannot be that of a submodule.
+        ValueError: If there are fewer than two tasks, if one comes twice, if
+            `task_options` are for none of them or do not fit, if a name or the stages
+            are unknown, or if a name cannot be that of a submodule.
 
     Examples:
         >>> import torch
         >>> ensemble = PretextEnsemble(
         ...     ["rotation", "jigsaw"], backbone="resnet8_tiny",
-        ...     options={"jigsaw": {"num_permutations": 5}},
+        ...     task_options={"jigsaw": {"num_permutations": 5}},
         ... )
         >>> inputs, targets = ensemble.draw(torch.rand(4, 3, 32, 32))
         >>> [tuple(each.shape) for each in ensemble.logits(inputs, targets)]
@@ -58,16 +58,16 @@ class PretextEnsemble(nn.Module):
         tasks: Sequence[str] | Mapping[str, Callable[..., PretextTask]],
         backbone: str | nn.Module = "resnet18_small",
         *,
-        options: Mapping[str, Mapping[str, Any]] | None = None,
+        task_options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__()
-        _check_names(tasks, dict(options or {}))
+        _check_names(tasks, dict(task_options or {}))
         own = backbones.create_backbone(backbone)
         last = stages.last_stage(own)
         self.tasks = nn.ModuleDict()
         for name in tasks:
             branch = share_trunk(own, last) if len(self.tasks) else own
-            arguments = {**(options or {}).get(name, {}), "backbone": branch}
+            arguments = {**(task_options or {}).get(name, {}), "backbone": branch}
             task = tasks[name] if isinstance(tasks, Mapping) else name
             self.tasks[name] = build_task(task, name, arguments)
 
@@ -210,7 +210,9 @@ def _check_names(tasks: Any, options: dict[str, Any]) -> None:
         _check_name(name)
     unknown = sorted(set(options) - set(names))
     if unknown:
-        raise ValueError(f"options are given for {unknown}, but the tasks are {names}.")
+        raise ValueError(
+            f"task_options are given for {unknown}, but the tasks are {names}."
+        )
 
 
 def _check_name(name: str) -> None:

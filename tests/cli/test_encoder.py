@@ -114,7 +114,7 @@ def test_the_normalisation_is_that_of_the_module() -> None:
     )
     tasks = ["rotation", "selfie"]
     options = {task: {"normalize": normalize} for task in tasks}
-    ensemble = PretextEnsembleModule(tasks, backbone=backbone, options=options)
+    ensemble = PretextEnsembleModule(tasks, backbone=backbone, task_options=options)
     modules = [pretext, ensemble, RobustClassifier(backbone, normalize=normalize)]
     with torch.no_grad():
         expected = backbone.eval()((images - 0.5) / 0.2)

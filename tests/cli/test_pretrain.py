@@ -104,7 +104,7 @@ ENSEMBLE = (
 def test_several_tasks() -> None:
     options = "{jigsaw: {grid: 2, num_permutations: 3}}"
     diversity = ("--model.diversity_weight=-0.1", "--model.frame", "images")
-    assert main([*ENSEMBLE, "--model.options", options, *ATTACK, *diversity]) == 0
+    assert main([*ENSEMBLE, "--model.task_options", options, *ATTACK, *diversity]) == 0
     out = Path("runs/pretrain")
     result = json.loads((out / "result.json").read_text())
     names = {f"val_robust_top1/{task}" for task in ("rotation", "jigsaw")}
@@ -126,9 +126,15 @@ def test_several_tasks() -> None:
     ("options", "message"),
     [
         (("--model.tasks", "[rotation]"), "['rotation'] is no ensemble"),
-        (("--model.options", "{selfie: {}}"), "options are given for ['selfie']"),
-        (("--model.options", "{jigsaw: {grid: 3}}"), "grid=3 does not divide"),
-        (("--model.options", "{jigsaw: {gird: 2}}"), "it takes grid, num_permutations"),
+        (
+            ("--model.task_options", "{selfie: {}}"),
+            "task_options are given for ['selfie']",
+        ),
+        (("--model.task_options", "{jigsaw: {grid: 3}}"), "grid=3 does not divide"),
+        (
+            ("--model.task_options", "{jigsaw: {gird: 2}}"),
+            "it takes grid, num_permutations",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(

@@ -25,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("runs")
     ensemble = (
         *("--model", "lightly_adv.methods.PretextEnsembleModule"),
-        *("--model.tasks", "[rotation, jigsaw]", "--model.options", JIGSAW),
+        *("--model.tasks", "[rotation, jigsaw]", "--model.task_options", JIGSAW),
     )
     eps = ("--model.attack.threat_model.eps", "4/255")
     small = ("--evaluation.suite", "smoke", "--evaluation.max_val_samples", "8")

@@ -69,5 +69,7 @@ class EmptyTestSet(TinyDataModule):
 class SixBatches(TinyDataModule):
     """Six training batches in an epoch."""
 
-    def __init__(self, num_workers: int = 0, flip_share: float = 0.5) -> None:
-        super().__init__(batch_size=4, num_workers=num_workers, flip_share=flip_share)
+    def __init__(self, num_workers: int = 0, flip_probability: float = 0.5) -> None:
+        super().__init__(
+            batch_size=4, num_workers=num_workers, flip_probability=flip_probability
+        )

@@ -186,10 +186,10 @@ def test_padding_and_flips_are_options() -> None:
         assert isinstance(found, Tensor)
         return found
 
-    still = images(crop_padding=0, flip_share=0.0)
+    still = images(crop_padding=0, flip_probability=0.0)
     assert torch.equal(still, ramp)
-    assert torch.equal(images(crop_padding=0, flip_share=1.0), ramp.flip(3))
-    cropped = images(crop_padding=3, flip_share=0.0)
+    assert torch.equal(images(crop_padding=0, flip_probability=1.0), ramp.flip(3))
+    cropped = images(crop_padding=3, flip_probability=0.0)
     assert not torch.equal(cropped, ramp)
     assert (cropped[:, :, 4, 4] >= 1 / 8).all()  # three pixels of four from the edge
     assert 0 < (images(crop_padding=0) == ramp).all(dim=(1, 2, 3)).sum() < 40
@@ -238,7 +238,10 @@ def test_without_validation_in_a_trainer() -> None:
         ({"labelled_fraction": 100}, "for a number of images use num_labelled"),
         ({"labelled_fraction": 0.5, "num_labelled": 8}, "both given; use one of them"),
         ({"crop_padding": -1}, "crop_padding=-1; expected pixels, at least 0"),
-        ({"flip_share": 1.5}, r"flip_share=1.5; expected a share in \[0, 1\]"),
+        (
+            {"flip_probability": 1.5},
+            r"flip_probability=1.5; expected a share in \[0, 1\]",
+        ),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], match: str) -> None:

@@ -164,7 +164,7 @@ def test_tasks_that_change_values_stay_in_range() -> None:
 
 def test_nothing_is_left_behind() -> None:
     """Weights, statistics, flags, gradients and random states are what they were."""
-    ensemble = PretextEnsemble(["jigsaw", "selfie"], TinyNet(), options=GRID)
+    ensemble = PretextEnsemble(["jigsaw", "selfie"], TinyNet(), task_options=GRID)
     convert_dual_batchnorm(ensemble)
     before = {key: value.clone() for key, value in ensemble.state_dict().items()}
     state = torch.get_rng_state()

@@ -62,7 +62,7 @@ def create(**options: Any) -> PretextEnsembleModule:
     arguments = {
         "tasks": ("rotation", "jigsaw"),
         "backbone": TinyNet(),
-        "options": OPTIONS,
+        "task_options": OPTIONS,
         **options,
     }
     return PretextEnsembleModule(**arguments)
@@ -213,7 +213,7 @@ def test_perturbations_stay_in_the_ball_and_raise_the_objective(
     module = Watch(
         ("rotation", "jigsaw", "selfie"),
         backbone="resnet8_tiny",
-        options={**OPTIONS, "selfie": SELFIE},
+        task_options={**OPTIONS, "selfie": SELFIE},
         attack=attack,
         diversity_weight=diversity,
     )
@@ -321,10 +321,10 @@ def test_it_comes_back_from_its_own_checkpoint(tmp_path: Path) -> None:
 
 
 def test_permutations_come_from_the_checkpoint(tmp_path: Path) -> None:
-    module = create(options={"jigsaw": {"grid": 4}})
+    module = create(task_options={"jigsaw": {"grid": 4}})
     path = tmp_path / "last.ckpt"
     fit(module).save_checkpoint(path)
-    other = create(options={"jigsaw": {"grid": 4, "seed": 1}})
+    other = create(task_options={"jigsaw": {"grid": 4, "seed": 1}})
     old, new = (each.ensemble.tasks["jigsaw"] for each in (module, other))
     assert isinstance(old, JigsawTask)
     assert isinstance(new, JigsawTask)
@@ -365,7 +365,7 @@ def test_three_tasks_by_names_with_everything(frame: str) -> None:
     module = create_method(
         "pretext_ensemble",
         backbone="resnet8_tiny",
-        options={**OPTIONS, "selfie": SELFIE},
+        task_options={**OPTIONS, "selfie": SELFIE},
         attack=ATTACK,
         diversity_weight=0.1,
         frame=frame,
@@ -401,11 +401,11 @@ def test_no_attack_and_none_in_training() -> None:
 def test_inputs_of_different_sizes_are_refused(options: dict[str, Any]) -> None:
     tasks = {"one": BrightTask, "other": CroppedTask}
     module = create(
-        tasks=tasks, options=None, attack=ATTACK, diversity_weight=0.1, **options
+        tasks=tasks, task_options=None, attack=ATTACK, diversity_weight=0.1, **options
     )
     with pytest.raises(ValueError, match=r"gradients .* the shapes .* one image"):
         fit(module)
-    fit(create(tasks=tasks, options=None, attack=ATTACK))
+    fit(create(tasks=tasks, task_options=None, attack=ATTACK))
 
 
 @pytest.mark.parametrize("weights", [(0.1, None), (0.0, 0.1)])
@@ -429,14 +429,18 @@ def test_a_compiled_network_is_refused_before_training(weights: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"tasks": ["rotation"], "options": None}, ValueError, "is no ensemble"),
+        ({"tasks": ["rotation"], "task_options": None}, ValueError, "is no ensemble"),
         ({"diversity_weight": math.nan}, ValueError, "a diversity weight is nan"),
         ({"attack_diversity_weight": math.inf}, ValueError, "weight is inf; expected"),
         ({"frame": "pixels"}, ValueError, "frame='pixels' is unknown"),
         ({"weight": 1.5}, ValueError, r"weight=1.5 must lie in \[0, 1\]"),
         ({"attack": "pgd"}, TypeError, "attack is a str"),
         ({"backbone": nn.Flatten()}, ValueError, "Flatten does not tell its stages"),
-        ({"options": {"jigsaw": {"grid": 1}}}, ValueError, "0 beside the identity"),
+        (
+            {"task_options": {"jigsaw": {"grid": 1}}},
+            ValueError,
+            "0 beside the identity",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(

@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
 def ensemble(*tasks: str) -> PretextEnsemble:
     names = tasks or TWO
     options = {name: SMALL[name] for name in names if name in SMALL}
-    return PretextEnsemble(names, TinyNet(), options=options)
+    return PretextEnsemble(names, TinyNet(), task_options=options)
 
 
 def ties(module: PretextEnsemble) -> list[tuple[str, ...]]:
@@ -272,7 +272,7 @@ def test_a_task_of_another_package_joins_by_name(
         "bright": {"factor": 0.25},
         "jigsaw": SMALL["jigsaw"],
     }
-    module = PretextEnsemble(["bright", "jigsaw"], TinyNet(), options=options)
+    module = PretextEnsemble(["bright", "jigsaw"], TinyNet(), task_options=options)
     bright = module._each[0]
     assert isinstance(bright, BrightTask)
     assert bright.factor == 0.25
@@ -282,7 +282,7 @@ def test_a_task_of_another_package_joins_by_name(
 def test_several_tasks_of_a_kind_by_names_of_ones_own() -> None:
     tasks: dict[str, Callable[..., PretextTask]] = {"a": SelfieTask, "b": SelfieTask}
     options = {"a": SMALL["selfie"], "b": {**SMALL["selfie"], "num_masked": 3}}
-    module = PretextEnsemble(tasks, TinyNet(), options=options)
+    module = PretextEnsemble(tasks, TinyNet(), task_options=options)
     inputs, targets = module.draw(torch.rand(2, 3, 8, 8))
     shapes = [each.shape for each in module.logits(inputs, targets)]
     assert shapes == [(2, 2, 2), (2, 3, 3)]
@@ -310,7 +310,7 @@ def test_what_is_put_back_in_place_may_have_any_shape() -> None:
     module = PretextEnsemble(
         {"one": FlatTask, "other": SelfieTask},
         TinyNet(),
-        options={"other": SMALL["selfie"]},
+        task_options={"other": SMALL["selfie"]},
     )
     assert diversity(module, frame="images").isfinite()
 
@@ -345,7 +345,7 @@ def test_an_unknown_frame_is_refused() -> None:
         ),
         ({"a": BrightTask, "": BrightTask}, {}, ValueError, "'' cannot .*not empty"),
         (["rotation", "jigsw"], {}, ValueError, "Unknown pretext task 'jigsw'"),
-        (TWO, {"selfie": {}}, ValueError, r"options are given for \['selfie'\]"),
+        (TWO, {"selfie": {}}, ValueError, r"task_options are given for \['selfie'\]"),
         (TWO, {"jigsaw": {"gird": 2}}, ValueError, r"\{'gird': 2\} do not fit"),
         ({"a": BrightTask, "b": no_task}, {}, TypeError, "'b' is a Linear"),
     ],
@@ -354,7 +354,7 @@ def test_bad_arguments_are_refused(
     tasks: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        PretextEnsemble(tasks, TinyNet(), options=options)
+        PretextEnsemble(tasks, TinyNet(), task_options=options)
 
 
 def test_a_backbone_without_stages_is_refused() -> None:

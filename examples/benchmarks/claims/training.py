@@ -196,7 +196,13 @@ def data_module(
     settings: Settings, root: Path, seed: int, chosen: Settings
 ) -> ImageFolderDataModule:
     """Return the images of a seed, for a part of the settings."""
-    options = ("num_labelled", "fraction", "crop_padding", "flip_share", "batch_size")
+    options = (
+        "num_labelled",
+        "fraction",
+        "crop_padding",
+        "flip_probability",
+        "batch_size",
+    )
     return _Folder(
         root,
         seed=seed,
@@ -225,7 +231,7 @@ def pretraining_module(settings: Settings, arm: Arm) -> tuple[Any, list[pl.Callb
             PretextEnsembleModule(
                 tasks,
                 backbone=backbone,
-                options=options,
+                task_options=options,
                 diversity_weight=weight,
                 attack_diversity_weight=weight * chosen["ensemble"]["in_attack"],
                 **common,
