@@ -55,7 +55,8 @@ default_role = "any_name"
 nitpick_ignore_regex = [
     # Other packages: their documentation is not at hand without a network.
     ("py:.*", r"(torch|torchvision|pytorch_lightning|timm|lightly)\..*"),
-    ("py:.*", r"(abc|argparse|collections|contextlib|os|pathlib|typing)\..*"),
-    # Imported for type checkers only, because the packages are optional.
-    ("py:class", r"Figure|NormalizeStats|Path|Tensor|Row"),
+    ("py:.*", r"(abc|argparse|collections|contextlib|os|pathlib)\..*"),
+    ("py:.*", r"(typing|typing_extensions)\..*"),
+    # Imported for type checkers only, or names of types.
+    ("py:class", r"Figure|Matrix|NormalizeStats|Path|Space|Tensor|Row"),
 ]

@@ -30,16 +30,16 @@ class Draws:
         self._generators = [rng.batch_generator(*key) for key in keys]
 
     def normal(self, *shape: int) -> Tensor:
-        """Return standard normal numbers of shape (B, *shape)."""
+        """Return standard normal numbers of shape `(B, *shape)`."""
         return self._each(lambda generator: torch.randn(shape, generator=generator))
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
-        """Return numbers from [low, high) of shape (B, *shape)."""
+        """Return numbers from [low, high) of shape `(B, *shape)`."""
         drawn = self._each(lambda generator: torch.rand(shape, generator=generator))
         return low + (high - low) * drawn
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
-        """Return whole numbers from low to high - 1 of shape (B, *shape)."""
+        """Return whole numbers from low to high - 1 of shape `(B, *shape)`."""
         return self._each(
             lambda generator: torch.randint(low, high, shape, generator=generator)
         )

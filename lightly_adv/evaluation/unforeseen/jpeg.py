@@ -112,8 +112,8 @@ def encode(images: Tensor) -> Tensor:
         images: Images of shape (B, 3, H, W) in [0, 1].
 
     Returns:
-        Coefficients (B, 1.5 * H * W) in steps of their quantisation: those of luma,
-        then those of both chroma planes; block by block.
+        Coefficients of shape (B, 1.5 * H * W) in steps of their quantisation, those of
+        luma first, then those of both chroma planes; block by block.
     """
     matrix = torch.tensor(TO_YCC).to(images)
     planes = torch.einsum("kc,bchw->bkhw", matrix, 255 * images)
