@@ -107,8 +107,7 @@ def _not_stated(found: Sequence[Measurement], text: str) -> list[str]:
             each.attack == "pgd" and each.steps is None for each in attacked
         ),
         "the number of images": not re.search(
-            r"\d[\d, ]*\s*(test )?(images|samples|pictures)|num samples|images|\bn ?=",
-            text,
+            r"images|\d\s*(test )?(samples|pictures)|num samples|\bn ?=", text
         ),
         "restarts": not re.search(r"restart|auto-?attack|\baa\b", text),
         "how the epoch was chosen": not re.search(

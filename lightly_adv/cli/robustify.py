@@ -7,11 +7,11 @@ before-after.json, .md and .png, on some of the images at eps 1, 2, 4 and 8 /255
 same command again goes on after Ctrl-C or a kill.
 
 Examples:
-  lightly-adv robustify --backbone vit_small_patch14_dinov2.lvd142m --data pictures \
+  lightly-adv robustify --backbone vit_small_patch14_dinov2.lvd142m --data images \
     --image_size 224 --eps 4/255 --keep 0.05 --steps 20000
   lightly-adv robustify --backbone tf_efficientnet_lite0 --weights FILE \
-    --data pictures --image_size 64 --eps 2/255 --steps 300 --fast
-  lightly-adv robustify exported --data pictures --lora 8
+    --data images --image_size 64 --eps 2/255 --steps 300 --fast
+  lightly-adv robustify exported --data images --lora 8
 """
 
 from __future__ import annotations
